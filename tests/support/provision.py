@@ -23,6 +23,7 @@ PACKAGES = {
     "redis": "redis-server redis-tools",
     "kafka": "default-jre-headless maven",
 }
+PROVIDED_BY = {"default-jre-headless": "java", "maven": "mvn"}  # any package with this command will do
 
 # Debian starts a service as it installs it. This keeps redis from starting (unless the machine has a policy of its own)
 # and from coming up at the next boot; it touches nothing when redis-server was there before.
@@ -61,7 +62,8 @@ def missing_packages(needs):
     listing = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"], text=True,
                              capture_output=True, check=True).stdout
     installed = {line.split()[0] for line in listing.splitlines() if line.endswith(" installed")}
-    return [package for package in wanted if package not in installed]
+    return [package for package in wanted
+            if package not in installed and not (package in PROVIDED_BY and shutil.which(PROVIDED_BY[package]))]
 
 
 def install_packages(packages):
