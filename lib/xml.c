@@ -1,0 +1,227 @@
+/* Bounded XML reading over expat. The path of the element being read is one string that grows and shrinks; the text of the
+ * innermost element is gathered in a buffer which is emptied whenever an element starts, so that at an end tag it holds the
+ * text of a leaf. A doctype stops the parser before it could declare anything.
+ * expat takes its memory from an arena that is used again for the next document and wiped after each: creating a parser is
+ * most of the cost of a small document, and CreateAccessKey's answer leaves no copy of the secret behind.
+ * Limits: see the header; loop thread only (the arena is one per process; a nested reading falls back to the heap). */
+#include "lib/xml.h"
+
+#include "lib/err.h"
+#include "lib/secret.h"
+
+#include <expat.h>
+#include <stdint.h>
+#include <string.h>
+
+struct reader {
+    XML_Parser parser;
+    const struct xml_handler *h;
+    char path[XML_PATH_MAX];
+    size_t path_len;
+    size_t name_at[XML_DEPTH_MAX]; /* length of the path before each open element */
+    unsigned depth;
+    bool leaf;       /* no child element since the last start tag */
+    int error;       /* first failure; the parser was stopped */
+    struct buf text;
+};
+
+/* ---- memory: blocks carry their size, so that they can be wiped when given back ---- */
+
+#define ARENA_BYTES 49152
+
+struct block {
+    size_t size;
+    size_t in_arena;
+    char bytes[] __attribute__((aligned(16)));
+};
+static char arena[ARENA_BYTES] __attribute__((aligned(16)));
+static size_t arena_used;
+static bool arena_busy;
+
+static void *block_alloc(size_t size)
+{
+    size_t whole = (sizeof(struct block) + size + 15) & ~(size_t)15;
+    if (whole < size) return NULL;
+    bool fits = whole <= ARENA_BYTES - arena_used;
+    struct block *b = fits ? (struct block *)(void *)(arena + arena_used) : malloc(whole);
+    if (!b) return NULL;
+    if (fits) arena_used += whole;
+    b->size = size;
+    b->in_arena = fits;
+    return b->bytes;
+}
+
+static void block_free(void *p)
+{
+    if (!p) return;
+    struct block *b = (struct block *)(void *)((char *)p - offsetof(struct block, bytes));
+    if (b->in_arena) return; /* wiped with the whole arena */
+    secret_wipe(b->bytes, b->size);
+    free(b);
+}
+
+static void *block_realloc(void *p, size_t size)
+{
+    if (!p) return block_alloc(size);
+    struct block *b = (struct block *)(void *)((char *)p - offsetof(struct block, bytes));
+    if (size <= b->size) return p;
+    void *fresh = block_alloc(size);
+    if (!fresh) return NULL;
+    memcpy(fresh, p, b->size);
+    block_free(p);
+    return fresh;
+}
+
+static void *heap_alloc(size_t size)
+{
+    struct block *b = malloc(sizeof(*b) + size);
+    if (!b) return NULL;
+    b->size = size;
+    b->in_arena = 0;
+    return b->bytes;
+}
+
+static void *heap_realloc(void *p, size_t size)
+{
+    void *fresh = heap_alloc(size);
+    if (!fresh || !p) return fresh;
+    struct block *b = (struct block *)(void *)((char *)p - offsetof(struct block, bytes));
+    memcpy(fresh, p, b->size < size ? b->size : size);
+    block_free(p);
+    return fresh;
+}
+
+static void arena_release(void)
+{
+    secret_wipe(arena, arena_used);
+    arena_used = 0;
+    arena_busy = false;
+}
+
+/* ---- what expat calls ---- */
+
+static void stop(struct reader *r, int error)
+{
+    if (!r->error) r->error = error;
+    (void)XML_StopParser(r->parser, XML_FALSE); /* fails only when it has already stopped */
+}
+
+static const char *local_name(const char *name)
+{
+    const char *colon = strrchr(name, ':');
+    return colon ? colon + 1 : name;
+}
+
+static void on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
+{
+    (void)attributes;
+    struct reader *r = arg;
+    if (r->error) return;
+    const char *local = local_name(name);
+    size_t len = strlen(local);
+    if (r->depth == XML_DEPTH_MAX || len > sizeof(r->path) - r->path_len - 2) {
+        stop(r, ERR_SYNTAX);
+        return;
+    }
+    r->name_at[r->depth++] = r->path_len;
+    if (r->path_len) r->path[r->path_len++] = '/';
+    memcpy(r->path + r->path_len, local, len + 1);
+    r->path_len += len;
+    r->leaf = true;
+    buf_reset(&r->text);
+    int rc = r->h->enter ? r->h->enter(r->h->arg, r->path) : 0;
+    if (rc) stop(r, rc);
+}
+
+static void on_end(void *arg, const XML_Char *name)
+{
+    (void)name;
+    struct reader *r = arg;
+    if (r->error) return;
+    int rc = 0;
+    if (r->leaf && r->h->leaf) rc = r->h->leaf(r->h->arg, r->path, buf_str(&r->text), r->text.len);
+    if (!rc && r->h->leave) rc = r->h->leave(r->h->arg, r->path);
+    r->leaf = false;
+    r->path_len = r->name_at[--r->depth];
+    r->path[r->path_len] = '\0';
+    if (rc) stop(r, rc);
+}
+
+static void on_text(void *arg, const XML_Char *text, int len)
+{
+    struct reader *r = arg;
+    if (r->error || !r->leaf || !r->h->leaf) return;
+    int rc = buf_add(&r->text, text, (size_t)len);
+    if (rc < 0) stop(r, rc);
+}
+
+static void on_doctype(void *arg, const XML_Char *name, const XML_Char *sysid, const XML_Char *pubid, int has_subset)
+{
+    (void)name, (void)sysid, (void)pubid, (void)has_subset;
+    stop(arg, ERR_SYNTAX);
+}
+
+static int parse(struct reader *r, const char *data, size_t len)
+{
+    (void)XML_SetHashSalt(r->parser, (unsigned long)(uintptr_t)r ^ 0x9e3779b97f4a7c15UL); /* saves a getrandom() each time */
+    XML_SetUserData(r->parser, r);
+    XML_SetElementHandler(r->parser, on_start, on_end);
+    XML_SetCharacterDataHandler(r->parser, on_text);
+    XML_SetStartDoctypeDeclHandler(r->parser, on_doctype);
+    enum XML_Status status = XML_Parse(r->parser, data, (int)len, 1);
+    if (r->error) return r->error;
+    if (status == XML_STATUS_OK) return 0;
+    return XML_GetErrorCode(r->parser) == XML_ERROR_NO_MEMORY ? ERR_NOMEM : ERR_SYNTAX;
+}
+
+int xml_read(const char *data, size_t len, const struct xml_handler *h)
+{
+    static const XML_Memory_Handling_Suite in_arena = {block_alloc, block_realloc, block_free};
+    static const XML_Memory_Handling_Suite in_heap = {heap_alloc, heap_realloc, block_free};
+    if (len > XML_BYTES_MAX) return ERR_TOO_LARGE;
+    bool own_arena = !arena_busy;
+    arena_busy = true;
+    struct reader r = {.h = h, .parser = XML_ParserCreate_MM(NULL, own_arena ? &in_arena : &in_heap, NULL)};
+    int rc = ERR_NOMEM;
+    if (r.parser) {
+        buf_init_secret(&r.text, len); /* without entities a text is never longer than its document */
+        rc = parse(&r, data, len);
+        XML_ParserFree(r.parser);
+        buf_done(&r.text);
+    }
+    if (own_arena) arena_release();
+    return rc;
+}
+
+struct finding {
+    const char *end;
+    struct buf *out;
+    bool found;
+};
+
+#define FIND_STOP 1 /* not an error: enough was read */
+
+static int find_leaf(void *arg, const char *path, const char *text, size_t len)
+{
+    struct finding *f = arg;
+    if (!xml_path_ends(path, f->end)) return 0;
+    f->found = true;
+    int rc = buf_add(f->out, text, len);
+    return rc < 0 ? rc : FIND_STOP;
+}
+
+int xml_find(const char *data, size_t len, const char *end, struct buf *out)
+{
+    struct finding f = {.end = end, .out = out};
+    struct xml_handler h = {.leaf = find_leaf, .arg = &f};
+    int rc = xml_read(data, len, &h);
+    if (rc < 0) return rc;
+    return f.found ? 0 : ERR_NOT_FOUND;
+}
+
+bool xml_path_ends(const char *path, const char *end)
+{
+    size_t n = strlen(path), m = strlen(end);
+    if (m > n || memcmp(path + n - m, end, m) != 0) return false;
+    return m == n || path[n - m - 1] == '/';
+}
