@@ -112,9 +112,18 @@ static const char *local_name(const char *name)
     return colon ? colon + 1 : name;
 }
 
+/* attributes: name, value, name, value, ..., NULL */
+static int tell_attributes(struct reader *r, const XML_Char **attributes)
+{
+    int rc = 0;
+    if (!r->h->attribute) return 0;
+    for (; rc == 0 && attributes[0]; attributes += 2)
+        rc = r->h->attribute(r->h->arg, r->path, local_name(attributes[0]), attributes[1]);
+    return rc;
+}
+
 static void on_start(void *arg, const XML_Char *name, const XML_Char **attributes)
 {
-    (void)attributes;
     struct reader *r = arg;
     if (r->error) return;
     const char *local = local_name(name);
@@ -130,6 +139,7 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
     r->leaf = true;
     buf_reset(&r->text);
     int rc = r->h->enter ? r->h->enter(r->h->arg, r->path) : 0;
+    if (rc == 0) rc = tell_attributes(r, attributes);
     if (rc) stop(r, rc);
 }
 

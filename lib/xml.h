@@ -20,6 +20,8 @@ struct xml_handler {
     /* An element without child elements ended. text: decoded, NUL-terminated, "" when empty; blanks are kept. */
     int (*leaf)(void *arg, const char *path, const char *text, size_t len);
     int (*leave)(void *arg, const char *path); /* any element ended, after leaf() */
+    /* One attribute of the element that was just entered, by local name, after enter(). */
+    int (*attribute)(void *arg, const char *path, const char *name, const char *value);
     void *arg;
 };
 
