@@ -1,0 +1,10 @@
+# Turns text files into one C header of string constants: cmake -DOUT=f.h -DPREFIX=lua_ -DFILES=a.lua;b.lua -P embed.cmake
+set(text "/* Made from the files named below; do not edit. */\n")
+foreach(file ${FILES})
+    get_filename_component(name ${file} NAME_WE)
+    string(REPLACE "-" "_" name ${name})
+    file(READ ${file} hex HEX)
+    string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+    string(APPEND text "static const char ${PREFIX}${name}[] = {${bytes}0};\n")
+endforeach()
+file(CONFIGURE OUTPUT ${OUT} CONTENT "${text}" @ONLY)

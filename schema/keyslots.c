@@ -1,0 +1,216 @@
+/* The decision table of keyslots.h. Everything here is a pure function of what was listed, what the instance shows and what
+ * the record explains. Three rules stand above the rows:
+ *   - a key that the record does not explain is never touched, and no new key is made beside it: a person decides (I3);
+ *   - "unknown" (status, use, what the instance holds) is a value of its own and never counts as the convenient one;
+ *   - room is made only by deleting a key that is Inactive, was so for its quarantine, and whose replacement was seen in use
+ *     since (R5). */
+#include "schema/keyslots.h"
+
+#include "lib/clock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct aws_key *listed(const struct aws_key *keys, size_t n, const char *id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(keys[i].id, id)) return &keys[i];
+    return NULL;
+}
+
+static void PRINTF_LIKE(4, 5) answer(struct keyslots_out *out, enum slot_action action, const char *key_id, const char *fmt, ...)
+{
+    va_list ap;
+    out->action = action;
+    if (key_id != out->key_id) snprintf(out->key_id, sizeof(out->key_id), "%s", key_id);
+    va_start(ap, fmt);
+    vsnprintf(out->reason, sizeof(out->reason), fmt, ap);
+    va_end(ap);
+}
+
+/* ---- observe ------------------------------------------------------------------------------------------------------ */
+
+static void note(struct record_key *k, const struct aws_key *a, int64_t now_ms)
+{
+    bool was_inactive = k->status == AWS_KEY_INACTIVE;
+    k->listed = a != NULL;
+    k->status = a ? a->status : AWS_KEY_STATUS_UNKNOWN;
+    if (!a) return;
+    if (a->created_ms != TIME_NONE) k->created_ms = a->created_ms;
+    if (k->status == AWS_KEY_INACTIVE && (!was_inactive || k->inactive_ms == TIME_NONE)) k->inactive_ms = now_ms;
+    if (k->status == AWS_KEY_ACTIVE) k->inactive_ms = TIME_NONE;
+}
+
+/* A new record takes a plain world as it is; anything else stays unexplained and decide() will ask a person. */
+static void adopt_plain(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen, const char *seen_id, int64_t now_ms)
+{
+    const char *id = NULL;
+    if (seen == INSTANCE_SEEN_ID) id = seen_id;
+    if (seen == INSTANCE_SEEN_UNKNOWN && n_keys == 1) id = keys[0].id;
+    if (!id) return;
+    struct record_key *k = record_add(r, id);
+    if (!k) return;
+    k->role = KEY_CURRENT;
+    if (seen == INSTANCE_SEEN_ID) k->seen_ms = now_ms;
+    note(k, listed(keys, n_keys, id), now_ms);
+}
+
+/* What changed on a key that the record knows. Returns a text for a drift, NULL when all is as expected or harmless. */
+static const char *changed(const struct record_key *k, const struct aws_key *a)
+{
+    bool was_active = k->listed && k->status == AWS_KEY_ACTIVE;
+    bool was_inactive = k->listed && k->status == AWS_KEY_INACTIVE;
+    if (k->role == KEY_CURRENT && was_active && !a) return "was deleted by somebody else while the instance uses it";
+    if (k->role == KEY_CURRENT && was_active && a->status == AWS_KEY_INACTIVE)
+        return "was made Inactive by somebody else while the instance uses it";
+    if (k->role != KEY_CURRENT && k->role != KEY_LEFT && was_inactive && a && a->status == AWS_KEY_ACTIVE)
+        return "was made Active again by somebody else";
+    return NULL;
+}
+
+static bool seen_drifts(const struct record *r, enum instance_seen seen, const char *seen_id, char reason[RECORD_TEXT_MAX])
+{
+    const struct record_key *current = record_current(r);
+    if (seen != INSTANCE_SEEN_ID) return false;
+    const struct record_key *k = record_find_const(r, seen_id);
+    if (k && (k->role == KEY_CURRENT || k->role == KEY_REPLACED)) return false;
+    snprintf(reason, RECORD_TEXT_MAX, "the instance uses %s, which keyroll did not give it (it gave %s); run: keyroll adopt %s", seen_id,
+             current ? current->id : "none", r->licence);
+    return true;
+}
+
+bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen, const char *seen_id, int64_t now_ms,
+                      char ret_reason[RECORD_TEXT_MAX])
+{
+    bool drift = false;
+    ret_reason[0] = '\0';
+    if (r->n_keys == 0) { /* never looked at, or nothing was known the last time */
+        adopt_plain(r, keys, n_keys, seen, seen_id, now_ms);
+        return false;
+    }
+    for (size_t i = 0; i < r->n_keys; i++) {
+        struct record_key *k = &r->keys[i];
+        const struct aws_key *a = listed(keys, n_keys, k->id);
+        const char *what = changed(k, a);
+        if (what && !drift) snprintf(ret_reason, RECORD_TEXT_MAX, "key %s %s; run: keyroll adopt %s", k->id, what, r->licence);
+        drift = drift || what;
+        note(k, a, now_ms);
+        if (k->role == KEY_CURRENT && seen == INSTANCE_SEEN_ID && !strcmp(seen_id, k->id)) k->seen_ms = now_ms;
+    }
+    for (size_t i = r->n_keys; i-- > 0;) { /* what is gone and was not in use needs no explanation any more */
+        struct record_key *k = &r->keys[i];
+        if (!k->listed && k->role != KEY_CURRENT && !(seen == INSTANCE_SEEN_ID && !strcmp(seen_id, k->id))) record_remove(r, k->id);
+    }
+    for (size_t i = 0; i < n_keys && !drift; i++) {
+        if (record_find(r, keys[i].id)) continue;
+        snprintf(ret_reason, RECORD_TEXT_MAX, "key %s was made by somebody else; run: keyroll adopt %s", keys[i].id, r->licence);
+        drift = r->state != RECORD_NEW && r->state != RECORD_AWAITING;
+        if (!drift) ret_reason[0] = '\0';
+    }
+    return drift || seen_drifts(r, seen, seen_id, ret_reason);
+}
+
+/* ---- decide ------------------------------------------------------------------------------------------------------- */
+
+static bool is_ours(const struct record_key *k)
+{
+    return k->role == KEY_REPLACED || k->role == KEY_UNUSED;
+}
+
+/* Deletable now, by R5. */
+static bool may_free(const struct record *r, const struct record_key *k, const struct aws_key *a, int64_t now_ms)
+{
+    if (!is_ours(k) || !a || a->status != AWS_KEY_INACTIVE || k->inactive_ms == TIME_NONE) return false;
+    if (k->next != KEY_NEXT_REAP || k->next_ms == TIME_NONE || k->next_ms > now_ms) return false;
+    const struct record_key *current = record_current(r);
+    if (!current || current->seen_ms == TIME_NONE) return false;
+    return k->role == KEY_UNUSED || current->seen_ms >= k->inactive_ms;
+}
+
+/* Both slots are taken: which one can go, when, or who must look. */
+static void decide_full(const struct keyslots_in *in, struct keyslots_out *out)
+{
+    int64_t until = INT64_MAX;
+    for (size_t i = 0; i < in->n_keys; i++) {
+        const struct record_key *k = record_find_const(in->record, in->keys[i].id);
+        if (!k || !is_ours(k)) continue;
+        if (may_free(in->record, k, &in->keys[i], in->now_ms)) {
+            answer(out, SLOT_FREE, k->id, "key %s is Inactive, its quarantine is over and its replacement is in use", k->id);
+            return;
+        }
+        int64_t at = k->next_ms == TIME_NONE ? in->now_ms + 3600000 : k->next_ms;
+        if (at < until) until = at;
+    }
+    if (until != INT64_MAX) {
+        out->until_ms = until > in->now_ms ? until : in->now_ms + 60000;
+        answer(out, SLOT_WAIT, "", "both key slots are taken until a predecessor is deleted");
+        return;
+    }
+    for (size_t i = 0; i < in->n_keys; i++) {
+        if (!strcmp(in->keys[i].id, out->old_id)) continue;
+        answer(out, SLOT_PERSON, in->keys[i].id, "both key slots are taken and %s is not ours to delete; delete it in AWS or run: keyroll adopt %s",
+               in->keys[i].id, in->record->licence);
+        return;
+    }
+    answer(out, SLOT_PERSON, "", "both key slots are taken; look at the user in AWS, then run: keyroll adopt %s", in->record->licence);
+}
+
+static bool unexplained(const struct keyslots_in *in, struct keyslots_out *out)
+{
+    for (size_t i = 0; i < in->n_keys; i++) {
+        if (record_find_const(in->record, in->keys[i].id)) continue;
+        answer(out, SLOT_PERSON, in->keys[i].id, "nobody explains key %s; run: keyroll adopt %s --replaced KEY (may be removed) or --leave KEY",
+               in->keys[i].id, in->record->licence);
+        return true;
+    }
+    return false;
+}
+
+/* The instance shows something else than the current key. True when that decides. */
+static bool decide_seen(const struct keyslots_in *in, const struct record_key *current, struct keyslots_out *out)
+{
+    bool current_alive = current && listed(in->keys, in->n_keys, current->id);
+    if (in->seen == INSTANCE_SEEN_UNKNOWN) return false;
+    if (in->seen == INSTANCE_SEEN_ID && current && !strcmp(in->seen_id, current->id)) return false;
+    if (in->seen == INSTANCE_SEEN_NONE && !current) return false;
+    if (current && !current_alive && current->listed) {
+        answer(out, SLOT_LOST, current->id, "the current key %s is gone from AWS", current->id);
+        return true;
+    }
+    if (current_alive && in->pair_kept) {
+        answer(out, SLOT_REPAIR, current->id, "the instance went back to %s: writing %s again", in->seen == INSTANCE_SEEN_ID ? in->seen_id : "no key",
+               current->id);
+        return true;
+    }
+    if (current && !current_alive) return false; /* it never was there: the instance needs a key */
+    answer(out, SLOT_DRIFTED, in->seen == INSTANCE_SEEN_ID ? in->seen_id : "", "the instance uses %s instead of %s; run: keyroll adopt %s",
+           in->seen == INSTANCE_SEEN_ID ? in->seen_id : "no key", current ? current->id : "none", in->record->licence);
+    return true;
+}
+
+void keyslots_decide(const struct keyslots_in *in, struct keyslots_out *out)
+{
+    const struct record *r = in->record;
+    const struct record_key *current = record_current(r);
+    memset(out, 0, sizeof(*out));
+    out->until_ms = TIME_NONE;
+    if (r->state == RECORD_EXCLUDED || r->state == RECORD_DRIFTED) {
+        answer(out, SLOT_PERSON, "", "%.180s", r->reason[0] ? r->reason : record_state_name(r->state));
+        return;
+    }
+    if (unexplained(in, out) || decide_seen(in, current, out)) return;
+    if (in->replace_id && in->replace_id[0] && current && strcmp(in->replace_id, current->id)) {
+        answer(out, SLOT_NOTHING, current->id, "%s was replaced already", in->replace_id);
+        return;
+    }
+    if (current) {
+        snprintf(out->old_id, sizeof(out->old_id), "%s", current->id);
+        out->old_seen = in->seen == INSTANCE_SEEN_ID && !strcmp(in->seen_id, current->id);
+    }
+    if (in->n_keys >= KEYSLOTS_QUOTA) {
+        decide_full(in, out);
+        return;
+    }
+    answer(out, SLOT_CREATE, "", "a key slot is free");
+}

@@ -1,0 +1,487 @@
+/* The Redis side of the contract (store.h): builds the calls of schema/lua and turns replies into typed results. Each call
+ * keeps a small block until its reply; the block translates and frees itself, so callers see only their ticket. The scripts
+ * are compiled in from the files in schema/lua (schema/lua.h is made at build time), so that the shipped text is the tested one. */
+#include "schema/store.h"
+
+#include "lib/buf.h"
+#include "lib/err.h"
+#include "schema/lua.h" /* generated */
+
+#include <stdio.h>
+#include <string.h>
+
+#define ARGS_MAX 24
+
+enum call_kind { CALL_ACQUIRE, CALL_PUT, CALL_LEASE, CALL_GATE, CALL_PEEK, CALL_NUMBER, CALL_ANY };
+struct call {
+    enum call_kind kind;
+    size_t n;       /* PEEK: users asked */
+    struct ticket t;
+};
+
+static const struct redis_script script_server_seen = {"server_seen", lua_server_seen};
+static const struct redis_script script_acquire = {"lease_acquire", lua_lease_acquire};
+static const struct redis_script script_renew = {"lease_renew", lua_lease_renew};
+static const struct redis_script script_release = {"lease_release", lua_lease_release};
+static const struct redis_script script_journal_put = {"journal_put", lua_journal_put};
+static const struct redis_script script_record_put = {"record_put", lua_record_put};
+static const struct redis_script script_gate = {"gate", lua_gate};
+static const struct redis_script script_peek = {"peek", lua_peek};
+static const struct redis_script script_restore = {"restore", lua_restore};
+
+/* ---- replies ------------------------------------------------------------------------------------------------------ */
+
+static const char *text_of(const struct redis_value *v)
+{
+    return v && (v->type == REDIS_STRING || v->type == REDIS_STATUS) ? v->str : NULL;
+}
+
+static int64_t number_of(const struct redis_value *v)
+{
+    if (!v) return 0;
+    if (v->type == REDIS_INTEGER) return v->integer;
+    const char *s = text_of(v);
+    return s ? strtoll(s, NULL, 10) : 0;
+}
+
+static bool is_word(const struct redis_value *v, const char *word)
+{
+    const char *s = text_of(redis_item(v, 0));
+    return s && !strcmp(s, word);
+}
+
+static int read_lease_journal(const struct redis_value *v, struct store_lease *l)
+{
+    const struct redis_value *doc = redis_item(v, 2), *sealed = redis_item(v, 3);
+    l->journal_version = number_of(redis_item(v, 0));
+    if (!text_of(doc)) return 0;
+    int rc = journal_decode(doc->str, doc->len, &l->journal);
+    if (rc < 0) return rc;
+    l->has_journal = true;
+    l->journal.version = l->journal_version;
+    if (text_of(sealed)) {
+        l->sealed = sealed->str;
+        l->sealed_len = sealed->len;
+    }
+    return 0;
+}
+
+static int read_lease_record(const struct redis_value *v, struct store_lease *l)
+{
+    const struct redis_value *doc = redis_item(v, 1), *id = redis_item(v, 2), *sealed = redis_item(v, 3);
+    l->record_version = number_of(redis_item(v, 0));
+    if (!text_of(doc)) return 0;
+    int rc = record_decode(doc->str, doc->len, &l->record);
+    if (rc < 0) return rc;
+    l->has_record = true;
+    if (text_of(id) && text_of(sealed) && aws_key_id_valid(id->str)) {
+        snprintf(l->kept_id, sizeof(l->kept_id), "%s", id->str);
+        l->kept = sealed->str;
+        l->kept_len = sealed->len;
+    }
+    return 0;
+}
+
+static void read_exposed(const struct redis_value *v, struct store_lease *l)
+{
+    for (size_t i = 0; v && i < v->count && l->n_exposed < RECORD_KEYS_MAX; i++) {
+        const char *id = text_of(redis_item(v, i));
+        if (id && aws_key_id_valid(id)) snprintf(l->exposed[l->n_exposed++], AWS_KEY_ID_MAX, "%s", id);
+    }
+}
+
+static void complete_acquire(struct call *c, const struct redis_reply *reply)
+{
+    struct store_lease l;
+    memset(&l, 0, sizeof(l));
+    const struct redis_value *v = reply->value;
+    if (reply->err) {
+        l.err = reply->err;
+    } else if (is_word(v, "HELD") || is_word(v, "HOLD")) {
+        l.err = is_word(v, "HELD") ? ERR_LEASE_HELD : ERR_LEASE_HOLD_OFF;
+        l.wait_ms = number_of(redis_item(v, 1));
+    } else if (is_word(v, "OK")) {
+        l.number = number_of(redis_item(v, 1));
+        l.now_ms = number_of(redis_item(v, 2));
+        l.err = read_lease_journal(redis_item(v, 3), &l);
+        if (!l.err) l.err = read_lease_record(redis_item(v, 4), &l);
+        read_exposed(redis_item(v, 5), &l);
+        const char *writer = text_of(redis_item(redis_item(v, 3), 1));
+        l.takeover = l.has_journal && writer && writer[0];
+    } else {
+        l.err = ERR_NET_BAD_REPLY;
+    }
+    ticket_complete(c->t, &l);
+}
+
+static void complete_put(struct call *c, const struct redis_reply *reply)
+{
+    struct store_reply r = {.err = reply->err};
+    const struct redis_value *v = reply->value;
+    if (!r.err) {
+        if (is_word(v, "OK"))
+            r.version = number_of(redis_item(v, 1));
+        else if (is_word(v, "LEASE"))
+            r.err = ERR_LEASE_LOST;
+        else if (is_word(v, "VERSION"))
+            r.err = ERR_JOURNAL_VERSION;
+        else if (is_word(v, "DIRECTION"))
+            r.err = ERR_JOURNAL_DIRECTION;
+        else
+            r.err = ERR_NET_BAD_REPLY;
+    }
+    ticket_complete(c->t, &r);
+}
+
+static void complete_gate(struct call *c, const struct redis_reply *reply)
+{
+    struct store_reply r = {.err = reply->err};
+    const struct redis_value *v = reply->value;
+    if (!r.err && is_word(v, "PAUSED")) {
+        r.err = ERR_PAUSED;
+        snprintf(r.text, sizeof(r.text), "%s paused: %s", text_of(redis_item(v, 1)) ? text_of(redis_item(v, 1)) : "",
+                 text_of(redis_item(v, 2)) ? text_of(redis_item(v, 2)) : "");
+    } else if (!r.err && is_word(v, "LIMITED")) {
+        r.err = ERR_RATE_LIMITED;
+        r.wait_ms = number_of(redis_item(v, 1));
+    } else if (!r.err && !is_word(v, "OK")) {
+        r.err = ERR_NET_BAD_REPLY;
+    }
+    ticket_complete(c->t, &r);
+}
+
+/* lease: 1 ours, 0 lost; numbers: as they come. */
+static void complete_number(struct call *c, const struct redis_reply *reply)
+{
+    struct store_reply r = {.err = reply->err};
+    if (!r.err) r.version = number_of(reply->value);
+    if (!r.err && c->kind == CALL_LEASE && r.version != 1) r.err = ERR_LEASE_LOST;
+    if (!r.err) r.wait_ms = r.version;
+    ticket_complete(c->t, &r);
+}
+
+static void read_peek(const struct redis_value *v, struct store_peek *u)
+{
+    const struct redis_value *jdoc = redis_item(v, 2), *rdoc = redis_item(v, 4);
+    u->lease_ms = number_of(redis_item(v, 0));
+    if (text_of(jdoc)) {
+        int rc = journal_decode(jdoc->str, jdoc->len, &u->journal);
+        if (rc < 0) u->err = rc;
+        u->has_journal = true;
+        u->journal.version = number_of(redis_item(v, 1));
+    }
+    if (text_of(rdoc)) {
+        int rc = record_decode(rdoc->str, rdoc->len, &u->record);
+        if (rc < 0) u->err = rc;
+        u->has_record = rc == 0;
+    }
+    u->kept = text_of(redis_item(v, 5)) != NULL;
+    u->exposed = number_of(redis_item(v, 6)) > 0;
+}
+
+static void complete_peek(struct call *c, const struct redis_reply *reply)
+{
+    struct store_peek_reply r = {.err = reply->err};
+    AUTO_FREE struct store_peek *users = calloc(c->n ? c->n : 1, sizeof(*users));
+    if (!r.err && !users) r.err = ERR_NOMEM;
+    if (!r.err && (reply->value->type != REDIS_ARRAY || reply->value->count != c->n)) r.err = ERR_NET_BAD_REPLY;
+    if (!r.err) {
+        for (size_t i = 0; i < c->n; i++) read_peek(redis_item(reply->value, i), &users[i]);
+        r.n = c->n;
+        r.users = users;
+    }
+    ticket_complete(c->t, &r);
+}
+
+static void on_reply(void *self, uint64_t id, const void *result)
+{
+    struct call *c = self;
+    const struct redis_reply *reply = result;
+    (void)id;
+    switch (c->kind) {
+    case CALL_ACQUIRE: complete_acquire(c, reply); break;
+    case CALL_PUT: complete_put(c, reply); break;
+    case CALL_GATE: complete_gate(c, reply); break;
+    case CALL_PEEK: complete_peek(c, reply); break;
+    case CALL_LEASE:
+    case CALL_NUMBER:
+    case CALL_ANY: complete_number(c, reply); break;
+    }
+    free(c);
+}
+
+/* ---- calls -------------------------------------------------------------------------------------------------------- */
+
+struct args {
+    struct redis_arg v[ARGS_MAX];
+    size_t n;
+};
+
+static void add(struct args *a, const void *data, size_t len)
+{
+    if (a->n < ARGS_MAX) a->v[a->n++] = (struct redis_arg){data, len};
+}
+
+static void adds(struct args *a, const char *s)
+{
+    add(a, s, strlen(s));
+}
+
+/* Numbers live in the caller's text buffer until the call was copied. */
+static void addn(struct args *a, int64_t n, char text[24])
+{
+    snprintf(text, 24, "%lld", (long long)n);
+    adds(a, text);
+}
+
+static struct ticket begin(enum call_kind kind, size_t n, struct ticket t)
+{
+    struct call *c = malloc(sizeof(*c));
+    if (c) *c = (struct call){kind, n, t};
+    return (struct ticket){on_reply, c, 0};
+}
+
+static int eval(struct store *s, const struct redis_script *script, size_t n_keys, const struct args *a, enum call_kind kind, struct ticket t)
+{
+    struct ticket mine = begin(kind, 0, t);
+    if (!mine.self) return ERR_NOMEM;
+    int rc = s->redis.eval(s->redis.self, script, n_keys, a->n, a->v, mine);
+    if (rc < 0) free(mine.self);
+    return rc;
+}
+
+void store_key(const struct store *s, const char *user_key, const char *what, char out[STORE_KEY_MAX])
+{
+    if (user_key)
+        snprintf(out, STORE_KEY_MAX, "%s{%s}:%s", s->prefix, user_key, what);
+    else
+        snprintf(out, STORE_KEY_MAX, "%s%s", s->prefix, what);
+}
+
+/* lease, journal, record, exposed: the first n of them. */
+struct user_keys {
+    char k[4][STORE_KEY_MAX];
+};
+
+static void add_user(const struct store *s, struct args *a, const char *user_key, size_t n, struct user_keys *keys)
+{
+    static const char *const what[] = {"lease", "journal", "record", "exposed"};
+    for (size_t i = 0; i < n; i++) {
+        store_key(s, user_key, what[i], keys->k[i]);
+        adds(a, keys->k[i]);
+    }
+}
+
+void store_init(struct store *s, struct redis_port redis, const struct rng *rng, const char *prefix, int64_t lease_ttl_ms)
+{
+    memset(s, 0, sizeof(*s));
+    s->redis = redis;
+    s->rng = rng;
+    snprintf(s->prefix, sizeof(s->prefix), "%s", prefix);
+    s->lease_ttl_ms = lease_ttl_ms;
+}
+
+void store_opid(const struct store *s, char *out)
+{
+    rng_hex(s->rng, (STORE_TOKEN_MAX - 1) / 2, out);
+}
+
+void store_user_init(const struct store *s, struct store_user *u, const char *user_key)
+{
+    memset(u, 0, sizeof(*u));
+    snprintf(u->key, sizeof(u->key), "%s", user_key);
+    store_opid(s, u->token);
+}
+
+void store_user_hold(struct store_user *u, const struct store_lease *l)
+{
+    u->number = l->number;
+    u->record_version = l->record_version;
+    u->journal_version = l->journal_version;
+}
+
+int store_server_seen(struct store *s, const struct redis_server *server, struct ticket t)
+{
+    char id[100], n[24], k1[STORE_KEY_MAX], k2[STORE_KEY_MAX];
+    struct args a = {.n = 0};
+    snprintf(id, sizeof(id), "%s %s", server->run_id, server->repl_id);
+    store_key(s, NULL, "server", k1);
+    store_key(s, NULL, "holdoff", k2);
+    adds(&a, k1);
+    adds(&a, k2);
+    adds(&a, id);
+    addn(&a, s->lease_ttl_ms, n);
+    return eval(s, &script_server_seen, 2, &a, CALL_NUMBER, t);
+}
+
+int store_acquire(struct store *s, const struct store_user *u, struct ticket t)
+{
+    struct user_keys keys;
+    char hold[STORE_KEY_MAX], n1[24], n2[24];
+    struct args a = {.n = 0};
+    add_user(s, &a, u->key, 4, &keys);
+    store_key(s, NULL, "holdoff", hold);
+    adds(&a, hold);
+    adds(&a, u->token);
+    addn(&a, s->lease_ttl_ms, n1);
+    addn(&a, s->lease_ttl_ms, n2);
+    return eval(s, &script_acquire, 5, &a, CALL_ACQUIRE, t);
+}
+
+int store_renew(struct store *s, const struct store_user *u, struct ticket t)
+{
+    struct user_keys keys;
+    char n[24];
+    struct args a = {.n = 0};
+    add_user(s, &a, u->key, 1, &keys);
+    adds(&a, u->token);
+    addn(&a, s->lease_ttl_ms, n);
+    return eval(s, &script_renew, 1, &a, CALL_LEASE, t);
+}
+
+int store_release(struct store *s, const struct store_user *u, struct ticket t)
+{
+    struct user_keys keys;
+    struct args a = {.n = 0};
+    add_user(s, &a, u->key, 2, &keys);
+    adds(&a, u->token);
+    return eval(s, &script_release, 2, &a, CALL_LEASE, t);
+}
+
+int store_journal_put(struct store *s, const struct store_user *u, const struct journal *j, const char *opid, const void *sealed, size_t sealed_len, struct ticket t)
+{
+    struct user_keys keys;
+    char n[24];
+    struct args a = {.n = 0};
+    AUTO_BUF struct buf doc;
+    buf_init(&doc, 16384);
+    int rc = journal_encode(j, &doc);
+    if (rc < 0) return rc;
+    add_user(s, &a, u->key, 2, &keys);
+    adds(&a, u->token);
+    addn(&a, u->journal_version, n);
+    adds(&a, opid);
+    adds(&a, journal_direction_name(j->direction));
+    add(&a, doc.data, doc.len);
+    add(&a, sealed ? sealed : "", sealed ? sealed_len : 0);
+    return eval(s, &script_journal_put, 2, &a, CALL_PUT, t);
+}
+
+int store_record_put(struct store *s, const struct store_user *u, const struct record *r, const struct store_record_put *how, struct ticket t)
+{
+    static const char *const pair[] = {"same", "drop", "journal"};
+    struct user_keys keys;
+    char n1[24], n2[24];
+    struct args a = {.n = 0};
+    AUTO_BUF struct buf doc;
+    buf_init(&doc, 16384);
+    int rc = record_encode(r, &doc);
+    if (rc < 0) return rc;
+    add_user(s, &a, u->key, 3, &keys);
+    adds(&a, u->token);
+    addn(&a, u->record_version, n1);
+    adds(&a, how->opid);
+    add(&a, doc.data, doc.len);
+    adds(&a, how->end_journal ? "end" : "keep");
+    addn(&a, u->journal_version, n2);
+    adds(&a, pair[how->pair]);
+    adds(&a, how->pair_key_id ? how->pair_key_id : "");
+    adds(&a, how->release ? "release" : "keep");
+    return eval(s, &script_record_put, 3, &a, CALL_PUT, t);
+}
+
+int store_gate(struct store *s, const char *account, int64_t most_per_hour, struct ticket t)
+{
+    char all[STORE_KEY_MAX], one[STORE_KEY_MAX], rate[STORE_KEY_MAX], what[32], n[24];
+    struct args a = {.n = 0};
+    store_key(s, NULL, "pause:all", all);
+    snprintf(what, sizeof(what), "pause:%s", account);
+    store_key(s, NULL, what, one);
+    store_key(s, NULL, "rate", rate);
+    adds(&a, all);
+    adds(&a, one);
+    adds(&a, rate);
+    addn(&a, most_per_hour, n);
+    return eval(s, &script_gate, 3, &a, CALL_GATE, t);
+}
+
+int store_peek(struct store *s, const char *const *user_keys, size_t n, struct ticket t)
+{
+    if (n > STORE_PEEK_MAX) return ERR_TOO_LARGE;
+    AUTO_FREE struct user_keys *keys = malloc((n ? n : 1) * sizeof(*keys));
+    AUTO_FREE struct redis_arg *v = malloc((n ? n : 1) * 4 * sizeof(*v));
+    if (!keys || !v) return ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        struct args a = {.n = 0};
+        add_user(s, &a, user_keys[i], 4, &keys[i]);
+        memcpy(&v[i * 4], a.v, 4 * sizeof(*v));
+    }
+    struct ticket mine = begin(CALL_PEEK, n, t);
+    if (!mine.self) return ERR_NOMEM;
+    int rc = s->redis.eval(s->redis.self, &script_peek, n * 4, n * 4, v, mine);
+    if (rc < 0) free(mine.self);
+    return rc;
+}
+
+int store_restore(struct store *s, const char *user_key, const struct record *r, const struct journal *j, const char *const *exposed, size_t n_exposed,
+                  struct ticket t)
+{
+    struct user_keys keys;
+    char n[24];
+    struct args a = {.n = 0};
+    AUTO_BUF struct buf doc, jdoc;
+    buf_init(&doc, 16384);
+    buf_init(&jdoc, 16384);
+    int rc = record_encode(r, &doc);
+    if (!rc && j) rc = journal_encode(j, &jdoc);
+    if (rc < 0) return rc;
+    add_user(s, &a, user_key, 4, &keys);
+    add(&a, doc.data, doc.len);
+    add(&a, jdoc.len ? jdoc.data : "", jdoc.len);
+    adds(&a, j ? journal_direction_name(j->direction) : "");
+    addn(&a, r->number > (j ? j->number : 0) ? r->number : j->number, n);
+    for (size_t i = 0; i < n_exposed; i++) adds(&a, exposed[i]);
+    return eval(s, &script_restore, 4, &a, CALL_NUMBER, t);
+}
+
+static int command(struct store *s, const struct args *a, struct ticket t)
+{
+    struct ticket mine = begin(CALL_ANY, 0, t);
+    if (!mine.self) return ERR_NOMEM;
+    int rc = s->redis.command(s->redis.self, a->n, a->v, mine);
+    if (rc < 0) free(mine.self);
+    return rc;
+}
+
+static int mark(struct store *s, const char *verb, const char *user_key, const char *key_id, struct ticket t)
+{
+    char k[STORE_KEY_MAX];
+    struct args a = {.n = 0};
+    store_key(s, user_key, "exposed", k);
+    adds(&a, verb);
+    adds(&a, k);
+    adds(&a, key_id);
+    return command(s, &a, t);
+}
+
+int store_mark_exposed(struct store *s, const char *user_key, const char *key_id, struct ticket t)
+{
+    return mark(s, "SADD", user_key, key_id, t);
+}
+
+int store_unmark_exposed(struct store *s, const char *user_key, const char *key_id, struct ticket t)
+{
+    return mark(s, "SREM", user_key, key_id, t);
+}
+
+int store_pause(struct store *s, const char *account, const char *reason, struct ticket t)
+{
+    char k[STORE_KEY_MAX], what[32];
+    struct args a = {.n = 0};
+    snprintf(what, sizeof(what), "pause:%s", account ? account : "all");
+    store_key(s, NULL, what, k);
+    adds(&a, reason ? "SET" : "DEL");
+    adds(&a, k);
+    if (reason) adds(&a, reason);
+    return command(s, &a, t);
+}
