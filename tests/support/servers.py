@@ -273,7 +273,7 @@ class Moto(Server):
     def __init__(self, folder, name="moto"):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", self.port]
+        argv = [sys.executable, Path(__file__).with_name("moto_server.py"), self.port]
         super().__init__(name, argv, Path(folder) / name, clean_environment(MOTO_IAM_LOAD_MANAGED_POLICIES="false"))
 
     def ready(self):
