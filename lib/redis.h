@@ -65,7 +65,9 @@ struct redis_options {
     const char *ca_file;   /* rediss: CA bundle, NULL: system's */
     int64_t command_timeout_ms; /* per command, 0 = 5000 */
     size_t max_pending;    /* commands queued or in flight, 0 = 100000; more: ERR_BUSY */
-    void (*on_state)(void *arg, enum redis_state s, const struct redis_server *server, int err); /* READY: INFO was read */
+    /* READY (server: what INFO said, err 0) and WAITING (server NULL; err: why: ERR_NET_*, ERR_REDIS_LOST, ERR_REDIS_AUTH,
+     * ERR_REDIS_REFUSED, ERR_TIMEOUT; a new attempt follows by itself). Not called by redis_new() and redis_free(). */
+    void (*on_state)(void *arg, enum redis_state s, const struct redis_server *server, int err);
     void *arg;
 };
 
@@ -75,9 +77,11 @@ MUST_CHECK int redis_new(struct loop *l, const struct redis_options *o, struct r
 void redis_free(struct redis *r);
 bool redis_ready(const struct redis *r);
 const struct redis_server *redis_server(const struct redis *r); /* valid once it was READY */
+/* Why it is not ready, in words for a log line; "" when there is nothing to tell. Never holds a password. */
+const char *redis_reason(const struct redis *r);
 struct redis_port redis_port(struct redis *r);
 
-/* The first string under value, or NULL; helper for replies. */
+/* The i-th item of an array, or NULL (also for a NULL value or another type); helper for replies. */
 const struct redis_value *redis_item(const struct redis_value *v, size_t i);
 
 #endif
