@@ -55,7 +55,7 @@ class MotoFleet:
     keyroll_pair: the programs' own long-term key, limited by a policy to what they need. instances: support.synergist.Instances.
     """
 
-    def __init__(self, folder, moto, count, uses_per_s=20, tls=None, **instance_settings):
+    def __init__(self, folder, moto, count, uses_per_s=20, tls=None, key_age_days=100, **instance_settings):
         self.folder, self.moto = Path(folder), moto
         setup = {"aws_access_key_id": "setup", "aws_secret_access_key": "setup", "endpoint_url": moto.url, "region_name": REGION,
                  "config": botocore.config.Config(max_pool_connections=4, retries={"max_attempts": 5})}
@@ -67,6 +67,7 @@ class MotoFleet:
             list(pool.map(self._make, self.rows.values()))
         self.keyroll_pair = self._make_keyroll()
         self.auditor_pair = self._make_user("auditor", ["iam:ListAccessKeys", "iam:ListUsers"])
+        moto.backdate(key_age_days)
         moto.require_authorisation()
         self.iam = self.client("iam", self.auditor_pair)  # the set-up keys are refused from here on
         licences = {row.licence: {"user": row.login, "password": row.password, "bucket": row.bucket, "region": REGION,
@@ -119,7 +120,7 @@ class MotoFleet:
         return [self.credentials, self.instances.config, *self.folder.glob("*.key")]
 
     def books(self):
-        """Returns the ledger's rows of the fleet."""
+        """Yields the ledger's rows of the fleet; each costs a call to moto."""
         return ledger.books_of_moto(self.iam, self.instances,
                                     {row.licence: (row.user, row.first_key) for row in self.rows.values()})
 

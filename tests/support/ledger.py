@@ -41,6 +41,11 @@ def check_licence(licence, stage):
         yield f"AWS holds {licence.keys}, expected {expected}" + (f"; orphan keys {orphans}" if orphans else "")
 
 
+def first_complaint(licences, stage):
+    """Returns one complaint or None; looks no further than the first, so that asking often costs little."""
+    return next((f"{licence.name}: {complaint}" for licence in licences for complaint in check_licence(licence, stage)), None)
+
+
 def check_fleet(licences, stage="current"):
     return [f"{licence.name}: {complaint}" for licence in licences for complaint in check_licence(licence, stage)]
 
@@ -78,15 +83,13 @@ def check_run(licences, stage, redis_client, kafka, group):
 
 
 def books_of_moto(iam, instances, first_keys):
-    """Builds the rows from moto (boto3's IAM client of a caller that may list) and the Python instances' books.
+    """Yields the rows from moto (boto3's IAM client of a caller that may list) and the Python instances' books.
 
     first_keys: {licence: (user, first key id)}. instances: support.synergist.Instances.
     """
     books = instances.books()
-    rows = []
     for licence, (user, first_key) in first_keys.items():
         listed = iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
         book = books[licence]
-        rows.append(Licence(licence, first_key, {key["AccessKeyId"]: key["Status"] for key in listed},
-                            [entry["key_id"] for entry in book["history"]], book["outages"]))
-    return rows
+        yield Licence(licence, first_key, {key["AccessKeyId"]: key["Status"] for key in listed},
+                      [entry["key_id"] for entry in book["history"]], book["outages"])

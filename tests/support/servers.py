@@ -285,3 +285,7 @@ class Moto(Server):
     def require_authorisation(self, on=True):
         """On: every further call needs a known key, a good signature and a policy that allows it."""
         requests.post(f"{self.url}/moto-api/reset-auth", data=b"0" if on else b"inf", timeout=10).raise_for_status()
+
+    def backdate(self, days):
+        """Makes every key that exists older by so many days."""
+        requests.post(f"{self.url}/_backdate?{days}", timeout=10).raise_for_status()
