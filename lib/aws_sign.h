@@ -19,6 +19,7 @@ struct aws_sign_request {
     const char *payload_hash; /* NULL: hash of body; or a literal such as UNSIGNED-PAYLOAD */
     const char *region, *service;
     bool double_encode_path; /* all services but s3 */
+    bool normalize_path;     /* dot segments and repeated slashes are removed: all services but s3 */
     bool add_content_sha256; /* s3 */
     int64_t wall_ms;
 };
