@@ -4,10 +4,12 @@ import json
 import urllib.parse
 
 import boto3
+import botocore.config
 import botocore.exceptions
 import pytest
+import requests
 
-from support import leaks, servers
+from support import leaks, proxy, servers, synergist, tls
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYzEXAMPLEKE"  # made up, with the characters that are encoded
 
@@ -81,3 +83,26 @@ def test_moto_checks_keys_signatures_and_policies(moto):
     with pytest.raises(botocore.exceptions.ClientError) as refused:
         client("sts", **{**pair, "aws_secret_access_key": "wrong"}).get_caller_identity()
     assert refused.value.response["Error"]["Code"] == "SignatureDoesNotMatch"
+
+
+def test_proxy_loses_a_reply_after_its_effect(moto):
+    with proxy.LossyProxy(moto.url) as lossy:
+        iam = boto3.client("iam", endpoint_url=lossy.url, region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b",
+                           config=botocore.config.Config(retries={"total_max_attempts": 1}))
+        iam.create_user(UserName="u")
+        lossy.lose("CreateAccessKey")
+        with pytest.raises(botocore.exceptions.HTTPClientError):
+            iam.create_access_key(UserName="u")
+        assert len(iam.list_access_keys(UserName="u")["AccessKeyMetadata"]) == 1
+        assert lossy.arrived["CreateAccessKey"] == 1
+
+
+@pytest.mark.parametrize("days, accepted", [(30, True), (-1, False)])
+def test_certificates_expire(tmp_path, days, accepted):
+    authority = tls.Authority(tmp_path)
+    with synergist.Instances(tmp_path, {}, "http://127.0.0.1:1", tls=authority.certificate(days=days), uses_per_s=0) as instances:
+        if accepted:
+            assert requests.get(f"{instances.url}/_admin/ready", verify=str(authority.path), timeout=10).ok
+        else:
+            with pytest.raises(requests.exceptions.SSLError):
+                requests.get(f"{instances.url}/_admin/ready", verify=str(authority.path), timeout=10)

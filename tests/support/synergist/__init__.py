@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import requests
+import urllib3
 
 from ..processes import clean_environment, free_port
 from ..servers import Server
 
+urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the admin calls to our own loopback server
 HERE = Path(__file__).resolve().parent
 
 
