@@ -250,6 +250,8 @@ static int read_line(struct settings *s, char *line, const struct place *at, cha
     if (is_passed_through(s, name)) return set_pair(s, name + strlen(s->pass_prefix), value, at, reterr);
     const struct setting *row = settings_find(s, name);
     if (!row) return unknown_name(s, at->where, name, reterr);
+    if (row->not_in_file)
+        return fail(ERR_INVALID, reterr, "%s: %s has no meaning in the settings file: remove it", at->where, name);
     return set_row(s, row, value, at, reterr);
 }
 

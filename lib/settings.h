@@ -44,6 +44,7 @@ struct setting {
     const char *choices;       /* ENUM: "observe|rotate" */
     const char *env; /* other variables that set it, separated by commas, later ones win; KEYROLL_NAME wins over them */
     const char *section; /* heading that begins with this row; NULL: the one before goes on */
+    bool not_in_file;    /* flag and environment only, such as the name of the file itself */
     const char *text;    /* Required: what it does, plain sentences */
 };
 

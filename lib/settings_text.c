@@ -102,6 +102,7 @@ void settings_write_sample(const struct setting *rows, size_t n_rows, const char
 {
     for (size_t i = 0; i < n_rows; i++) {
         const struct setting *row = &rows[i];
+        if (row->not_in_file) continue;
         if (row->section) (void)buf_addf(out, "\n# ==== %s ====\n", row->section);
         (void)buf_adds(out, "\n# ");
         write_wrapped(out, "# ", row->text, 2);
