@@ -26,17 +26,19 @@ struct http_options {
  * request are wiped after sending). */
 struct http_request {
     enum http_class class;
-    const char *method;         /* GET, POST, HEAD, PUT */
+    const char *method;         /* GET, POST, HEAD, PUT or another upper-case word */
     const char *url;            /* absolute http:// or https:// */
-    const char *const *headers; /* "Name: value" strings, NULL-terminated; may be NULL */
+    const char *const *headers; /* "Name: value" strings, NULL-terminated; may be NULL. No empty values (ERR_INVALID) */
     const void *body;           /* may be NULL */
     size_t body_len;
     bool body_is_secret;        /* wipe our copy; never logged anyway */
-    bool fresh_connection;      /* CURLOPT_FRESH_CONNECT: CreateAccessKey (libcurl repeats a POST on a dead reused one) */
+    bool fresh_connection;      /* CURLOPT_FRESH_CONNECT: CreateAccessKey (libcurl repeats a POST on a dead reused one).
+                                   Closed after use when its class has 32 connections open already. */
     bool last_on_connection;    /* CURLOPT_FORBID_REUSE: instance's and bucket's last request of a job */
     /* Called when a handle is free and the request is about to go out, if set: the last moment to compute time-bound
      * headers (signature) or to refuse (lease over). Returns 0 to go on; another code completes the request with it,
-     * unsent. *ret_headers: NULL-terminated array owned by `prepare_arg`, valid until the completion. */
+     * unsent. *ret_headers: NULL-terminated array owned by `prepare_arg`, valid until the completion, sent in addition
+     * to `headers`; may stay NULL. */
     int (*prepare)(void *prepare_arg, const char *const **ret_headers);
     void *prepare_arg;
     int64_t queue_timeout_ms;   /* most time in our queue, 0 = same as timeout */
@@ -59,13 +61,17 @@ struct http_reply {
     const char *request_id;   /* x-amzn-RequestId / x-amz-request-id, "" when absent */
     const char *bucket_region; /* x-amz-bucket-region, "" when absent */
     const char *detail;   /* curl's error text when err != 0; holds no secret */
-    int64_t started_mono_ms; /* when it left the queue; 0 when it never did */
+    int64_t started_mono_ms; /* when it left the queue; 0 when it never did. With ERR_CANCELLED and a time here the
+                                request may have been sent. */
 };
 
+/* Takes SSLKEYLOGFILE out of the environment. ERR_NOMEM, ERR_IO (descriptors), ERR_INTERNAL (libcurl). */
 MUST_CHECK int http_new(struct loop *l, const struct http_options *o, struct http **ret_http);
-/* Completes everything that is open with ERR_CANCELLED, then frees. Takes NULL. */
+/* Completes everything that is open with ERR_CANCELLED, then frees. Takes NULL. Not from within a completion. */
 void http_free(struct http *h);
-/* Queues a request. 0: the ticket will be completed exactly once, later. ERR_NOMEM/ERR_INVALID: nothing happened.
+/* Queues a request. 0: the ticket will be completed exactly once, later. ERR_NOMEM/ERR_INVALID, or ERR_CANCELLED when
+ * called from a completion that http_free() causes: nothing happened. Proxies are taken from the environment
+ * (https_proxy, HTTPS_PROXY, http_proxy, no_proxy), never for loopback and link-local hosts.
  * All reply buffers are treated as secret (wiped). */
 MUST_CHECK int http_send(struct http *h, const struct http_request *req, struct ticket t);
 /* Counters for metrics: queued and running transfers per class. */

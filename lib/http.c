@@ -1,0 +1,1044 @@
+/* HTTP client: one curl multi handle (socket API) on the loop.
+ *
+ * Requests wait in a FIFO queue per class as one small block each; a fixed set of easy handles per class, made when
+ * first needed and kept warm, takes them from there. libcurl's cost per transfer grows with the number of transfers it
+ * holds for one host, so it never holds more than that set.
+ *
+ * Sockets are watched by an epoll descriptor of our own, itself watched by the loop: a change that libcurl takes back
+ * in the same turn (a kept connection goes idle and is taken again) costs no system call, and one turn takes only as
+ * many ready sockets as fit its time budget; the others stay ready for the next turn. A TLS handshake is 1.3 ms of CPU
+ * and cannot be cut, hence also the limit on connections opened per turn.
+ *
+ * libcurl is only called from our own entry points (on_kick, on_ready, on_timeout, http_new, http_free), never from its
+ * callbacks; a zero timeout becomes a deferred call. Completions run from those entry points too, never inside
+ * http_send().
+ *
+ * "Sent" means that libcurl wrote at least one byte of the request (CURLINFO_REQUEST_SIZE): then the effect is unknown.
+ * libcurl repeats a POST by itself when a reused connection dies before the first byte of the reply; only
+ * fresh_connection prevents that (7.88.1, no option turns it off).
+ *
+ * Secrets: the blocks and reply buffers are wiped, libcurl gets an allocator which wipes what it frees, OpenSSL is told
+ * to clear decrypted records, and SSLKEYLOGFILE is taken out of the environment.
+ *
+ * Limits: HTTP/1.1, no redirects, no cookies, no compression, no request streaming. Names are resolved in libcurl's
+ * threads. Queue timeouts are exact for the first one due, others up to SWEEP_MIN_MS late. */
+#include "lib/http.h"
+
+#include "lib/clock.h"
+#include "lib/err.h"
+#include "lib/http_head.h"
+#include "lib/loop.h"
+#include "lib/secret.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <malloc.h>
+#include <openssl/ssl.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    DEFAULT_HANDLES = 256,
+    DEFAULT_HANDLES_IAM = 64,
+    DEFAULT_HANDSHAKES_PER_TURN = 8,
+    DEFAULT_REPLY_BYTES = 1024 * 1024,
+    TURN_BUDGET_US = 4000,    /* after this much time in a turn, sockets and starts wait for the next */
+    READY_PER_TURN = 128,     /* ready sockets taken per turn */
+    KEEP_OPEN_PER_CLASS = 32, /* beyond it a fresh connection is closed after its request */
+    SPARE_CONNECTIONS = 64,
+    SWEEP_MIN_MS = 50,
+    WARM_BODY_BYTES = 8192, /* a reply buffer up to this size is kept for the handle's next request */
+    METHOD_MAX = 16,
+    URL_MAX = 8192,
+    HEADERS_MAX = 64,
+};
+#define DEFAULT_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
+#define FAR_AWAY_MS     INT64_MAX
+
+/* A request in the queue or under way: one block, its strings and body behind it. */
+struct request {
+    struct request *prev, *next; /* in the queue */
+    struct ticket ticket;
+    enum http_class class;
+    bool fresh_connection, last_on_connection;
+    int (*prepare)(void *, const char *const **);
+    void *prepare_arg;
+    int64_t queue_deadline_mono_ms, timeout_ms;
+    size_t max_reply_bytes, body_len, block_bytes;
+    unsigned headers; /* number of strings at header_text */
+    const char *method, *url, *header_text, *body;
+};
+
+/* One easy handle and what its transfer needs. */
+struct slot {
+    CURL *easy;
+    struct http *h;
+    enum http_class class;
+    struct request *r; /* owned; NULL: the slot is free */
+    struct slot *next_free;
+    struct http_head head;
+    struct buf body;
+    struct curl_slist *nodes; /* owned array, linked in order; data points into the request */
+    size_t nodes_cap;
+    bool refused_open; /* the open socket callback failed */
+    int64_t started_mono_ms;
+    char error[CURL_ERROR_SIZE];
+};
+
+struct queue {
+    struct request *first, *last;
+    struct slot **slots; /* owned; slots_len made so far */
+    unsigned slots_len, slots_max;
+    struct slot *free_slots;
+    unsigned queued, running;
+    unsigned open; /* sockets */
+};
+
+/* A descriptor libcurl told us about. */
+struct sock {
+    uint8_t wanted, armed; /* CURL_POLL_IN | CURL_POLL_OUT */
+    bool ours;             /* opened by on_open_socket; else libcurl's own (resolver) */
+    bool dirty;            /* in http.dirty */
+    enum http_class class; /* valid when ours */
+};
+
+struct http {
+    struct loop *l;
+    CURLM *multi;
+    bool curl_ready;
+    int epoll_fd;
+    struct loop_fd *epoll_watch;
+    struct loop_timer *timer, *sweep;
+    struct loop_turn *turn;
+    struct queue queues[HTTP_CLASSES];
+    struct sock *socks; /* by descriptor */
+    size_t socks_len;
+    int *dirty; /* descriptors whose wanted and armed may differ */
+    size_t dirty_len, dirty_cap;
+    char *ca_file, *user_agent;
+    unsigned handshakes_per_turn;
+    bool kicked;      /* on_kick is deferred */
+    bool timeout_due; /* libcurl asked for a timeout of zero */
+    bool held_back;   /* this turn's limits left requests in a queue */
+    bool closing;
+    int depth;             /* > 0 inside an entry point: http_free is not allowed */
+    int64_t turn_began_us; /* 0: nothing done in this turn yet */
+    unsigned handshakes;   /* TLS connections begun in this turn */
+    int64_t sweep_at_mono_ms;
+};
+
+static int64_t mono_us(void)
+{
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts); /* cannot fail */
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* ---- libcurl's memory: wiped when freed ---- */
+
+static void wiping_free(void *p)
+{
+    if (!p) return;
+    secret_wipe(p, malloc_usable_size(p));
+    free(p);
+}
+
+static void *wiping_realloc(void *p, size_t size)
+{
+    void *fresh = malloc(size ? size : 1);
+    if (!fresh || !p) return fresh;
+    size_t old = malloc_usable_size(p);
+    memcpy(fresh, p, old < size ? old : size);
+    wiping_free(p);
+    return fresh;
+}
+
+/* ---- sockets ---- */
+
+static struct sock *sock_at(struct http *h, curl_socket_t fd)
+{
+    if (fd < 0) return NULL;
+    if ((size_t)fd < h->socks_len) return &h->socks[fd];
+    size_t len = h->socks_len ? h->socks_len : 64;
+    while (len <= (size_t)fd) len *= 2;
+    struct sock *socks = reallocarray(h->socks, len, sizeof *socks);
+    if (!socks) return NULL;
+    memset(socks + h->socks_len, 0, (len - h->socks_len) * sizeof *socks);
+    h->socks = socks;
+    h->socks_len = len;
+    return &h->socks[fd];
+}
+
+/* The epoll set is brought in line with what libcurl wants. ENOENT and EEXIST mean that the descriptor was closed and
+ * its number used again behind our back; the opposite operation is then right. */
+static void sock_arm(struct http *h, int fd)
+{
+    struct sock *s = &h->socks[fd];
+    if (s->wanted == s->armed) return;
+    struct epoll_event ev = {.data.fd = fd};
+    if (s->wanted & CURL_POLL_IN) ev.events |= EPOLLIN;
+    if (s->wanted & CURL_POLL_OUT) ev.events |= EPOLLOUT;
+    int op = s->wanted == 0 ? EPOLL_CTL_DEL : s->armed == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    int rc = epoll_ctl(h->epoll_fd, op, fd, &ev);
+    if (rc < 0 && op == EPOLL_CTL_ADD && errno == EEXIST) rc = epoll_ctl(h->epoll_fd, EPOLL_CTL_MOD, fd, &ev);
+    if (rc < 0 && op == EPOLL_CTL_MOD && errno == ENOENT) rc = epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
+    s->armed = s->wanted; /* a socket that cannot be watched ends by its transfer's timeout */
+}
+
+static bool mark_dirty(struct http *h, int fd)
+{
+    if (h->socks[fd].dirty) return true;
+    if (h->dirty_len == h->dirty_cap) {
+        size_t cap = h->dirty_cap ? h->dirty_cap * 2 : 64;
+        int *dirty = reallocarray(h->dirty, cap, sizeof *dirty);
+        if (!dirty) return false;
+        h->dirty = dirty;
+        h->dirty_cap = cap;
+    }
+    h->dirty[h->dirty_len++] = fd;
+    h->socks[fd].dirty = true;
+    return true;
+}
+
+static void arm_dirty(struct http *h)
+{
+    for (size_t i = 0; i < h->dirty_len; i++) {
+        h->socks[h->dirty[i]].dirty = false;
+        sock_arm(h, h->dirty[i]);
+    }
+    h->dirty_len = 0;
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
+{
+    (void)easy, (void)unused;
+    struct http *h = arg;
+    struct sock *s = sock_at(h, fd);
+    if (!s) return -1;
+    s->wanted = what == CURL_POLL_REMOVE ? 0 : (uint8_t)(what & CURL_POLL_INOUT);
+    /* libcurl closes its resolver's descriptors without telling: those follow at once. */
+    if (!s->ours || !mark_dirty(h, fd)) sock_arm(h, fd);
+    return 0;
+}
+
+static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+    (void)purpose;
+    struct slot *slot = arg;
+    struct http *h = slot->h;
+    int fd = socket(a->family, a->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->protocol);
+    if (fd < 0) return CURL_SOCKET_BAD;
+    struct sock *s = sock_at(h, fd);
+    if (!s) {
+        close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    bool dirty = s->dirty;
+    *s = (struct sock){.ours = true, .class = slot->class, .dirty = dirty};
+    h->queues[slot->class].open++;
+    if (slot->r && strncasecmp(slot->r->url, "https", 5) == 0) h->handshakes++;
+    return fd;
+}
+
+static int on_close_socket(void *arg, curl_socket_t fd)
+{
+    struct http *h = arg;
+    struct sock *s = sock_at(h, fd);
+    if (s && s->ours) {
+        bool dirty = s->dirty;
+        h->queues[s->class].open--;
+        *s = (struct sock){.dirty = dirty}; /* closing takes it out of the epoll set */
+    }
+    return close(fd);
+}
+
+/* ---- requests ---- */
+
+static void request_free(struct request *r)
+{
+    if (!r) return;
+    secret_wipe(r, r->block_bytes);
+    free(r);
+}
+
+static bool method_is_valid(const char *method)
+{
+    size_t len = strlen(method);
+    return len >= 1 && len < METHOD_MAX && strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == len;
+}
+
+static bool url_is_valid(const char *url)
+{
+    if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0) return false;
+    size_t len = 0;
+    for (; url[len]; len++)
+        if ((unsigned char)url[len] <= ' ' || url[len] == 0x7f) return false;
+    return len <= URL_MAX;
+}
+
+/* "Name: value" with a value: libcurl drops a header without one, after it was signed perhaps. */
+static bool header_is_valid(const char *header)
+{
+    const char *colon = strchr(header, ':');
+    if (!colon || colon == header || strpbrk(header, "\r\n")) return false;
+    return colon[1 + strspn(colon + 1, " \t")] != '\0';
+}
+
+static bool headers_are_valid(const char *const *headers, unsigned *ret_count, size_t *ret_bytes)
+{
+    *ret_count = 0;
+    *ret_bytes = 0;
+    for (; headers && *headers; headers++) {
+        if (!header_is_valid(*headers) || ++*ret_count > HEADERS_MAX) return false;
+        *ret_bytes += strlen(*headers) + 1;
+    }
+    return true;
+}
+
+static const char *put(char **at, const void *bytes, size_t len)
+{
+    char *start = *at;
+    if (len) memcpy(start, bytes, len);
+    *at += len;
+    return start;
+}
+
+static int request_new(const struct http_request *req, struct ticket t, struct request **ret_request)
+{
+    unsigned headers;
+    size_t header_bytes, url_len;
+    if (!req->method || !req->url || (unsigned)req->class >= HTTP_CLASSES || req->timeout_ms < 1) return ERR_INVALID;
+    if (!method_is_valid(req->method) || !url_is_valid(req->url) || req->queue_timeout_ms < 0) return ERR_INVALID;
+    if (!headers_are_valid(req->headers, &headers, &header_bytes)) return ERR_INVALID;
+    if (req->body_len > 0 && (!req->body || strcmp(req->method, "HEAD") == 0)) return ERR_INVALID;
+    url_len = strlen(req->url);
+    size_t method_len = strlen(req->method);
+    size_t bytes = sizeof(struct request) + url_len + 1 + method_len + 1 + header_bytes + req->body_len + 1;
+    struct request *r = malloc(bytes);
+    if (!r) return ERR_NOMEM;
+    *r = (struct request){
+        .ticket = t,
+        .class = req->class,
+        .fresh_connection = req->fresh_connection,
+        .last_on_connection = req->last_on_connection,
+        .prepare = req->prepare,
+        .prepare_arg = req->prepare_arg,
+        .timeout_ms = req->timeout_ms,
+        .max_reply_bytes = req->max_reply_bytes ? req->max_reply_bytes : DEFAULT_REPLY_BYTES,
+        .body_len = req->body_len,
+        .block_bytes = bytes,
+        .headers = headers,
+    };
+    char *at = (char *)(r + 1);
+    r->method = put(&at, req->method, method_len + 1);
+    r->url = put(&at, req->url, url_len + 1);
+    r->header_text = at;
+    for (unsigned i = 0; i < headers; i++) (void)put(&at, req->headers[i], strlen(req->headers[i]) + 1);
+    r->body = put(&at, req->body, req->body_len);
+    *at = '\0';
+    *ret_request = r;
+    return 0;
+}
+
+static void queue_push(struct queue *q, struct request *r)
+{
+    r->prev = q->last;
+    r->next = NULL;
+    if (q->last)
+        q->last->next = r;
+    else
+        q->first = r;
+    q->last = r;
+    q->queued++;
+}
+
+static void queue_remove(struct queue *q, struct request *r)
+{
+    if (r->prev)
+        r->prev->next = r->next;
+    else
+        q->first = r->next;
+    if (r->next)
+        r->next->prev = r->prev;
+    else
+        q->last = r->prev;
+    r->prev = r->next = NULL;
+    q->queued--;
+}
+
+/* Ends a request without a reply; started_mono_ms is 0 when it never left the queue. */
+static void complete_unsent(struct request *r, int64_t started_mono_ms, int err, const char *detail)
+{
+    const struct http_reply reply = {
+        .err = err,
+        .body = "",
+        .content_type = "",
+        .location = "",
+        .date_ms = TIME_NONE,
+        .retry_after_ms = -1,
+        .request_id = "",
+        .bucket_region = "",
+        .detail = detail,
+        .started_mono_ms = started_mono_ms,
+    };
+    struct ticket t = r->ticket;
+    request_free(r);
+    ticket_complete(t, &reply);
+}
+
+/* ---- slots ---- */
+
+static size_t on_header(char *line, size_t size, size_t count, void *arg)
+{
+    struct slot *slot = arg;
+    return http_head_line(&slot->head, line, size * count) == 0 ? size * count : 0;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
+{
+    struct slot *slot = arg;
+    return buf_add(&slot->body, bytes, size * count) == 0 ? size * count : 0;
+}
+
+/* OpenSSL: no decrypted bytes left in its buffers, and no 34 kB of buffers on an idle connection. */
+static CURLcode on_ssl_context(CURL *easy, void *context, void *arg)
+{
+    (void)easy, (void)arg;
+    SSL_CTX *ctx = context;
+    SSL_CTX_set_options(ctx, SSL_OP_CLEANSE_PLAINTEXT);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+    return CURLE_OK;
+}
+
+#define SET(option, value)                                                                                             \
+    if (curl_easy_setopt(easy, option, value) != CURLE_OK) return ERR_NOMEM
+
+/* The options that are the same for every request of a slot. QUICK_EXIT: without it libcurl waits for its resolver
+ * thread when a transfer ends while its name is being looked up, and the loop with it. */
+static int set_fixed_options(struct slot *slot)
+{
+    CURL *easy = slot->easy;
+    const struct http *h = slot->h;
+    SET(CURLOPT_PRIVATE, slot);
+    SET(CURLOPT_ERRORBUFFER, slot->error);
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_QUICK_EXIT, 1L);
+    SET(CURLOPT_NOPROGRESS, 1L);
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    SET(CURLOPT_TCP_NODELAY, 1L);
+    SET(CURLOPT_PATH_AS_IS, 1L); /* what was signed is what is sent */
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
+    SET(CURLOPT_USERAGENT, h->user_agent);
+    SET(CURLOPT_CAPATH, NULL); /* a CA path turns off the cache of the parsed bundle: 20 ms per connection */
+    SET(CURLOPT_CAINFO, h->ca_file);
+    SET(CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_context);
+    /* A session is worth its memory (8 per handle) only where connections repeat. */
+    SET(CURLOPT_SSL_SESSIONID_CACHE, slot->class == HTTP_IAM || slot->class == HTTP_STS ? 1L : 0L);
+    SET(CURLOPT_HEADERFUNCTION, on_header);
+    SET(CURLOPT_HEADERDATA, slot);
+    SET(CURLOPT_WRITEFUNCTION, on_body);
+    SET(CURLOPT_WRITEDATA, slot);
+    SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+    SET(CURLOPT_OPENSOCKETDATA, slot);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+    SET(CURLOPT_CLOSESOCKETDATA, slot->h);
+    return 0;
+}
+
+static void slot_free(struct slot *slot)
+{
+    if (!slot) return;
+    curl_easy_cleanup(slot->easy);
+    http_head_done(&slot->head);
+    buf_done(&slot->body);
+    free(slot->nodes);
+    free(slot);
+}
+
+static struct slot *slot_new(struct http *h, enum http_class class)
+{
+    struct slot *slot = calloc(1, sizeof *slot);
+    if (!slot) return NULL;
+    slot->h = h;
+    slot->class = class;
+    http_head_init(&slot->head);
+    buf_init_secret(&slot->body, DEFAULT_REPLY_BYTES);
+    slot->easy = curl_easy_init();
+    if (slot->easy && set_fixed_options(slot) == 0) return slot;
+    slot_free(slot);
+    return NULL;
+}
+
+/* A free slot, made on first use; NULL when all are busy. When there is no memory for another, the set ends at its
+ * present size; a class without any slot fails its oldest request instead of waiting for ever. */
+static struct slot *slot_take(struct http *h, enum http_class class)
+{
+    struct queue *q = &h->queues[class];
+    struct slot *slot = q->free_slots;
+    if (slot) {
+        q->free_slots = slot->next_free;
+        return slot;
+    }
+    if (q->slots_len == q->slots_max) return NULL;
+    slot = slot_new(h, class);
+    if (slot) {
+        q->slots[q->slots_len++] = slot;
+    } else if (q->slots_len > 0) {
+        q->slots_max = q->slots_len;
+    } else {
+        struct request *r = q->first;
+        queue_remove(q, r);
+        complete_unsent(r, 0, ERR_NOMEM, "no memory for a transfer");
+    }
+    return slot;
+}
+
+static void slot_give_back(struct slot *slot)
+{
+    struct queue *q = &slot->h->queues[slot->class];
+    if (slot->body.cap > WARM_BODY_BYTES)
+        buf_done(&slot->body);
+    else
+        buf_reset(&slot->body);
+    http_head_done(&slot->head);
+    request_free(slot->r);
+    slot->r = NULL;
+    slot->next_free = q->free_slots;
+    q->free_slots = slot;
+}
+
+/* ---- starting a transfer ---- */
+
+static bool url_is_local(const char *url)
+{
+    const char *host = strstr(url, "://") + 3;
+    size_t len = strcspn(host, "/?#");
+    const char *at = memchr(host, '@', len);
+    if (at) return false; /* refused by libcurl anyway */
+    if (*host == '[') return http_host_is_local(host + 1, strcspn(host + 1, "]/?#"));
+    size_t host_len = strcspn(host, ":/?#");
+    return http_host_is_local(host, host_len < len ? host_len : len);
+}
+
+/* libcurl's own list type, filled by hand: it reads the list and neither copies nor frees it. */
+static void add_node(struct slot *slot, size_t *count, const char *header)
+{
+    union {
+        const char *in;
+        char *out;
+    } text = {.in = header};
+    slot->nodes[*count] = (struct curl_slist){.data = text.out};
+    if (*count > 0) slot->nodes[*count - 1].next = &slot->nodes[*count];
+    ++*count;
+}
+
+static int link_headers(struct slot *slot, const char *const *more, unsigned more_count)
+{
+    const struct request *r = slot->r;
+    size_t need = r->headers + more_count + 2, count = 0;
+    if (need > slot->nodes_cap) {
+        struct curl_slist *nodes = reallocarray(slot->nodes, need, sizeof *nodes);
+        if (!nodes) return ERR_NOMEM;
+        slot->nodes = nodes;
+        slot->nodes_cap = need;
+    }
+    const char *text = r->header_text;
+    for (unsigned i = 0; i < r->headers; i++, text += strlen(text) + 1) add_node(slot, &count, text);
+    for (unsigned i = 0; i < more_count; i++) add_node(slot, &count, more[i]);
+    bool has_type = false;
+    for (size_t i = 0; i < count; i++)
+        if (strncasecmp(slot->nodes[i].data, "content-type:", 13) == 0) has_type = true;
+    if (!has_type) add_node(slot, &count, "Content-Type:"); /* libcurl would call any body a form */
+    add_node(slot, &count, "Expect:");                      /* and wait for 100 Continue before a large one */
+    return 0;
+}
+
+static int set_method(CURL *easy, const struct request *r)
+{
+    bool get = strcmp(r->method, "GET") == 0, head = strcmp(r->method, "HEAD") == 0;
+    bool post = strcmp(r->method, "POST") == 0;
+    SET(CURLOPT_CUSTOMREQUEST, get || head || post ? NULL : r->method);
+    if (head) {
+        SET(CURLOPT_NOBODY, 1L);
+    } else if (r->body_len == 0 && (get || strcmp(r->method, "DELETE") == 0)) {
+        SET(CURLOPT_HTTPGET, 1L);
+    } else {
+        SET(CURLOPT_POST, 1L);
+        if (get) SET(CURLOPT_CUSTOMREQUEST, r->method);
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_len);
+        SET(CURLOPT_POSTFIELDS, r->body);
+    }
+    return 0;
+}
+
+static int set_request_options(struct slot *slot)
+{
+    CURL *easy = slot->easy;
+    const struct request *r = slot->r;
+    const struct queue *q = &slot->h->queues[r->class];
+    unsigned keep = q->slots_max < KEEP_OPEN_PER_CLASS ? q->slots_max : KEEP_OPEN_PER_CLASS;
+    bool close_after = r->last_on_connection || (r->fresh_connection && q->open >= keep);
+    int rc = set_method(easy, r);
+    if (rc < 0) return rc;
+    SET(CURLOPT_URL, r->url);
+    SET(CURLOPT_HTTPHEADER, slot->nodes);
+    SET(CURLOPT_FRESH_CONNECT, r->fresh_connection ? 1L : 0L);
+    SET(CURLOPT_FORBID_REUSE, close_after ? 1L : 0L);
+    SET(CURLOPT_TIMEOUT_MS, r->timeout_ms < LONG_MAX ? (long)r->timeout_ms : LONG_MAX);
+    SET(CURLOPT_PROXY, url_is_local(r->url) ? "" : NULL); /* NULL: what the environment says */
+    return 0;
+}
+
+/* Everything that may fail before libcurl owns the transfer. */
+static int slot_load(struct slot *slot)
+{
+    const struct request *r = slot->r;
+    const char *const *more = NULL;
+    unsigned more_count = 0;
+    size_t more_bytes;
+    int rc = r->prepare ? r->prepare(r->prepare_arg, &more) : 0;
+    if (rc != 0) return rc;
+    if (!headers_are_valid(more, &more_count, &more_bytes)) return ERR_INVALID;
+    rc = link_headers(slot, more, more_count);
+    if (rc < 0) return rc;
+    slot->body.max = r->max_reply_bytes;
+    slot->error[0] = '\0';
+    http_head_init(&slot->head);
+    rc = set_request_options(slot);
+    if (rc < 0) return rc;
+    return curl_multi_add_handle(slot->h->multi, slot->easy) == CURLM_OK ? 0 : ERR_NOMEM;
+}
+
+/* Moves the oldest request of a class onto a handle. */
+static void start_next(struct http *h, struct slot *slot)
+{
+    struct queue *q = &h->queues[slot->class];
+    struct request *r = q->first;
+    queue_remove(q, r);
+    if (clock_mono_ms(&clock_system) >= r->queue_deadline_mono_ms) {
+        slot_give_back(slot);
+        complete_unsent(r, 0, ERR_TIMEOUT, "waited too long in the queue");
+        return;
+    }
+    slot->r = r;
+    slot->started_mono_ms = clock_mono_ms(&clock_system);
+    int rc = slot_load(slot);
+    if (rc == 0) {
+        q->running++;
+        return;
+    }
+    slot->r = NULL;
+    slot_give_back(slot);
+    complete_unsent(r, 0, rc, "not sent");
+}
+
+/* ---- ending a transfer ---- */
+
+static int map_unsent(CURLcode code)
+{
+    switch (code) {
+    case CURLE_OPERATION_TIMEDOUT:
+        return ERR_TIMEOUT;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return ERR_NET_RESOLVE;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_ENGINE_INITFAILED:
+        return ERR_NET_TLS;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_LOGIN_DENIED:
+        return ERR_INVALID;
+    case CURLE_OUT_OF_MEMORY:
+        return ERR_NOMEM;
+    default:
+        return ERR_NET_CONNECT;
+    }
+}
+
+static int map_sent(CURLcode code)
+{
+    switch (code) {
+    case CURLE_OPERATION_TIMEDOUT:
+        return ERR_TIMEOUT_SENT;
+    case CURLE_WRITE_ERROR: /* our own limits: reply or header bytes */
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 or 2 */
+    case CURLE_BAD_CONTENT_ENCODING:
+    case CURLE_FILESIZE_EXCEEDED:
+    case CURLE_OUT_OF_MEMORY:
+        return ERR_NET_BAD_REPLY; /* a header or chunk too long for libcurl */
+    default:
+        return ERR_NET_LOST;
+    }
+}
+
+static int map_result(const struct slot *slot, CURLcode code)
+{
+    long sent_bytes = 0;
+    if (code == CURLE_OK) return slot->head.encoded && slot->body.len > 0 ? ERR_NET_BAD_REPLY : 0;
+    (void)curl_easy_getinfo(slot->easy, CURLINFO_REQUEST_SIZE, &sent_bytes); /* stays 0 when unknown to libcurl */
+    return sent_bytes == 0 ? map_unsent(code) : map_sent(code);
+}
+
+static void complete_slot(struct slot *slot, CURLcode code)
+{
+    const struct http_head *head = &slot->head;
+    long status = 0;
+    int err = map_result(slot, code);
+    (void)curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_multi_remove_handle(slot->h->multi, slot->easy); /* fails for a foreign handle only */
+    slot->h->queues[slot->class].running--;
+    const char *detail = slot->error[0] ? slot->error : curl_easy_strerror(code);
+    if (code == CURLE_OK) detail = err ? "the reply is compressed" : "";
+    const struct http_reply reply = {
+        .err = err,
+        .status = (int)status,
+        .body = buf_str(&slot->body),
+        .body_len = slot->body.len,
+        .content_type = head->content_type,
+        .location = head->location ? head->location : "",
+        .date_ms = head->date_ms,
+        .retry_after_ms = http_head_retry_after_ms(head, clock_wall_ms(&clock_system)),
+        .request_id = head->request_id,
+        .bucket_region = head->bucket_region,
+        .detail = detail,
+        .started_mono_ms = slot->started_mono_ms,
+    };
+    ticket_complete(slot->r->ticket, &reply);
+    slot_give_back(slot);
+}
+
+/* ---- the turn ---- */
+
+static bool budget_left(const struct http *h)
+{
+    return mono_us() - h->turn_began_us < TURN_BUDGET_US;
+}
+
+static void enter(struct http *h)
+{
+    h->depth++;
+    if (h->turn_began_us == 0) h->turn_began_us = mono_us();
+}
+
+static void on_kick(void *arg);
+
+static int kick(struct http *h)
+{
+    if (h->kicked || h->closing) return 0;
+    int rc = loop_defer(h->l, on_kick, h);
+    h->kicked = rc == 0;
+    return rc;
+}
+
+static bool anything_startable(const struct http *h)
+{
+    for (int c = 0; c < HTTP_CLASSES; c++) {
+        const struct queue *q = &h->queues[c];
+        if (q->first && (q->free_slots || q->slots_len < q->slots_max)) return true;
+    }
+    return false;
+}
+
+static void leave(struct http *h)
+{
+    h->depth--;
+    if (!h->timeout_due && (h->held_back || !anything_startable(h))) return;
+    if (kick(h) < 0) loop_timer_start(h->timer, 1); /* no memory for a deferred call: soon, then */
+}
+
+/* Completes what ended. */
+static void harvest(struct http *h)
+{
+    int left;
+    for (CURLMsg *m; (m = curl_multi_info_read(h->multi, &left));) {
+        struct slot *slot = NULL;
+        CURLcode code = m->data.result; /* m dies with its handle */
+        if (m->msg != CURLMSG_DONE) continue;
+        if (curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&slot) != CURLE_OK || !slot) continue;
+        complete_slot(slot, code);
+    }
+}
+
+static void act(struct http *h, curl_socket_t fd, int events)
+{
+    int running;
+    if (fd == CURL_SOCKET_TIMEOUT) h->timeout_due = false;
+    (void)curl_multi_socket_action(h->multi, fd, events, &running); /* failures arrive as messages */
+    harvest(h);
+}
+
+/* Starts requests, a class after the other, until queues, handles or this turn's limits end. Each class may start one
+ * even when the time is over, so that none starves. */
+static void start_queued(struct http *h)
+{
+    bool progress = true;
+    h->held_back = false;
+    for (int round = 0; progress; round++) {
+        progress = false;
+        for (enum http_class c = 0; c < HTTP_CLASSES; c++) {
+            if (!h->queues[c].first) continue;
+            if (h->handshakes >= h->handshakes_per_turn || (round > 0 && !budget_left(h))) {
+                h->held_back = true;
+                return;
+            }
+            struct slot *slot = slot_take(h, c);
+            if (!slot) continue; /* all are busy */
+            start_next(h, slot);
+            progress = true;
+            if (h->timeout_due) act(h, CURL_SOCKET_TIMEOUT, 0); /* sends it, or opens its connection */
+        }
+    }
+}
+
+static void on_kick(void *arg)
+{
+    struct http *h = arg;
+    h->kicked = false;
+    enter(h);
+    if (h->timeout_due) act(h, CURL_SOCKET_TIMEOUT, 0);
+    start_queued(h);
+    leave(h);
+}
+
+static void on_timeout(void *arg)
+{
+    struct http *h = arg;
+    enter(h);
+    act(h, CURL_SOCKET_TIMEOUT, 0);
+    leave(h);
+}
+
+static int events_of(const struct sock *s, uint32_t events)
+{
+    int action = 0;
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLRDHUP)) action |= CURL_CSELECT_IN;
+    if (events & EPOLLOUT) action |= CURL_CSELECT_OUT;
+    if (events & EPOLLERR) action |= CURL_CSELECT_ERR;
+    /* A broken socket is reported whatever was asked for. */
+    return (events & (EPOLLERR | EPOLLHUP)) || (action & s->wanted) ? action : 0;
+}
+
+static void on_ready(void *arg)
+{
+    struct http *h = arg;
+    struct epoll_event ready[READY_PER_TURN];
+    enter(h);
+    int n = epoll_wait(h->epoll_fd, ready, READY_PER_TURN, 0);
+    for (int i = 0; i < n; i++) {
+        int fd = ready[i].data.fd;
+        int events = h->socks[fd].wanted ? events_of(&h->socks[fd], ready[i].events) : 0;
+        if (events) act(h, fd, events);
+        if (!budget_left(h)) break; /* the rest stays ready */
+    }
+    leave(h);
+}
+
+/* libcurl's timer callback: never calls libcurl back. */
+static int on_timer_wish(CURLM *multi, long timeout_ms, void *arg)
+{
+    (void)multi;
+    struct http *h = arg;
+    h->timeout_due = timeout_ms == 0;
+    if (timeout_ms > 0)
+        loop_timer_start(h->timer, timeout_ms);
+    else
+        loop_timer_stop(h->timer);
+    if (timeout_ms == 0 && h->depth == 0 && kick(h) < 0) loop_timer_start(h->timer, 1);
+    return 0;
+}
+
+static void on_turn_end(void *arg)
+{
+    struct http *h = arg;
+    arm_dirty(h);
+    h->turn_began_us = 0;
+    h->handshakes = 0;
+    if (!h->held_back) return;
+    h->held_back = false;
+    if (kick(h) < 0) loop_timer_start(h->timer, 1);
+}
+
+/* ---- queue timeouts ---- */
+
+static void arm_sweep(struct http *h, int64_t at_mono_ms, int64_t least_ms)
+{
+    if (at_mono_ms >= h->sweep_at_mono_ms) return;
+    int64_t wait_ms = at_mono_ms - clock_mono_ms(&clock_system);
+    if (wait_ms < least_ms) wait_ms = least_ms;
+    h->sweep_at_mono_ms = at_mono_ms;
+    loop_timer_start(h->sweep, wait_ms);
+}
+
+/* Ends what waited too long. Completions may append to the queues; they cannot take from them. */
+static void on_sweep(void *arg)
+{
+    struct http *h = arg;
+    int64_t now = clock_mono_ms(&clock_system), next_at = FAR_AWAY_MS;
+    h->sweep_at_mono_ms = FAR_AWAY_MS;
+    enter(h);
+    for (enum http_class c = 0; c < HTTP_CLASSES; c++) {
+        for (struct request *r = h->queues[c].first, *next; r; r = next) {
+            next = r->next;
+            if (r->queue_deadline_mono_ms > now) {
+                if (r->queue_deadline_mono_ms < next_at) next_at = r->queue_deadline_mono_ms;
+                continue;
+            }
+            queue_remove(&h->queues[c], r);
+            complete_unsent(r, 0, ERR_TIMEOUT, "waited too long in the queue");
+        }
+    }
+    if (next_at != FAR_AWAY_MS) arm_sweep(h, next_at, SWEEP_MIN_MS);
+    leave(h);
+}
+
+/* ---- public ---- */
+
+int http_send(struct http *h, const struct http_request *req, struct ticket t)
+{
+    struct request *r;
+    if (h->closing) return ERR_CANCELLED;
+    int rc = request_new(req, t, &r);
+    if (rc < 0) return rc;
+    rc = kick(h);
+    if (rc < 0) {
+        request_free(r);
+        return rc;
+    }
+    int64_t wait_ms = req->queue_timeout_ms ? req->queue_timeout_ms : req->timeout_ms,
+            now = clock_mono_ms(&clock_system);
+    r->queue_deadline_mono_ms = wait_ms < FAR_AWAY_MS - now ? now + wait_ms : FAR_AWAY_MS - 1;
+    queue_push(&h->queues[r->class], r);
+    arm_sweep(h, r->queue_deadline_mono_ms, 0);
+    return 0;
+}
+
+void http_load(const struct http *h, enum http_class c, unsigned *ret_queued, unsigned *ret_running)
+{
+    *ret_queued = h->queues[c].queued;
+    *ret_running = h->queues[c].running;
+}
+
+static int init_queues(struct http *h, const struct http_options *o, long *ret_handles)
+{
+    for (int c = 0; c < HTTP_CLASSES; c++) {
+        struct queue *q = &h->queues[c];
+        q->slots_max = o->handles[c] ? o->handles[c] : c == HTTP_IAM ? DEFAULT_HANDLES_IAM : DEFAULT_HANDLES;
+        q->slots = calloc(q->slots_max, sizeof *q->slots);
+        if (!q->slots) return ERR_NOMEM;
+        *ret_handles += q->slots_max;
+    }
+    return 0;
+}
+
+static int init_multi(struct http *h, long handles)
+{
+    h->multi = curl_multi_init();
+    if (!h->multi) return ERR_NOMEM;
+    bool ok = curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+              curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h) == CURLM_OK &&
+              curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_timer_wish) == CURLM_OK &&
+              curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h) == CURLM_OK &&
+              curl_multi_setopt(h->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) == CURLM_OK &&
+              curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, handles + SPARE_CONNECTIONS) == CURLM_OK;
+    return ok ? 0 : ERR_INTERNAL;
+}
+
+static int init_loop(struct http *h)
+{
+    h->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (h->epoll_fd < 0) return ERR_IO;
+    h->epoll_watch = loop_fd_new(h->l, h->epoll_fd, on_ready, h);
+    h->timer = loop_timer_new(h->l, on_timeout, h);
+    h->sweep = loop_timer_new(h->l, on_sweep, h);
+    h->turn = loop_on_turn(h->l, on_turn_end, h);
+    if (!h->epoll_watch || !h->timer || !h->sweep || !h->turn) return ERR_NOMEM;
+    loop_timer_unref(h->sweep);
+    loop_fd_unref(h->epoll_watch); /* transfers keep the loop alive by their timeouts, an idle client does not */
+    return 0;
+}
+
+int http_new(struct loop *l, const struct http_options *o, struct http **ret_http)
+{
+    struct http *h = calloc(1, sizeof *h);
+    if (!h) return ERR_NOMEM;
+    h->l = l;
+    h->epoll_fd = -1;
+    h->sweep_at_mono_ms = FAR_AWAY_MS;
+    h->handshakes_per_turn = o->new_handshakes_per_turn ? o->new_handshakes_per_turn : DEFAULT_HANDSHAKES_PER_TURN;
+    h->ca_file = strdup(o->ca_file ? o->ca_file : DEFAULT_CA_FILE);
+    h->user_agent = strdup(o->user_agent ? o->user_agent : "keyroll/" KEYROLL_VERSION);
+    (void)unsetenv("SSLKEYLOGFILE"); /* libcurl reads it in its global init; cannot fail for this name */
+    h->curl_ready = curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup, calloc) == 0;
+    long handles = 0;
+    int rc = h->ca_file && h->user_agent && h->curl_ready ? 0 : ERR_NOMEM;
+    if (rc == 0) rc = init_queues(h, o, &handles);
+    if (rc == 0) rc = init_loop(h);
+    if (rc == 0) rc = init_multi(h, handles);
+    if (rc < 0)
+        http_free(h);
+    else
+        *ret_http = h;
+    return rc;
+}
+
+static void cancel_all(struct http *h)
+{
+    for (enum http_class c = 0; c < HTTP_CLASSES; c++) {
+        struct queue *q = &h->queues[c];
+        for (unsigned i = 0; i < q->slots_len; i++) {
+            struct request *r = q->slots[i]->r;
+            if (!r) continue;
+            (void)curl_multi_remove_handle(h->multi, q->slots[i]->easy); /* it is in there */
+            q->slots[i]->r = NULL;
+            q->running--;
+            complete_unsent(r, q->slots[i]->started_mono_ms, ERR_CANCELLED, "cancelled");
+        }
+        for (struct request *r; (r = q->first);) {
+            queue_remove(q, r);
+            complete_unsent(r, 0, ERR_CANCELLED, "cancelled");
+        }
+        for (unsigned i = 0; i < q->slots_len; i++) slot_free(q->slots[i]);
+        free(q->slots);
+    }
+}
+
+void http_free(struct http *h)
+{
+    if (!h) return;
+    assert(h->depth == 0);
+    h->closing = true;
+    cancel_all(h);
+    if (h->multi) (void)curl_multi_cleanup(h->multi); /* all handles are out of it */
+    if (h->curl_ready) curl_global_cleanup();
+    loop_defer_cancel(h->l, on_kick, h);
+    loop_turn_free(h->turn);
+    loop_timer_free(h->timer);
+    loop_timer_free(h->sweep);
+    loop_fd_free(h->epoll_watch);
+    if (h->epoll_fd >= 0) close(h->epoll_fd);
+    free(h->socks);
+    free(h->dirty);
+    free(h->ca_file);
+    free(h->user_agent);
+    free(h);
+}
