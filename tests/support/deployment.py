@@ -12,25 +12,32 @@ from .processes import wait_for
 from .programs import Keyroll, Scheduler, Worker
 
 # Shortened waits, accepted because every address is a loopback one.
-SHORT_WAITS = {}
+SHORT_WAITS = {
+    "overlap": "3s", "quarantine": "3s", "skew_limit": "2s", "create_doubt": "3s", "newcomer_wait": "2s",
+    "settle_successes": 2, "settle_interval": "200ms", "settle_timeout": "30s", "retire_watch": "1s", "assisted_poll": "500ms",
+    "retry_delays": "1s,3s", "retry_cap": "5s", "tick": "500ms", "session_timeout": "6s", "heartbeat": "1s",
+    "lease_ttl": "6s", "lease_renew": "1500ms", "mutate_timeout": "4s", "lease_max_age": "10s",
+}
 
 
 class Deployment:
     def __init__(self, folder, kafka, redis_server, fleet_made, **settings):
         self.folder, self.kafka, self.redis_server, self.fleet = Path(folder), kafka, redis_server, fleet_made
         self.name = f"t{secrets.token_hex(3)}"
-        self.topic_prefix, self.group = f"{self.name}.", f"{self.name}-workers"
+        self.group = f"{self.name}-workers"
         self.escrow_key = fleet.escrow_key(self.folder)
         self.settings = {
-            "kafka.bootstrap.servers": kafka.bootstrap,
+            "brokers": kafka.bootstrap,
+            "topic_prefix": self.name,
+            "group": self.group,
             "redis_url": redis_server.url,
             "redis_password": redis_server.password,
-            "topic_prefix": self.topic_prefix,
-            "consumer_group": self.group,
             "escrow_key_file": self.escrow_key,
             "inventory": fleet_made.inventory,
+            "state_dir": self.folder / "state",
             "mode": "rotate",
             "max_rotations_per_hour": 1000000,
+            "iam_calls_per_s": 0,
             **SHORT_WAITS,
             **settings,
         }
@@ -92,7 +99,7 @@ class Deployment:
 
     def leaks(self):
         """Searches logs, metrics, topics, AOF, the broker's segments and core files for every secret of the run."""
-        topics = [topic for topic in self.kafka.topics() if topic.startswith(self.topic_prefix)]
+        topics = [topic for topic in self.kafka.topics() if topic.startswith(self.name + ".")]
         leaks.dump_topics(self.kafka, self.folder / "topics.dump", *topics)
         if self.redis_server.running():
             leaks.dump_redis(self.redis_server.client(), self.folder / "redis.dump")

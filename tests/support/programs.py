@@ -28,11 +28,8 @@ def binary(name):
 
 
 def write_settings(path, settings):
-    """Writes `key = value` lines, mode 0600. True and False become on and off; None leaves the setting out."""
-    text = ""
-    for key, value in settings.items():
-        if value is not None:
-            text += f"{key} = {({True: 'on', False: 'off'}).get(value, value) if isinstance(value, bool) else value}\n"
+    """Writes `key = value` lines, mode 0600. None leaves the setting out."""
+    text = "".join(f"{key} = {value}\n" for key, value in settings.items() if value is not None)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(0o600)
@@ -48,7 +45,7 @@ class Daemon(Process):
     def __init__(self, folder, name, settings, **env):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.settings = {**settings, "http_listen": f"127.0.0.1:{self.port}"}
+        self.settings = {**settings, "listen": f"127.0.0.1:{self.port}"}
         self.config = write_settings(Path(folder) / f"{name}.conf", self.settings)
         super().__init__(name, [binary(self.program), *self.subcommand, "--config", self.config], folder,
                          clean_environment(**env))
