@@ -8,7 +8,9 @@
 #include <arpa/inet.h>
 #include <stdint.h>
 #include <string.h>
-#include <strings.h>
+
+#define SIX_LETTERS  "0123456789abcdefABCDEF:."
+#define NAME_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
 static bool is_allowed(unsigned char c)
 {
@@ -18,9 +20,9 @@ static bool is_allowed(unsigned char c)
 /* The part between the scheme and the path; 0 when the URL is not one of ours. */
 static size_t authority(const char *url, const char **ret_from)
 {
-    if (strncasecmp(url, "http://", 7) == 0)
+    if (strncmp(url, "http://", 7) == 0)
         *ret_from = url + 7;
-    else if (strncasecmp(url, "https://", 8) == 0)
+    else if (strncmp(url, "https://", 8) == 0)
         *ret_from = url + 8;
     else
         return 0;
@@ -40,21 +42,17 @@ bool url_host(const char *url, char host[URL_HOST_MAX])
     if (!url || strnlen(url, URL_MAX) >= URL_MAX) return false;
     for (const char *p = url; *p; p++)
         if (!is_allowed((unsigned char)*p)) return false;
-    const char *from = NULL, *stop;
+    const char *from = NULL;
     size_t len = authority(url, &from);
     if (len == 0 || memchr(from, '@', len)) return false;
-    const char *end = from + len;
-    if (*from == '[') {
-        from++;
-        stop = memchr(from, ']', (size_t)(end - from));
-        if (!stop || !port_fine(stop + 1, end)) return false;
-    } else {
-        stop = memchr(from, ':', len);
-        if (!stop) stop = end;
-        if (!port_fine(stop, end)) return false;
-    }
+    bool six = *from == '[';
+    const char *end = from + len, *stop = six ? memchr(from, ']', len) : memchr(from, ':', len);
+    if (six && !stop) return false;
+    if (!stop) stop = end;
+    if (!port_fine(six ? stop + 1 : stop, end)) return false;
+    from += six;
     size_t n = (size_t)(stop - from);
-    if (n == 0 || n >= URL_HOST_MAX || memchr(from, '%', n)) return false;
+    if (n == 0 || n >= URL_HOST_MAX || strspn(from, six ? SIX_LETTERS : NAME_LETTERS) < n) return false;
     for (size_t i = 0; i < n; i++) host[i] = from[i] >= 'A' && from[i] <= 'Z' ? (char)(from[i] + 32) : from[i];
     host[n] = '\0';
     return true;

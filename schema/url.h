@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define URL_MAX      512
+#define URL_MAX      256
 #define URL_HOST_MAX 254
 
 /* Writes the host of an http:// or https:// URL in lower case, without brackets. False when it is not such a URL, is
