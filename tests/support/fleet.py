@@ -1,6 +1,7 @@
 """Fleets for the integration tests: users, keys and buckets in AWS, instances that use them, inventory and credentials."""
 import concurrent.futures
 import csv
+import datetime
 import json
 import os
 from dataclasses import dataclass
@@ -33,7 +34,13 @@ class Row:
     url: str = ""
 
 
-def write_inventory(folder, rows, account=ACCOUNT, region=REGION, policy="", time_zone="UTC"):
+def noon_zone():
+    """Returns a time zone in which it is about noon: far from the hours in which instances are left alone."""
+    behind = datetime.datetime.now(datetime.timezone.utc).hour - 12
+    return "UTC" if behind == 0 else f"Etc/GMT{behind:+d}"  # its sign is turned round: Etc/GMT+3 is three hours behind
+
+
+def write_inventory(folder, rows, account=ACCOUNT, region=REGION, policy=""):
     """Writes inventory.csv and credentials.json (mode 0600). Returns their paths."""
     folder = Path(folder)
     credentials = folder / "credentials.json"
@@ -44,7 +51,7 @@ def write_inventory(folder, rows, account=ACCOUNT, region=REGION, policy="", tim
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(COLUMNS)
         for row in rows:
-            writer.writerow([row.licence, account, row.user, row.bucket, region, row.url, time_zone, policy, row.profile,
+            writer.writerow([row.licence, account, row.user, row.bucket, region, row.url, noon_zone(), policy, row.profile,
                              f"file:{credentials}#{row.licence}"])
     return inventory, credentials
 

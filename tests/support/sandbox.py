@@ -10,6 +10,7 @@ from pathlib import Path
 import requests
 
 from . import ledger
+from .fleet import COLUMNS, noon_zone
 from .processes import clean_environment, wait_for
 from .programs import binary
 from .servers import Server
@@ -24,9 +25,8 @@ class SandboxFleet(Server):
         folder = Path(folder) / name
         folder.mkdir(parents=True, exist_ok=True)
         self.endpoints_file, self.inventory_folder = folder / "endpoints.json", folder / "inventory"
-        self.inventory_folder.mkdir()
         argv = [binary("keyroll-sandbox"), "--listen", "127.0.0.1:0", "--licences", count, "--endpoints-file", self.endpoints_file,
-                "--write-inventory", self.inventory_folder]
+                "--write-inventory", self.inventory_folder, "--die-with-parent"]
         for option, value in options.items():
             argv += [f"--{option.replace('_', '-')}"] + ([] if value is True else [value])
         super().__init__(name, argv, folder, clean_environment())
@@ -43,6 +43,7 @@ class SandboxFleet(Server):
         super().start()
         self.first = {name: book["stored_key_id"] for name, book in self.control("GET", "books")["licences"].items()}
         self.names = sorted(self.first)
+        self.write_inventory(self.rows())
         return self
 
     @property
@@ -81,10 +82,19 @@ class SandboxFleet(Server):
         with self.inventory.open(newline="") as file:
             return list(csv.DictReader(file))
 
+    def write_inventory(self, rows):
+        """Writes the inventory anew, in a time zone where it is about noon: no quiet hours now."""
+        with self.inventory.open("w", newline="") as out:
+            writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({**row, "time_zone": noon_zone()} for row in rows)
+
     # What Deployment asks of a fleet.
 
     def aws_environment(self):
-        return dict(self.endpoints["environment"])
+        pair = self.endpoints["rotator"]
+        return {"AWS_ENDPOINT_URL": self.url, "AWS_REGION": self.endpoints["region"], "AWS_ACCESS_KEY_ID": pair["access_key_id"],
+                "AWS_SECRET_ACCESS_KEY": pair["secret_access_key"]}
 
     def secrets(self):
         given = self.control("GET", "secrets")
@@ -92,7 +102,7 @@ class SandboxFleet(Server):
         return {**found, **{f"password {index}": text for index, text in enumerate(given["passwords"])}}
 
     def holders(self):
-        return [self.folder, self.inventory_folder]
+        return [self.endpoints_file, self.inventory_folder]
 
     def books(self):
         """Returns the ledger's rows. The sandbox counts writes of a new pair, so a history is told from that count."""
