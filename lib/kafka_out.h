@@ -1,4 +1,4 @@
-/* Kafka producer and admin on the loop. Idempotent, acks=all, linger.ms=0. Loop thread only. */
+/* Kafka producer on the loop. Idempotent, acks=all, linger.ms=0. Loop thread only. (Topics: lib/kafka_admin.h.) */
 #ifndef KEYROLL_KAFKA_OUT_H
 #define KEYROLL_KAFKA_OUT_H
 
@@ -34,11 +34,14 @@ struct kafka_port {
 /* key/value pairs passed through to librdkafka (kafka.* settings), in order; later wins. */
 struct kafka_conf { const char *name; const char *value; };
 struct kafka_out_options {
-    const char *brokers;
+    const char *brokers;         /* Required */
+    const char *client_id;       /* Optional: NULL = "keyroll" */
+    const char *const *topics;   /* Optional: asked for at once, so that the first message to one does not wait */
+    size_t n_topics;
     const struct kafka_conf *conf; size_t n_conf;
     int64_t delivery_timeout_ms;  /* 0 = 10000 */
     void (*on_fatal)(void *arg, const char *reason); /* the process must end */
-    void (*on_log)(void *arg, int level, const char *fac, const char *text);
+    void (*on_log)(void *arg, int level, const char *fac, const char *text); /* syslog's levels; on the loop */
     void *arg;
 };
 /* ERR_INVALID with *ret_reason (caller frees) naming the refused property; ERR_NOMEM. */

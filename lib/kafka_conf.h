@@ -1,0 +1,50 @@
+/* What the Kafka files share: settings made of ours and the user's, error mapping, waking the loop, ending in time. */
+#ifndef KEYROLL_KAFKA_CONF_H
+#define KEYROLL_KAFKA_CONF_H
+
+#include "lib/kafka_out.h"
+
+#include <stdbool.h>
+
+struct loop;
+struct rd_kafka_conf_s; /* rd_kafka_conf_t */
+struct rd_kafka_s;      /* rd_kafka_t */
+
+/* Makes a configuration: `defaults`, then the user's properties in order, then `forced`.
+ * Errors: ERR_INVALID with *ret_reason (caller frees; it never repeats the value of a password), ERR_NOMEM. */
+MUST_CHECK int kafka_conf_make(const char *brokers, const struct kafka_conf *user, size_t n_user,
+                               const struct kafka_conf *defaults, size_t n_defaults, const struct kafka_conf *forced,
+                               size_t n_forced, struct rd_kafka_conf_s **ret_conf, char **ret_reason);
+
+/* Why the user may not set this property, or NULL: what we promise about jobs rests on it, or it has a setting of its
+ * own. Static text. */
+const char *kafka_conf_reserved(const char *name);
+
+/* Maps librdkafka's error to ours. Requests, not deliveries: ERR_KAFKA_DOWN (retriable), ERR_TIMEOUT_SENT,
+ * ERR_CANCELLED (the group moved on: the assignment is not ours any more), ERR_KAFKA_REFUSED, ERR_KAFKA_FATAL,
+ * ERR_INVALID. */
+int kafka_err(int rd_err);
+
+/* An event descriptor for rd_kafka_queue_io_event_enable() and a timer: fn runs when the queue became non-empty, after
+ * kafka_wake_again(), and once a second (an idle topic writes no event, and the group wants polling).
+ * fn must empty the queue or call kafka_wake_again(): the queue writes only when it turns from empty to non-empty. */
+struct kafka_wake;
+struct kafka_wake *kafka_wake_new(struct loop *l, void (*fn)(void *arg), void *arg);
+int kafka_wake_fd(const struct kafka_wake *w); /* non-blocking, takes writes of KAFKA_WAKE_BYTES */
+void kafka_wake_again(struct kafka_wake *w);   /* fn runs again in the next turn */
+/* Disable the queue's events first. Takes NULL. */
+void kafka_wake_free(struct kafka_wake *w);
+extern const char kafka_wake_bytes[8]; /* what the queue has to write */
+
+/* Destroys the client in a thread of its own and waits for it at most wait_ms (librdkafka may hang in name resolution
+ * or in its own bugs). False: it goes on in the background, what its callbacks use must stay. */
+bool kafka_destroy(struct rd_kafka_s *rk, int64_t wait_ms);
+
+/* True for log lines that only say that a property of the other kind of client is ignored: both get the same settings.
+ */
+bool kafka_log_is_noise(const char *fac, const char *text);
+
+/* Copies a reason, so that the caller can free it. NULL out pointer or no memory: nothing. */
+void kafka_reason(char **ret_reason, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+#endif
