@@ -13,7 +13,6 @@
 #include "schema/identity.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -136,9 +135,9 @@ static bool read_integer(const json_t *v, int64_t *ret)
     }
     if (!json_is_real(v)) return false;
     double real = json_real_value(v);
-    if (!(fabs(real) <= (double)MESSAGE_INT_MAX) || real != floor(real)) return false;
+    if (!(real >= -(double)MESSAGE_INT_MAX && real <= (double)MESSAGE_INT_MAX)) return false;
     *ret = (int64_t)real;
-    return true;
+    return (double)*ret == real;
 }
 
 static bool read_text(const struct field *f, const json_t *v, char *out)
