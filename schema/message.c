@@ -115,6 +115,8 @@ int message_parse(const struct form *f, const char *bytes, size_t len, json_t **
 {
     json_error_t where;
     if (len > f->max_bytes) return refuse(ERR_TOO_LARGE, fault, "larger than %zu bytes", f->max_bytes);
+    /* Jansson 2.14 skips a raw NUL between tokens as if it were not there. */
+    if (len && memchr(bytes, '\0', len)) return refuse(ERR_SYNTAX, fault, "not JSON, holds a NUL");
     json_t *root = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &where);
     if (!root && json_error_code(&where) == json_error_out_of_memory) return ERR_NOMEM;
     if (!root) return refuse(ERR_SYNTAX, fault, "not JSON, line %d column %d", where.line, where.column);
