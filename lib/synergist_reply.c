@@ -177,7 +177,8 @@ static void judge_json(const struct profile *p, int status, const char *body, si
     const json_t *code = synergist_member(r->root, "errorcode", &ambiguous);
     const json_t *text = synergist_member(r->root, "errormessage", &ambiguous);
     const json_t *data = synergist_member(r->root, "data", &ambiguous);
-    bool has_error = code && (!synergist_text(code, r->code, sizeof(r->code)) || strcmp(r->code, "0") != 0) && *r->code;
+    bool odd_code = code && !json_is_null(code) && !synergist_text(code, r->code, sizeof(r->code));
+    bool has_error = *r->code && strcmp(r->code, "0") != 0;
     if (!has_error) r->code[0] = '\0';
     if (json_is_string(text) && json_string_length(text))
         r->text = strdup(json_string_value(text)); /* NULL: no words then */
@@ -186,7 +187,7 @@ static void judge_json(const struct profile *p, int status, const char *body, si
         return;
     }
     bool succeeded = success ? is_true(success) : !has_error && data != NULL;
-    if (ambiguous || (success && succeeded && has_error) || (!success && !code))
+    if (odd_code || ambiguous || (success && succeeded && has_error) || (!success && !code))
         return; /* contradicts itself, or no envelope */
     if (succeeded && !has_error) {
         if (status / 100 == 2) r->err = 0;
