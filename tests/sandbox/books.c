@@ -139,6 +139,12 @@ static void write_licence(struct buf *b, const struct licence *l)
                l->refused, l->outages, l->presign_breaks, l->rotated);
     buf_printf(b, ",\"ever_accepted\":%s,\"failing\":%s", l->ever_accepted ? "true" : "false",
                l->failing ? "true" : "false");
+    buf_puts(b, ",\"stored_history\":[");
+    for (uint32_t i = 0; i < l->n_held; i++) {
+        if (i) buf_putc(b, ',');
+        buf_json(b, l->held[i]);
+    }
+    buf_putc(b, ']');
     write_ids(b, l, "orphan_keys", "orphan");
     write_ids(b, l, "predecessor_keys", "predecessor");
     write_ids(b, l, "unexplained_keys", "unexplained");

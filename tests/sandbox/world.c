@@ -189,6 +189,14 @@ static void pair_set(struct pair *p, const char *id, const char *secret)
     *p = (struct pair){new_id, new_secret};
 }
 
+static void remember_held(struct licence *l)
+{
+    const char *id = l->stored.id;
+    if (!id || (l->n_held && strcmp(l->held[l->n_held - 1], id) == 0)) return;
+    l->held = must_realloc(l->held, (l->n_held + 1) * sizeof(char *));
+    l->held[l->n_held++] = must_dup(id);
+}
+
 void instance_store(struct world *w, struct licence *l, const char *id, const char *secret)
 {
     struct pair old = l->stored;
@@ -197,6 +205,7 @@ void instance_store(struct world *w, struct licence *l, const char *id, const ch
     free(l->before.id);
     free(l->before.secret);
     l->before = old;
+    remember_held(l);
     l->stored_key = l->stored.id ? key_find(w, l->stored.id) : NULL;
     if (l->stored_key) l->stored_key->stored_once = true;
 }
@@ -343,6 +352,9 @@ static void free_licence(struct licence *l)
     free(l->name);
     free(l->lower);
     free(l->bucket);
+    for (uint32_t i = 0; i < l->n_held; i++)
+        free(l->held[i]);
+    free(l->held);
     free(l->counts);
     free(l->calls);
     free(l);

@@ -179,6 +179,8 @@ struct licence {
     uint32_t record_version;
     int64_t modified_ms;
     uint32_t writes; /* pairs accepted by the instance */
+    char **held;     /* ids stored so far, in order, without repeats in a row */
+    uint32_t n_held;
     struct object *objects;
 
     /* What its own use of the key told. */
