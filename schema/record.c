@@ -183,6 +183,7 @@ static int record_read(const json_t *o, struct record *r)
     TRY(get_int(o, "error", &error));
     r->error = (int)error;
     TRY(get_unsigned(o, "attempts", &r->attempts));
+    TRY(get_bool(o, "repair", &r->repair));
     TRY(get_unsigned(o, "drifts", &r->drifts));
     TRY(get_int(o, "first_failed_ms", &r->first_failed_ms));
     TRY(get_int(o, "audited_ms", &r->audited_ms));
@@ -228,6 +229,7 @@ static int journal_read(const json_t *o, struct journal *j)
     TRY(get_int(o, "doubt_inactive_ms", &j->doubt_inactive_ms));
     TRY(get_int(o, "offered_ms", &j->offered_ms));
     TRY(get_int(o, "written_ms", &j->written_ms));
+    TRY(get_int(o, "patient_ms", &j->patient_ms));
     TRY(get_bool(o, "repair", &j->repair));
     TRY(get_bool(o, "assisted", &j->assisted));
     TRY(get_bool(o, "exposed", &j->exposed));
@@ -365,6 +367,7 @@ int record_encode(const struct record *r, struct buf *out)
     put_text(out, "step", r->step);
     put_int(out, "error", r->error, 0);
     put_int(out, "attempts", r->attempts, 0);
+    put_bool(out, "repair", r->repair);
     put_int(out, "drifts", r->drifts, 0);
     put_int(out, "first_failed_ms", r->first_failed_ms, TIME_NONE);
     put_int(out, "audited_ms", r->audited_ms, TIME_NONE);
@@ -399,6 +402,7 @@ int journal_encode(const struct journal *j, struct buf *out)
     put_int(out, "doubt_inactive_ms", j->doubt_inactive_ms, TIME_NONE);
     put_int(out, "offered_ms", j->offered_ms, TIME_NONE);
     put_int(out, "written_ms", j->written_ms, TIME_NONE);
+    put_int(out, "patient_ms", j->patient_ms, TIME_NONE);
     put_bool(out, "repair", j->repair);
     put_bool(out, "assisted", j->assisted);
     put_bool(out, "exposed", j->exposed);
@@ -426,7 +430,7 @@ void journal_init(struct journal *j, enum journal_kind kind)
     memset(j, 0, sizeof(*j));
     j->kind = kind;
     j->intent_ms = j->intent_last_ms = j->key_new_created_ms = j->doubt_inactive_ms = TIME_NONE;
-    j->offered_ms = j->written_ms = j->started_ms = j->updated_ms = TIME_NONE;
+    j->offered_ms = j->written_ms = j->patient_ms = j->started_ms = j->updated_ms = TIME_NONE;
 }
 
 const struct record_key *record_find_const(const struct record *r, const char *id)
@@ -481,6 +485,7 @@ void record_settle(struct record *r)
     r->reason[0] = r->step[0] = '\0';
     r->error = 0;
     r->attempts = r->drifts = 0;
+    r->repair = false;
     r->first_failed_ms = r->next_ms = TIME_NONE;
 }
 

@@ -74,6 +74,7 @@ struct record {
     char step[RECORD_STEP_MAX];  /* where the last failure happened */
     int error;                   /* err.h code of the last failure */
     unsigned attempts;           /* failed runs in a row */
+    bool repair;                 /* the instance went back to a predecessor: the kept pair must be written again */
     unsigned drifts;             /* changes by others in a row (two = another rotator) */
     int64_t first_failed_ms;
     int64_t audited_ms;          /* last successful audit or proof */
@@ -124,6 +125,7 @@ struct journal {
     bool assisted;
     bool exposed;                /* key_old is exposed */
     bool secret_lost;            /* rebuilt without its sealed pair (R8, R13) */
+    int64_t patient_ms;          /* no destructive call before: one of a frozen earlier holder may still land (R7); TIME_NONE none */
     int64_t started_ms, updated_ms;
     int64_t number;              /* lease number of the last writer */
 };

@@ -1,0 +1,109 @@
+/* Audit: looks and changes nothing but the record. Does what AWS lists match what the record explains and what the instance
+ * uses, and does it work? The first audit of a licence writes its record; later ones find drift, restored instances and keys
+ * that died. */
+#include "lib/err.h"
+#include "worker/steps.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum row { LEASE, LIST, READ, TEST, JUDGE, EVENT, CLOSE, DONE_RELEASE, FAIL_RECORD, PARK, ROWS };
+
+static void note_person(struct record *rec, enum record_state state, const char *reason)
+{
+    if (state == RECORD_DRIFTED && rec->state != RECORD_DRIFTED && rec->state != RECORD_EXCLUDED && ++rec->drifts >= 2) {
+        state = RECORD_EXCLUDED;
+        snprintf(rec->reason, sizeof(rec->reason), "another rotator: %.170s", reason);
+    } else if (rec->state != RECORD_EXCLUDED) {
+        snprintf(rec->reason, sizeof(rec->reason), "%s", reason);
+    }
+    if (rec->state != RECORD_EXCLUDED) rec->state = state;
+    rec->next_ms = TIME_NONE;
+}
+
+static bool settled_state(enum record_state s)
+{
+    return s == RECORD_NEW || s == RECORD_CURRENT || s == RECORD_OVERLAP || s == RECORD_QUARANTINE || s == RECORD_AWAITING;
+}
+
+/* Keys that died before keyroll ever saw the instance use another: stay as they are, policy makes them due at once. */
+static void judge_world(struct rotation *r)
+{
+    struct record *rec = &r->record;
+    struct keyslots_out out;
+    const struct keyslots_in in = {.keys = r->keys,
+                                   .n_keys = r->n_keys,
+                                   .seen = r->seen,
+                                   .seen_id = r->seen_id,
+                                   .record = rec,
+                                   .replace_id = "",
+                                   .pair_kept = r->kept_secret != NULL,
+                                   .now_ms = step_now_ms(r)};
+    keyslots_decide(&in, &out);
+    if (out.action == SLOT_PERSON && settled_state(rec->state)) note_person(rec, RECORD_AWAITING, out.reason);
+    if (out.action == SLOT_DRIFTED) note_person(rec, RECORD_DRIFTED, out.reason);
+    if (out.action == SLOT_PERSON || out.action == SLOT_DRIFTED) return;
+    if (settled_state(rec->state)) record_settle(rec);
+    if (out.action == SLOT_REPAIR) {
+        rec->repair = true;
+        snprintf(rec->reason, sizeof(rec->reason), "%s", out.reason);
+    }
+}
+
+static struct saga_verdict judge(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    struct record *rec = &r->record;
+    char drift[RECORD_TEXT_MAX];
+    int64_t now = step_now_ms(r);
+    bool drifted = keyslots_observe(rec, r->keys, r->n_keys, r->seen, r->seen_id, now, drift);
+    if (drifted)
+        note_person(rec, RECORD_DRIFTED, drift);
+    else
+        judge_world(r);
+    if (r->error && settled_state(rec->state)) { /* the instance's test failed: told, acted on when AWS says that the key is dead */
+        rec->error = r->error;
+        snprintf(rec->reason, sizeof(rec->reason), "%s", r->reason);
+    }
+    rec->audited_ms = now;
+    r->closing = true;
+    return saga_next();
+}
+
+static struct saga_verdict audit_event(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    return step_put_event(r, r->record.state == RECORD_DRIFTED ? EVENT_DRIFTED : EVENT_AUDITED);
+}
+
+static struct saga_verdict close_record(struct saga *s)
+{
+    return step_put_record(ROTATION(s), false, true, STORE_PAIR_SAME, NULL);
+}
+
+#define READS (SAGA_LEASED | SAGA_REPEATABLE)
+
+static const struct saga_step rows[ROWS] = {
+    /*                name        start             got                   timeout  tries  flags */
+    [LEASE] =        {"lease",    step_lease,       step_lease_got,        20000,   5,  SAGA_BOUNDARY},
+    [LIST] =         {"survey",   step_list,        step_list_got,        900000,   4,  READS | SAGA_BOUNDARY},
+    [READ] =         {"read",     step_read,        step_read_got,        120000,   4,  READS | SAGA_BOUNDARY},
+    [TEST] =         {"test",     step_test,        step_test_got,        120000,   3,  READS | SAGA_BOUNDARY},
+    [JUDGE] =        {"judge",    judge,            NULL,                      0,   1,  SAGA_LEASED},
+    [EVENT] =        {"event",    audit_event,      step_event_got,        60000,  20,  READS},
+    [CLOSE] =        {"finish",   close_record,     step_closed_got,       20000,  10,  READS},
+    [DONE_RELEASE] = {"release",  step_done,        step_done_got,         20000,   1,  0},
+    [FAIL_RECORD] =  {"record",   step_fail_record, step_fail_record_got,  20000,   8,  READS},
+    [PARK] =         {"park",     step_park,        step_park_got,         10000,   1,  0},
+};
+
+static struct saga_verdict failed(struct saga *s, int row, int err)
+{
+    struct rotation *r = ROTATION(s);
+    bool ourselves = err == ERR_LEASE_LOST || err == ERR_JOURNAL_VERSION || err == ERR_DRAINING;
+    if (row == DONE_RELEASE) return step_done_got(s, NULL);
+    if (!ourselves && row == TEST && err == ERR_INSTANCE_TEST) return saga_jump(JUDGE);
+    return rotation_failed(r, row, err, FAIL_RECORD, PARK);
+}
+
+const struct saga_table audit_table = {"audit", rows, ROWS, failed};

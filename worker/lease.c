@@ -1,0 +1,106 @@
+/* Leases held here (lease.h). A renewal whose outcome is unknown changes nothing: the lease lasts as long as the last
+ * answer allowed. One that is refused marks the lease as lost; the engine's guard then stops its saga before the next step. */
+#include "worker/lease.h"
+
+#include "lib/err.h"
+
+#include <string.h>
+
+void leases_init(struct leases *l, struct store *store, const struct clock *clock, int64_t ttl_ms, int64_t renew_ms, int64_t max_age_ms)
+{
+    memset(l, 0, sizeof(*l));
+    l->store = store;
+    l->clock = clock;
+    l->ttl_ms = ttl_ms;
+    l->renew_ms = renew_ms;
+    l->max_age_ms = max_age_ms;
+}
+
+void leases_done(struct leases *l)
+{
+    slots_done(&l->renewals);
+}
+
+void lease_init(struct lease *l, struct leases *owner, const char *user_key)
+{
+    memset(l, 0, sizeof(*l));
+    l->leases = owner;
+    store_user_init(owner->store, &l->user, user_key);
+}
+
+void lease_asking(struct lease *l)
+{
+    if (!l->held) l->asked_mono_ms = clock_mono_ms(l->leases->clock);
+}
+
+void lease_granted(struct lease *l, const struct store_lease *reply)
+{
+    store_user_hold(&l->user, reply);
+    if (l->held) return;
+    l->held = true;
+    l->lost = false;
+    l->taken_mono_ms = l->asked_mono_ms;
+    l->next = l->leases->first;
+    l->link = &l->leases->first;
+    if (l->next) l->next->link = &l->next;
+    l->leases->first = l;
+    l->leases->n++;
+}
+
+void lease_dropped(struct lease *l)
+{
+    if (!l->leases) return;
+    if (l->renewing) slots_remove(&l->leases->renewals, l->renewal);
+    l->renewing = false;
+    if (!l->held) return;
+    l->held = false;
+    *l->link = l->next;
+    if (l->next) l->next->link = l->link;
+    l->leases->n--;
+}
+
+int64_t lease_until_mono_ms(const struct lease *l)
+{
+    return l->held && !l->lost ? l->asked_mono_ms + l->leases->ttl_ms : 0;
+}
+
+int64_t lease_left_ms(const struct lease *l)
+{
+    if (!l->held || l->lost) return 0;
+    return lease_until_mono_ms(l) - clock_mono_ms(l->leases->clock);
+}
+
+static void on_renewed(void *self, uint64_t id, const void *result)
+{
+    struct leases *owner = self;
+    const struct store_reply *reply = result;
+    struct lease *l = slots_find(&owner->renewals, id);
+    if (!l) return;
+    slots_remove(&owner->renewals, id);
+    l->renewing = false;
+    if (reply->err == 0)
+        l->asked_mono_ms = l->renewal_asked_ms;
+    else if (reply->err == ERR_LEASE_LOST)
+        l->lost = true;
+}
+
+void lease_renew_now(struct lease *l)
+{
+    struct leases *owner = l->leases;
+    int64_t now = clock_mono_ms(owner->clock);
+    if (!l->held || l->lost || l->renewing || lease_left_ms(l) <= 0 || now - l->taken_mono_ms > owner->max_age_ms) return;
+    l->renewal = slots_add(&owner->renewals, l);
+    if (!l->renewal) return;
+    l->renewing = true;
+    l->renewal_asked_ms = now;
+    if (store_renew(owner->store, &l->user, (struct ticket){on_renewed, owner, l->renewal}) == 0) return;
+    slots_remove(&owner->renewals, l->renewal);
+    l->renewing = false;
+}
+
+void leases_tick(struct leases *l)
+{
+    int64_t now = clock_mono_ms(l->clock);
+    for (struct lease *p = l->first; p; p = p->next)
+        if (now - p->asked_mono_ms >= l->renew_ms) lease_renew_now(p);
+}

@@ -1,0 +1,45 @@
+/* Leases held by this worker: how long each surely lasts, and their renewal. The remaining time is counted from before the
+ * request was sent, on the monotonic clock; renewal needs progress of its holder and ends at a maximum age. */
+#ifndef KEYROLL_LEASE_H
+#define KEYROLL_LEASE_H
+
+#include "lib/slots.h"
+#include "schema/store.h"
+
+struct leases {
+    struct store *store;
+    const struct clock *clock;
+    int64_t ttl_ms, renew_ms, max_age_ms;
+    struct slots renewals;
+    struct lease *first;
+    size_t n;
+};
+struct lease {
+    struct store_user user;
+    struct leases *leases;
+    bool held, lost, renewing;
+    int64_t asked_mono_ms;    /* when the request that last prolonged it was made */
+    int64_t taken_mono_ms;
+    uint64_t renewal;         /* id of the renewal under way */
+    int64_t renewal_asked_ms;
+    struct lease *next, **link;
+};
+void leases_init(struct leases *l, struct store *store, const struct clock *clock, int64_t ttl_ms, int64_t renew_ms, int64_t max_age_ms);
+void leases_done(struct leases *l);
+/* Renews what is due; call it about every second. progress(arg, lease): false = its holder is stuck, do not renew. */
+void leases_tick(struct leases *l);
+void lease_init(struct lease *l, struct leases *owner, const char *user_key);
+/* The request for it is made now. */
+void lease_asking(struct lease *l);
+/* It was granted. */
+void lease_granted(struct lease *l, const struct store_lease *reply);
+/* It ended (released, or was found lost): no more renewals. Safe to call twice, and before the memory goes. */
+void lease_dropped(struct lease *l);
+/* Milliseconds during which nobody else can have it; <= 0: lost or not held. */
+int64_t lease_left_ms(const struct lease *l);
+/* Monotonic time at which it surely ends. */
+int64_t lease_until_mono_ms(const struct lease *l);
+/* Asks for a renewal now, if none is under way. */
+void lease_renew_now(struct lease *l);
+
+#endif

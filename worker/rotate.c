@@ -1,0 +1,980 @@
+/* The rotation: create, set, test, finish (AWS Secrets Manager's terms), with what must hold when any step fails, is repeated
+ * or is gone on with by another worker. The table below is the story; each row starts one operation. `set` is the pivot: before
+ * it a rotation is undone, after it there is only forward. Resumption reads the journal and enters at the row that follows it.
+ * R1..R14 name the rules of the design, section 2. */
+#include "lib/err.h"
+#include "worker/steps.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum row {
+    LEASE, LIST, READ, DECIDE,
+    GATE, INTENT, INTENT_EVENT, CREATE, ESCROW, CREATED_EVENT,
+    SETTLE, SETTLE_STS, SETTLE_BUCKET, AWAIT, AWAIT_EVENT, AWAIT_RECORD,
+    REPAIR, PIVOT, OFFERED_EVENT, SET, CHECK, TEST, FINISH_PREPARE, REPLACED_EVENT, FINISH,
+    REVIEW_LIST, REVIEW, REVIVE, LOST_EVENT, LOST_CLOSE,
+    DOUBT_LIST, DOUBT_JUDGE, DOUBT_READ, DOUBT_LAST_USED, DOUBT_JOURNAL, DOUBT_EVENT, DOUBT_DEACTIVATE, DOUBT_INACTIVE, DOUBT_WAIT,
+    DOUBT_RESUME, DOUBT_UNUSED, DOUBT_DELETE, DOUBT_DELETED_EVENT, ABSENT,
+    WITHDRAW, WITHDRAW_EVENT, WITHDRAW_WAIT, WITHDRAW_READ, WITHDRAW_JUDGE, FORWARD, WITHDRAW_DEACTIVATE, WITHDRAW_PREPARE,
+    WITHDRAWN_EVENT, WITHDRAW_CLOSE,
+    UNDO, UNDO_EVENT, UNDO_DELETE, UNDO_PREPARE, UNDONE_EVENT, UNDO_CLOSE,
+    ORPHAN, DONE_RELEASE, FAIL_RECORD, PARK,
+    ROWS
+};
+
+#define CHECK_POLL_MS     1000
+#define CHECK_POLLS       5
+#define PROOF_FRESH_MS    2000
+#define SET_ROUNDS        3
+#define DOUBT_POLL_MS     1000
+#define DOUBT_POLLS       3
+#define WAIT_IN_PLACE_MS  60000
+#define DATE_SLACK_MS     2000  /* CreateDate has whole seconds; clocks are corrected by the Date header */
+#define CREATE_SPAN_MS    60000 /* from the journalled intent to the last try of the call */
+
+/* ---- decide ------------------------------------------------------------------------------------------------------- */
+
+static struct saga_verdict ask_person(struct rotation *r, enum record_state state, const char *reason)
+{
+    char text[RECORD_TEXT_MAX]; /* reason may be our own */
+    snprintf(text, sizeof(text), "%s", reason);
+    rotation_note(r, ERR_NEEDS_PERSON, false, "%s", text);
+    r->end_state = state;
+    if (state == RECORD_DRIFTED && ++r->record.drifts >= 2) {
+        r->end_state = RECORD_EXCLUDED;
+        snprintf(r->reason, sizeof(r->reason), "another rotator: %.170s", text);
+    }
+    return saga_jump(FAIL_RECORD);
+}
+
+static struct saga_verdict wait_until(struct rotation *r, int64_t until_ms, enum record_state state, const char *reason)
+{
+    rotation_note_wait(r, until_ms, "%s", reason);
+    r->end_state = state;
+    return saga_jump(FAIL_RECORD);
+}
+
+/* After the pivot: where the instance and AWS stand decides how to go on (R8, R11, R12). */
+static struct saga_verdict resume_set(struct rotation *r)
+{
+    const struct journal *j = &r->journal;
+    const struct aws_key *k = step_listed(r, j->key_new);
+    if (!k) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
+    if (k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, j->key_new)) return saga_jump(REVIVE);
+    if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, j->key_new)) return saga_jump(TEST);
+    if (r->seen == INSTANCE_SEEN_ID && strcmp(r->seen_id, j->key_old) && !record_find(&r->record, r->seen_id)) {
+        char text[RECORD_TEXT_MAX];
+        snprintf(text, sizeof(text), "the instance uses %s, which keyroll did not give it (it gave %s); run: keyroll adopt %s", r->seen_id, j->key_new,
+                 r->job->licence);
+        return ask_person(r, RECORD_DRIFTED, text);
+    }
+    if (j->assisted) {
+        if (r->job->confirm && r->seen == INSTANCE_SEEN_UNKNOWN) return saga_jump(TEST);
+        return wait_until(r, step_now_ms(r) + r->env->policy.assisted_poll_ms, RECORD_AWAITING,
+                          r->job->confirm ? "confirmed, but the instance still shows another key: paste the pair again (keyroll reveal)"
+                                          : "waiting for the revealed pair to be pasted into the instance");
+    }
+    if (r->secret) return saga_jump(SET);
+    return saga_jump(WITHDRAW);
+}
+
+static struct saga_verdict resume(struct rotation *r)
+{
+    const struct journal *j = &r->journal;
+    switch (j->step) {
+    case JOURNAL_INTENT: return saga_jump(DOUBT_JUDGE);
+    case JOURNAL_DOUBT: return saga_jump(DOUBT_RESUME);
+    case JOURNAL_CREATED: return saga_jump(r->secret ? SETTLE : UNDO);
+    case JOURNAL_AWAIT:
+        if (!r->secret) return saga_jump(UNDO);
+        if (r->can.can_write) return saga_jump(SETTLE);
+        return wait_until(r, TIME_NONE, RECORD_AWAITING, "a new key is ready: keyroll reveal shows the pair to paste");
+    case JOURNAL_SET: return resume_set(r);
+    case JOURNAL_WITHDRAW: return saga_jump(WITHDRAW_WAIT);
+    case JOURNAL_UNDO: return saga_jump(UNDO_DELETE);
+    default: return ask_person(r, RECORD_AWAITING, "the journal names a step that a rotation does not have");
+    }
+}
+
+/* R9: the goal of urgent work is "key not Active": a replaced key that is exposed is retired at once. */
+static bool hurry_exposed(struct rotation *r)
+{
+    bool any = false;
+    for (size_t i = 0; i < r->record.n_keys; i++) {
+        struct record_key *k = &r->record.keys[i];
+        if (!k->exposed || k->role == KEY_CURRENT || k->next != KEY_NEXT_RETIRE || k->next_ms <= step_now_ms(r)) continue;
+        k->next_ms = step_now_ms(r);
+        any = true;
+    }
+    return any;
+}
+
+static void begin_journal(struct rotation *r)
+{
+    struct journal *j = &r->journal;
+    journal_init(j, JOURNAL_ROTATE);
+    j->rotation = r->lease.user.number;
+    j->started_ms = step_now_ms(r);
+    snprintf(j->job_id, sizeof(j->job_id), "%s", r->job->job_id);
+    snprintf(j->key_old, sizeof(j->key_old), "%s", r->slots.old_id);
+    j->old_seen = r->slots.old_seen;
+    j->exposed = step_is_exposed(r, j->key_old);
+    for (size_t i = 0; i < r->n_keys; i++) memcpy(j->seen[i], r->keys[i].id, AWS_KEY_ID_MAX);
+    j->n_seen = r->n_keys;
+}
+
+static struct saga_verdict free_slot(struct rotation *r)
+{
+    snprintf(r->target, sizeof(r->target), "%s", r->slots.key_id);
+    r->again = true;
+    r->saga.table = &reap_table;
+    return saga_jump(1);
+}
+
+static struct saga_verdict act_on_slots(struct rotation *r)
+{
+    switch (r->slots.action) {
+    case SLOT_CREATE: return saga_jump(GATE);
+    case SLOT_REPAIR: return r->kept_secret ? saga_jump(REPAIR) : ask_person(r, RECORD_DRIFTED, r->slots.reason);
+    case SLOT_FREE: return free_slot(r);
+    case SLOT_WAIT:
+        (void)hurry_exposed(r);
+        return wait_until(r, TIME_NONE, RECORD_NEW, r->slots.reason); /* the record plans retire and reap; they make the room */
+    case SLOT_NOTHING:
+        if (hurry_exposed(r)) return wait_until(r, TIME_NONE, RECORD_NEW, "an exposed key is retired at once");
+        return saga_jump(DONE_RELEASE);
+    case SLOT_LOST: /* R12: gone from AWS while nothing was open */
+        record_remove(&r->record, r->slots.key_id);
+        return saga_jump(DECIDE);
+    case SLOT_DRIFTED: return ask_person(r, RECORD_DRIFTED, r->slots.reason);
+    case SLOT_PERSON:
+        return ask_person(r, r->record.state == RECORD_DRIFTED || r->record.state == RECORD_EXCLUDED ? r->record.state : RECORD_AWAITING, r->slots.reason);
+    }
+    return saga_end(OUTCOME_ABANDONED);
+}
+
+static struct saga_verdict decide(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    char drift[RECORD_TEXT_MAX];
+    bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
+    if (r->has_journal) return resume(r);
+    if (r->env->policy.observe) return saga_jump(DONE_RELEASE);
+    if (drifted && r->record.state != RECORD_DRIFTED && r->record.state != RECORD_EXCLUDED) return ask_person(r, RECORD_DRIFTED, drift);
+    const struct keyslots_in in = {.keys = r->keys,
+                                   .n_keys = r->n_keys,
+                                   .seen = r->seen,
+                                   .seen_id = r->seen_id,
+                                   .record = &r->record,
+                                   .replace_id = r->target,
+                                   .pair_kept = r->kept_secret != NULL,
+                                   .now_ms = step_now_ms(r)};
+    keyslots_decide(&in, &r->slots);
+    return act_on_slots(r);
+}
+
+/* ---- create ------------------------------------------------------------------------------------------------------- */
+
+static struct saga_verdict gate(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    int rc = store_gate(r->env->store, r->job->account, r->env->policy.max_per_hour, saga_ticket(s));
+    return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+static struct saga_verdict gate_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct store_reply *g = result;
+    if (g->err == ERR_PAUSED) return wait_until(r, step_now_ms(r) + 60000, RECORD_NEW, g->text);
+    if (g->err == ERR_RATE_LIMITED)
+        return wait_until(r, step_now_ms(r) + g->wait_ms, RECORD_NEW, "max_rotations_per_hour is used up; raise it, or wait");
+    return g->err ? saga_fail(g->err) : saga_next();
+}
+
+static struct saga_verdict intent(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (s->attempt == 0) {
+        begin_journal(r);
+        r->journal.intent_ms = r->journal.intent_last_ms = step_now_ms(r);
+    }
+    return step_put_journal(r, JOURNAL_INTENT);
+}
+
+static struct saga_verdict intent_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_INTENT);
+}
+
+static struct saga_verdict create(struct saga *s)
+{
+    return step_aws(ROTATION(s), AWS_CREATE_ACCESS_KEY, NULL, AWS_KEY_ACTIVE);
+}
+
+static struct saga_verdict create_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct aws_result *a = result;
+    if (a->err == ERR_TIMEOUT) return saga_again(100); /* it never left: the account's rate queue was longer than the lease */
+    if (step_aws_error(r, a)) return saga_fail(a->err);
+    struct journal *j = &r->journal;
+    secret_free(r->secret);
+    r->secret = secret_copy(a->created_secret);
+    snprintf(j->key_new, sizeof(j->key_new), "%s", a->keys[0].id);
+    j->key_new_created_ms = a->keys[0].created_ms;
+    r->n_keys = r->n_keys < AWS_KEYS_MAX ? r->n_keys : AWS_KEYS_MAX - 1;
+    r->keys[r->n_keys++] = a->keys[0];
+    return r->secret ? saga_next() : saga_jump(UNDO); /* no memory for the only copy: the key goes again */
+}
+
+static struct saga_verdict escrow(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    AUTO_BUF struct buf sealed;
+    buf_init(&sealed, STORE_SEALED_MAX);
+    int rc = escrow_seal(r->env->escrow, r->env->rng, r->job->user, r->journal.key_new, r->secret, &sealed);
+    if (rc < 0) return saga_fail(rc);
+    return step_put_journal_sealed(r, JOURNAL_CREATED, sealed.data, sealed.len);
+}
+
+static struct saga_verdict created_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_CREATED);
+}
+
+/* ---- settle ------------------------------------------------------------------------------------------------------- */
+
+static struct saga_verdict settle(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    r->settled = 0;
+    r->settle_began_mono_ms = clock_mono_ms(r->env->clock);
+    return saga_next();
+}
+
+/* A key that is "too new" is asked again until the cap; k successes in a row, since one proves nothing (facts/aws, section 5). */
+static struct saga_verdict unsettled(struct rotation *r, const struct aws_result *a)
+{
+    const struct rotation_policy *p = &r->env->policy;
+    int64_t now = clock_mono_ms(r->env->clock);
+    r->settled = 0;
+    step_aws_error(r, a);
+    if (now - r->settle_began_mono_ms >= p->settle_timeout_ms) return saga_fail(a->err);
+    bool soon = a->err == ERR_KEY_TOO_NEW || a->err == ERR_KEY_NO_ACCESS || err_class(a->err) != ERR_CLASS_PERMANENT;
+    return soon ? saga_jump_in(SETTLE_STS, p->settle_interval_ms) : saga_fail(a->err);
+}
+
+static struct saga_verdict settle_sts(struct saga *s)
+{
+    return step_probe(ROTATION(s), AWS_CALLER_IDENTITY);
+}
+
+static struct saga_verdict settle_sts_got(struct saga *s, const void *result)
+{
+    const struct aws_result *a = result;
+    return a->err ? unsettled(ROTATION(s), a) : saga_next();
+}
+
+static struct saga_verdict settle_bucket(struct saga *s)
+{
+    return step_probe(ROTATION(s), AWS_LIST_BUCKET);
+}
+
+static struct saga_verdict settle_bucket_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct aws_result *a = result;
+    if (a->err) return unsettled(r, a);
+    r->error = 0;
+    r->reason[0] = '\0';
+    r->settle_ok_mono_ms = clock_mono_ms(r->env->clock);
+    if (++r->settled < r->env->policy.settle_successes) return saga_jump_in(SETTLE_STS, r->env->policy.settle_interval_ms);
+    return saga_jump(r->can.can_write ? PIVOT : AWAIT);
+}
+
+/* ---- assisted ----------------------------------------------------------------------------------------------------- */
+
+static struct saga_verdict await(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    r->journal.assisted = true;
+    return step_put_journal(r, JOURNAL_AWAIT);
+}
+
+static struct saga_verdict await_event(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    r->record.state = RECORD_AWAITING;
+    return step_put_event(r, EVENT_AWAITING);
+}
+
+static struct saga_verdict await_record(struct saga *s)
+{
+    (void)s;
+    return wait_until(ROTATION(s), TIME_NONE, RECORD_AWAITING, "a new key is ready: keyroll reveal shows the pair to paste");
+}
+
+/* ---- set: the pivot ----------------------------------------------------------------------------------------------- */
+
+static struct saga_verdict repair(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    begin_journal(r);
+    r->journal.repair = true;
+    snprintf(r->journal.key_new, sizeof(r->journal.key_new), "%s", r->slots.key_id);
+    snprintf(r->journal.key_old, sizeof(r->journal.key_old), "%s", r->seen == INSTANCE_SEEN_ID ? r->seen_id : "");
+    r->journal.assisted = !r->can.can_write;
+    secret_free(r->secret);
+    r->secret = secret_copy(r->kept_secret);
+    return r->secret ? saga_next() : saga_fail(ERR_NOMEM);
+}
+
+static struct saga_verdict pivot(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    struct journal *j = &r->journal;
+    int64_t proven_ago = clock_mono_ms(r->env->clock) - r->settle_ok_mono_ms;
+    if (s->attempt == 0 && !j->repair && proven_ago > r->env->policy.settle_interval_ms + PROOF_FRESH_MS)
+        return saga_jump(SETTLE); /* once more directly before `set` */
+    j->direction = DIRECTION_SET;
+    if (j->offered_ms == TIME_NONE) j->offered_ms = step_now_ms(r);
+    j->written_ms = step_now_ms(r);
+    r->polls = 0;
+    return step_put_journal(r, JOURNAL_SET);
+}
+
+static struct saga_verdict offered_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_OFFERED);
+}
+
+static struct saga_verdict set(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (r->journal.assisted) return wait_until(r, step_now_ms(r), RECORD_AWAITING, "the kept pair must be pasted again: keyroll reveal shows it");
+    return step_instance(r, INSTANCE_WRITE_KEY);
+}
+
+static struct saga_verdict set_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct instance_result *i = result;
+    if (i->err == ERR_TIMEOUT) return saga_again(100);
+    if (!i->err) return saga_next();
+    r->retry_after_ms = i->retry_after_ms;
+    rotation_note(r, i->err, true, "%s%s%s%s%.110s", err_text(i->err), i->code[0] ? " (" : "", i->code, i->code[0] ? ") " : "", i->message);
+    return saga_fail(i->err);
+}
+
+static struct saga_verdict check_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    struct saga_verdict v = step_read_got(s, result);
+    if (v.move != SAGA_NEXT) return v;
+    if (r->seen == INSTANCE_SEEN_UNKNOWN) return saga_next(); /* nothing can be read: the test has to do */
+    if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, r->journal.key_new)) return saga_next();
+    if (r->seen == INSTANCE_SEEN_ID && strcmp(r->seen_id, r->journal.key_old) && !record_find(&r->record, r->seen_id)) return resume_set(r);
+    if (++r->polls % CHECK_POLLS) return saga_again(CHECK_POLL_MS); /* the instance may apply it a little later */
+    if (r->polls >= CHECK_POLLS * SET_ROUNDS || !r->secret) {
+        rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "the instance took the pair but still shows %s", r->seen_id[0] ? r->seen_id : "no key");
+        return saga_fail(ERR_INSTANCE_UNPROVEN);
+    }
+    return saga_jump(SET); /* the same pair again */
+}
+
+/* ---- finish ------------------------------------------------------------------------------------------------------- */
+
+/* What becomes of the key that was replaced. */
+static void plan_predecessor(struct rotation *r, struct record_key *k)
+{
+    const struct rotation_policy *p = &r->env->policy;
+    const struct aws_key *a = step_listed(r, k->id);
+    int64_t now = step_now_ms(r);
+    k->role = KEY_REPLACED;
+    k->rotation = r->journal.rotation;
+    k->replaced_ms = now;
+    k->unseen = !r->journal.old_seen || r->seen != INSTANCE_SEEN_ID;
+    k->exposed = k->exposed || r->journal.exposed || step_is_exposed(r, k->id);
+    snprintf(k->replaced_by, sizeof(k->replaced_by), "%s", r->journal.key_new);
+    if (a) k->status = a->status;
+    if (k->status == AWS_KEY_INACTIVE) {
+        if (k->inactive_ms == TIME_NONE) k->inactive_ms = now;
+        k->next = KEY_NEXT_REAP;
+        k->next_ms = now + p->quarantine_ms;
+    } else {
+        k->next = KEY_NEXT_RETIRE;
+        k->next_ms = k->exposed ? now : now + p->overlap_ms;
+    }
+}
+
+static void make_current(struct rotation *r)
+{
+    const struct journal *j = &r->journal;
+    for (size_t i = 0; i < r->record.n_keys; i++)
+        if (r->record.keys[i].role == KEY_CURRENT && strcmp(r->record.keys[i].id, j->key_new)) plan_predecessor(r, &r->record.keys[i]);
+    if (j->key_old[0] && strcmp(j->key_old, j->key_new) && step_listed(r, j->key_old) && !record_find(&r->record, j->key_old)) {
+        struct record_key *old = record_add(&r->record, j->key_old);
+        if (old) plan_predecessor(r, old);
+    }
+    struct record_key *k = record_add(&r->record, j->key_new);
+    if (!k) return;
+    k->role = KEY_CURRENT;
+    k->status = AWS_KEY_ACTIVE;
+    k->listed = true;
+    k->next = KEY_NEXT_NONE;
+    k->next_ms = TIME_NONE;
+    if (j->key_new_created_ms != TIME_NONE) k->created_ms = j->key_new_created_ms;
+    k->offered_ms = j->offered_ms;
+    k->seen_ms = r->seen == INSTANCE_SEEN_ID ? step_now_ms(r) : k->seen_ms;
+    if (!j->repair) k->rotation = j->rotation;
+}
+
+/* A key that AWS no longer lists needs no retire and no reap. */
+static void forget_gone(struct rotation *r)
+{
+    for (size_t i = r->record.n_keys; r->was_listed && i-- > 0;) {
+        const struct record_key *k = &r->record.keys[i];
+        if (k->role != KEY_CURRENT && !step_listed(r, k->id)) record_remove(&r->record, k->id);
+    }
+}
+
+static struct saga_verdict finish_prepare(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    struct record *rec = &r->record;
+    make_current(r);
+    forget_gone(r);
+    int64_t now = step_now_ms(r);
+    if (r->journal.repair) { /* the way back stays open for a whole overlap again */
+        for (size_t i = 0; i < rec->n_keys; i++)
+            if (rec->keys[i].next == KEY_NEXT_RETIRE && !rec->keys[i].exposed && rec->keys[i].next_ms < now + r->env->policy.overlap_ms)
+                rec->keys[i].next_ms = now + r->env->policy.overlap_ms;
+    } else {
+        rec->rotation = r->journal.rotation;
+        rec->rotated_ms = now;
+    }
+    rec->audited_ms = now;
+    record_settle(rec);
+    r->closing = true;
+    return saga_next();
+}
+
+static struct saga_verdict replaced_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_REPLACED);
+}
+
+static struct saga_verdict finish(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    enum store_pair pair = STORE_PAIR_DROP;
+    for (size_t i = 0; i < r->record.n_keys; i++) /* kept until the predecessor is gone (R5) */
+        if (r->record.keys[i].role == KEY_REPLACED) pair = STORE_PAIR_FROM_JOURNAL;
+    if (r->journal.repair) pair = STORE_PAIR_SAME;
+    return step_put_record(r, true, true, pair, r->journal.key_new);
+}
+
+/* ---- review: the new key itself was touched by somebody (R12) ------------------------------------------------------ */
+
+static struct saga_verdict review(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    const struct aws_key *k = step_listed(r, r->journal.key_new);
+    if (k && k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, k->id)) return saga_next();
+    if (k) { /* it is there and Active: the failure that brought us here stands */
+        if (!r->error) rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "the instance does not prove the new key");
+        return saga_jump(FAIL_RECORD);
+    }
+    if (r->polls++ == 0) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
+    return saga_jump(LOST_EVENT);
+}
+
+static struct saga_verdict revive(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_new, AWS_KEY_ACTIVE);
+}
+
+static struct saga_verdict revive_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    if (step_aws_error(r, result)) return saga_fail(r->error);
+    return saga_jump_in(LIST, CHECK_POLL_MS);
+}
+
+static struct saga_verdict lost_event(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    r->closing = true;
+    return step_put_event(r, EVENT_LOST);
+}
+
+static struct saga_verdict lost_close(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (s->attempt == 0) {
+        record_remove(&r->record, r->journal.key_new);
+        snprintf(r->record.reason, sizeof(r->record.reason), "the new key was deleted by somebody else: a new rotation begins");
+        r->record.next_ms = TIME_NONE;
+        r->again = true;
+    }
+    return step_put_record(r, true, true, STORE_PAIR_SAME, NULL);
+}
+
+/* ---- doubt: a create whose reply was lost (R4) --------------------------------------------------------------------- */
+
+static bool was_seen(const struct journal *j, const char *id)
+{
+    for (size_t i = 0; i < j->n_seen; i++)
+        if (!strcmp(j->seen[i], id)) return true;
+    return false;
+}
+
+static size_t newcomers(struct rotation *r, const struct aws_key **ret_first)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_keys; i++) {
+        if (was_seen(&r->journal, r->keys[i].id) || record_find(&r->record, r->keys[i].id)) continue;
+        if (n++ == 0) *ret_first = &r->keys[i];
+    }
+    return n;
+}
+
+static struct saga_verdict doubt_absent(struct rotation *r)
+{
+    int64_t believe_ms = r->journal.intent_last_ms + r->env->policy.create_doubt_ms;
+    if (step_now_ms(r) >= believe_ms && r->polls > 0) return saga_jump(ABSENT);
+    if (r->polls++ < DOUBT_POLLS) return saga_jump_in(DOUBT_LIST, DOUBT_POLL_MS);
+    return wait_until(r, believe_ms + 1, RECORD_RETRY, "the reply to CreateAccessKey was lost; no new key is listed so far");
+}
+
+static struct saga_verdict doubt_judge(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    struct journal *j = &r->journal;
+    const struct aws_key *k = NULL;
+    char text[RECORD_TEXT_MAX];
+    size_t n = newcomers(r, &k);
+    if (n == 0) return doubt_absent(r);
+    bool in_window = k->created_ms != TIME_NONE && k->created_ms >= j->intent_ms - DATE_SLACK_MS &&
+                     k->created_ms <= j->intent_last_ms + CREATE_SPAN_MS + r->env->policy.skew_limit_ms;
+    if (n > 1 || !in_window) {
+        snprintf(text, sizeof(text), "the reply to CreateAccessKey was lost and %s %s may be ours or somebody else's; run: keyroll adopt %s",
+                 n > 1 ? "several new keys, among them" : "key", k->id, r->job->licence);
+        return ask_person(r, RECORD_AWAITING, text);
+    }
+    snprintf(j->key_doubt, sizeof(j->key_doubt), "%s", k->id);
+    return saga_next();
+}
+
+static struct saga_verdict doubt_read_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    char text[RECORD_TEXT_MAX];
+    struct saga_verdict v = step_read_got(s, result);
+    if (v.move != SAGA_NEXT) return v;
+    if (r->seen != INSTANCE_SEEN_ID || strcmp(r->seen_id, r->journal.key_doubt)) return saga_next();
+    snprintf(text, sizeof(text), "the instance uses %s, whose secret keyroll never had; run: keyroll adopt %s", r->seen_id, r->job->licence);
+    return ask_person(r, RECORD_DRIFTED, text);
+}
+
+static struct saga_verdict doubt_last_used(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    return step_aws(r, AWS_ACCESS_KEY_LAST_USED, r->journal.key_doubt, AWS_KEY_ACTIVE);
+}
+
+static struct saga_verdict doubt_last_used_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct aws_result *a = result;
+    char text[RECORD_TEXT_MAX];
+    if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
+    if (a->used == AWS_USED_NEVER) return saga_next();
+    snprintf(text, sizeof(text), "the reply to CreateAccessKey was lost; key %s looks like ours but %s; run: keyroll adopt %s", r->journal.key_doubt,
+             a->used == AWS_USED_AT ? "was used" : "nobody knows whether it was used", r->job->licence);
+    return ask_person(r, RECORD_AWAITING, text);
+}
+
+static struct saga_verdict doubt_journal(struct saga *s)
+{
+    return step_put_journal(ROTATION(s), JOURNAL_DOUBT);
+}
+
+static struct saga_verdict doubt_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_LOST);
+}
+
+static struct saga_verdict patience(struct rotation *r)
+{
+    int64_t left = step_patience_ms(r);
+    if (left <= WAIT_IN_PLACE_MS) return saga_jump_in(LIST, left + 1); /* and survey again */
+    return wait_until(r, step_now_ms(r) + left, RECORD_RETRY, "taken over from a worker whose last calls may still land");
+}
+
+static struct saga_verdict doubt_deactivate(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (step_patience_ms(r)) return patience(r);
+    return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_doubt, AWS_KEY_INACTIVE);
+}
+
+static struct saga_verdict effect_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct aws_result *a = result;
+    if (a->err == ERR_TIMEOUT) return saga_again(100);
+    if (a->err == ERR_AWS_NO_ENTITY) return saga_next(); /* gone already: what was wanted */
+    return step_aws_error(r, a) ? saga_fail(a->err) : saga_next();
+}
+
+static struct saga_verdict doubt_inactive(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (r->journal.doubt_inactive_ms == TIME_NONE) r->journal.doubt_inactive_ms = step_now_ms(r);
+    return step_put_journal(r, JOURNAL_DOUBT);
+}
+
+static struct saga_verdict doubt_wait(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    char text[RECORD_TEXT_MAX];
+    int64_t at = r->journal.doubt_inactive_ms + r->env->policy.newcomer_wait_ms, left = at - step_now_ms(r);
+    if (left <= 0) return saga_jump(LIST);
+    if (left <= 2000) return saga_jump_in(LIST, left + 1);
+    snprintf(text, sizeof(text), "the secret of key %s was lost with its reply: it is Inactive and will be deleted", r->journal.key_doubt);
+    return wait_until(r, at + 1, RECORD_RETRY, text);
+}
+
+static struct saga_verdict doubt_resume(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    const struct journal *j = &r->journal;
+    const struct aws_key *k = step_listed(r, j->key_doubt);
+    if (!k) return r->polls++ == 0 ? saga_jump_in(LIST, DOUBT_POLL_MS) : saga_jump(ABSENT);
+    if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, k->id)) return saga_jump(DOUBT_READ);
+    if (k->status == AWS_KEY_ACTIVE) return saga_jump(DOUBT_DEACTIVATE);
+    if (k->status != AWS_KEY_INACTIVE) return ask_person(r, RECORD_AWAITING, "a key whose secret was lost has a status that keyroll does not know");
+    if (j->doubt_inactive_ms == TIME_NONE) return saga_jump(DOUBT_INACTIVE);
+    if (step_now_ms(r) < j->doubt_inactive_ms + r->env->policy.newcomer_wait_ms) return saga_jump(DOUBT_WAIT);
+    return saga_next();
+}
+
+static struct saga_verdict doubt_delete(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (step_patience_ms(r)) return patience(r);
+    return step_aws(r, AWS_DELETE_ACCESS_KEY, r->journal.key_doubt, AWS_KEY_INACTIVE);
+}
+
+static struct saga_verdict deleted_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_DELETED);
+}
+
+/* The lost create is resolved: nothing of it is there. The journal ends, the lease stays, the survey begins anew. */
+static struct saga_verdict absent(struct saga *s)
+{
+    return step_put_record(ROTATION(s), true, false, STORE_PAIR_SAME, NULL);
+}
+
+static struct saga_verdict absent_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    struct saga_verdict v = step_record_got(s, result);
+    if (v.move != SAGA_NEXT) return v;
+    r->has_journal = false;
+    r->lease.user.journal_version = 0;
+    r->polls = 0;
+    return saga_jump(LIST);
+}
+
+/* ---- withdraw: the instance refused a key that it was offered (R1) -------------------------------------------------- */
+
+static struct saga_verdict withdraw(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (r->journal.repair) return saga_jump(FAIL_RECORD); /* nothing new was offered: there is nothing to take back */
+    return step_put_journal(r, JOURNAL_WITHDRAW);
+}
+
+static struct saga_verdict withdraw_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_WITHDRAWN);
+}
+
+static struct saga_verdict withdraw_wait(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    int64_t at = r->journal.written_ms + r->can.write_life_ms, left = at - step_now_ms(r);
+    if (left <= 0) return saga_next();
+    if (left <= WAIT_IN_PLACE_MS) return saga_again(left + 1);
+    return wait_until(r, at + 1, RECORD_RETRY, "the instance refused the new key: waiting until no late write can land");
+}
+
+static struct saga_verdict withdraw_judge(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, r->journal.key_new)) return saga_next(); /* it landed: forward */
+    if (r->seen == INSTANCE_SEEN_UNKNOWN)
+        return ask_person(r, RECORD_AWAITING, "the instance refused the new key and cannot be read: look which key it uses, then run keyroll adopt");
+    if (step_patience_ms(r)) return patience(r);
+    return saga_jump(WITHDRAW_DEACTIVATE);
+}
+
+static struct saga_verdict forward(struct saga *s)
+{
+    return step_put_journal(ROTATION(s), JOURNAL_SET);
+}
+
+static struct saga_verdict forward_got(struct saga *s, const void *result)
+{
+    struct saga_verdict v = step_journal_got(s, result);
+    return v.move == SAGA_NEXT ? saga_jump(TEST) : v;
+}
+
+static struct saga_verdict withdraw_deactivate(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_new, AWS_KEY_INACTIVE);
+}
+
+static struct saga_verdict withdraw_prepare(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    int64_t now = step_now_ms(r);
+    struct record_key *k = record_add(&r->record, r->journal.key_new);
+    if (k) {
+        k->role = KEY_UNUSED;
+        k->status = AWS_KEY_INACTIVE;
+        k->listed = true;
+        k->rotation = r->journal.rotation;
+        k->created_ms = r->journal.key_new_created_ms;
+        k->offered_ms = r->journal.offered_ms;
+        k->inactive_ms = now;
+        k->next = KEY_NEXT_REAP;
+        k->next_ms = now + r->env->policy.quarantine_ms;
+    }
+    r->record.state = RECORD_FAILED;
+    r->record.attempts++;
+    r->record.error = r->error ? r->error : ERR_INSTANCE_REFUSED;
+    if (r->reason[0]) snprintf(r->record.reason, sizeof(r->record.reason), "%s", r->reason);
+    snprintf(r->record.step, sizeof(r->record.step), "set");
+    r->record.next_ms = now + r->env->policy.retry_cap_ms;
+    if (!r->error) rotation_note(r, ERR_INSTANCE_REFUSED, true, "the instance refused the new key; it was withdrawn");
+    r->closing = true;
+    r->end_outcome = OUTCOME_DEAD;
+    return saga_next();
+}
+
+static struct saga_verdict withdrawn_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_INACTIVE);
+}
+
+static struct saga_verdict close_journal(struct saga *s)
+{
+    return step_put_record(ROTATION(s), true, true, STORE_PAIR_SAME, NULL);
+}
+
+/* ---- undo: a key that was never offered ----------------------------------------------------------------------------- */
+
+static struct saga_verdict undo(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    r->journal.direction = DIRECTION_UNDO;
+    r->journal.secret_lost = r->secret == NULL;
+    return step_put_journal(r, JOURNAL_UNDO);
+}
+
+static struct saga_verdict undo_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_UNDO_STARTED);
+}
+
+static struct saga_verdict undo_delete(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (step_patience_ms(r)) return patience(r);
+    return step_aws(r, AWS_DELETE_ACCESS_KEY, r->journal.key_new, AWS_KEY_INACTIVE);
+}
+
+static struct saga_verdict undo_prepare(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    struct record *rec = &r->record;
+    bool lost = r->journal.secret_lost && !r->error;
+    if (lost) rotation_note(r, ERR_SEAL_KEY, true, "the sealed secret of %s could not be opened: the key was deleted unused", r->journal.key_new);
+    rec->attempts++;
+    bool dead = !lost && (err_class(r->error) == ERR_CLASS_PERMANENT || rec->attempts >= r->env->policy.max_attempts);
+    rec->state = dead ? RECORD_FAILED : RECORD_RETRY;
+    rec->error = r->error;
+    snprintf(rec->reason, sizeof(rec->reason), "%s", r->reason);
+    snprintf(rec->step, sizeof(rec->step), "%s", r->step);
+    rec->next_ms = step_now_ms(r) + (dead ? r->env->policy.retry_cap_ms : r->env->policy.retry_delays_ms[0]);
+    r->end_outcome = dead ? OUTCOME_DEAD : OUTCOME_DONE;
+    r->closing = true;
+    return saga_next();
+}
+
+static struct saga_verdict undone_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_UNDONE);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------------------------------- */
+
+/* R14: escrow was refused for certain, so nobody else knows of this key; the one effect allowed without a lease. */
+static struct saga_verdict orphan(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    struct aws_request q = {.op = AWS_DELETE_ACCESS_KEY,
+                            .account = r->job->account,
+                            .user = r->job->user,
+                            .key_id = r->journal.key_new,
+                            .timeout_ms = r->env->policy.mutate_timeout_ms,
+                            .urgent = true,
+                            .session_note = r->job->job_id};
+    int rc = r->env->aws.call(r->env->aws.self, &q, saga_ticket(s));
+    return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+static struct saga_verdict orphan_got(struct saga *s, const void *result)
+{
+    const struct aws_result *a = result;
+    (void)s;
+    if (a->err && a->err != ERR_AWS_NO_ENTITY) return saga_fail(a->err);
+    return saga_end(OUTCOME_ABANDONED);
+}
+
+#define READS (SAGA_LEASED | SAGA_REPEATABLE)
+#define PUTS  (SAGA_LEASED | SAGA_REPEATABLE)
+#define BY_ID (SAGA_LEASED | SAGA_EFFECT | SAGA_REPEATABLE)
+
+static const struct saga_step rows[ROWS] = {
+    /*                    name                start               got                   timeout  tries  flags */
+    [LEASE] =            {"lease",            step_lease,         step_lease_got,        20000,   5,  SAGA_BOUNDARY},
+    [LIST] =             {"survey",           step_list,          step_list_got,        900000,   4,  READS | SAGA_BOUNDARY},
+    [READ] =             {"read",             step_read,          step_read_got,        120000,   4,  READS | SAGA_BOUNDARY},
+    [DECIDE] =           {"make room",        decide,             NULL,                      0,   1,  SAGA_LEASED},
+    [GATE] =             {"gate",             gate,               gate_got,              20000,   5,  READS | SAGA_BOUNDARY},
+    [INTENT] =           {"intent",           intent,             step_journal_got,      20000,   5,  PUTS},
+    [INTENT_EVENT] =     {"intent event",     intent_event,       step_event_got,        60000,  20,  PUTS},
+    [CREATE] =           {"create",           create,             create_got,            60000,   3,  SAGA_LEASED | SAGA_EFFECT},
+    [ESCROW] =           {"escrow",           escrow,             step_journal_got,      20000,  10,  SAGA_REPEATABLE},
+    [CREATED_EVENT] =    {"created event",    created_event,      step_event_got,        60000,  20,  PUTS},
+    [SETTLE] =           {"settle",           settle,             NULL,                      0,   1,  SAGA_LEASED | SAGA_BOUNDARY},
+    [SETTLE_STS] =       {"settle",           settle_sts,         settle_sts_got,       900000,   4,  READS | SAGA_BOUNDARY},
+    [SETTLE_BUCKET] =    {"settle bucket",    settle_bucket,      settle_bucket_got,    900000,   4,  READS},
+    [AWAIT] =            {"await",            await,              step_journal_got,      20000,   5,  PUTS},
+    [AWAIT_EVENT] =      {"await event",      await_event,        step_event_got,        60000,  20,  PUTS},
+    [AWAIT_RECORD] =     {"await record",     await_record,       NULL,                      0,   1,  SAGA_LEASED},
+    [REPAIR] =           {"repair",           repair,             NULL,                      0,   1,  SAGA_LEASED},
+    [PIVOT] =            {"pivot",            pivot,              step_journal_got,      20000,   5,  PUTS},
+    [OFFERED_EVENT] =    {"offered event",    offered_event,      step_event_got,        60000,  20,  PUTS},
+    [SET] =              {"set",              set,                set_got,              120000,   4,  SAGA_LEASED | SAGA_EFFECT},
+    [CHECK] =            {"read back",        step_read,          check_got,            120000,   5,  READS},
+    [TEST] =             {"test",             step_test,          step_test_got,        120000,   6,  READS | SAGA_BOUNDARY},
+    [FINISH_PREPARE] =   {"finish",           finish_prepare,     NULL,                      0,   1,  SAGA_LEASED},
+    [REPLACED_EVENT] =   {"replaced event",   replaced_event,     step_event_got,        60000,  20,  PUTS},
+    [FINISH] =           {"finish",           finish,             step_closed_got,       20000,  10,  PUTS},
+    [REVIEW_LIST] =      {"review",           step_list,          step_list_got,        900000,   4,  READS},
+    [REVIEW] =           {"review",           review,             NULL,                      0,   1,  SAGA_LEASED},
+    [REVIVE] =           {"revive",           revive,             revive_got,            60000,   4,  BY_ID},
+    [LOST_EVENT] =       {"lost event",       lost_event,         step_event_got,        60000,  20,  PUTS},
+    [LOST_CLOSE] =       {"lost",             lost_close,         step_closed_got,       20000,  10,  PUTS},
+    [DOUBT_LIST] =       {"doubt",            step_list,          step_list_got,        900000,   4,  READS},
+    [DOUBT_JUDGE] =      {"doubt",            doubt_judge,        NULL,                      0,   1,  SAGA_LEASED},
+    [DOUBT_READ] =       {"doubt read",       step_read,          doubt_read_got,       120000,   4,  READS},
+    [DOUBT_LAST_USED] =  {"doubt last used",  doubt_last_used,    doubt_last_used_got,  900000,   4,  READS},
+    [DOUBT_JOURNAL] =    {"doubt journal",    doubt_journal,      step_journal_got,      20000,   5,  PUTS},
+    [DOUBT_EVENT] =      {"doubt event",      doubt_event,        step_event_got,        60000,  20,  PUTS},
+    [DOUBT_DEACTIVATE] = {"doubt deactivate", doubt_deactivate,   effect_got,            60000,   4,  BY_ID},
+    [DOUBT_INACTIVE] =   {"doubt inactive",   doubt_inactive,     step_journal_got,      20000,   5,  PUTS},
+    [DOUBT_WAIT] =       {"doubt wait",       doubt_wait,         NULL,                      0,   1,  SAGA_LEASED},
+    [DOUBT_RESUME] =     {"doubt",            doubt_resume,       NULL,                      0,   1,  SAGA_LEASED},
+    [DOUBT_UNUSED] =     {"doubt last used",  doubt_last_used,    doubt_last_used_got,  900000,   4,  READS},
+    [DOUBT_DELETE] =     {"doubt delete",     doubt_delete,       effect_got,            60000,   4,  BY_ID},
+    [DOUBT_DELETED_EVENT] = {"deleted event", deleted_event,      step_event_got,        60000,  20,  PUTS},
+    [ABSENT] =           {"absent",           absent,             absent_got,            20000,   5,  PUTS},
+    [WITHDRAW] =         {"withdraw",         withdraw,           step_journal_got,      20000,   5,  PUTS},
+    [WITHDRAW_EVENT] =   {"withdraw event",   withdraw_event,     step_event_got,        60000,  20,  PUTS},
+    [WITHDRAW_WAIT] =    {"withdraw wait",    withdraw_wait,      NULL,                      0,   1,  SAGA_LEASED | SAGA_BOUNDARY},
+    [WITHDRAW_READ] =    {"withdraw read",    step_read,          step_read_got,        120000,   4,  READS},
+    [WITHDRAW_JUDGE] =   {"withdraw",         withdraw_judge,     NULL,                      0,   1,  SAGA_LEASED},
+    [FORWARD] =          {"forward",          forward,            forward_got,           20000,   5,  PUTS},
+    [WITHDRAW_DEACTIVATE] = {"withdraw key",  withdraw_deactivate, effect_got,           60000,   4,  BY_ID},
+    [WITHDRAW_PREPARE] = {"withdraw",         withdraw_prepare,   NULL,                      0,   1,  SAGA_LEASED},
+    [WITHDRAWN_EVENT] =  {"withdrawn event",  withdrawn_event,    step_event_got,        60000,  20,  PUTS},
+    [WITHDRAW_CLOSE] =   {"withdraw",         close_journal,      step_closed_got,       20000,  10,  PUTS},
+    [UNDO] =             {"undo",             undo,               step_journal_got,      20000,   5,  PUTS},
+    [UNDO_EVENT] =       {"undo event",       undo_event,         step_event_got,        60000,  20,  PUTS},
+    [UNDO_DELETE] =      {"undo delete",      undo_delete,        effect_got,            60000,   4,  BY_ID},
+    [UNDO_PREPARE] =     {"undo",             undo_prepare,       NULL,                      0,   1,  SAGA_LEASED},
+    [UNDONE_EVENT] =     {"undone event",     undone_event,       step_event_got,        60000,  20,  PUTS},
+    [UNDO_CLOSE] =       {"undo",             close_journal,      step_closed_got,       20000,  10,  PUTS},
+    [ORPHAN] =           {"orphan",           orphan,             orphan_got,            60000,   8,  SAGA_REPEATABLE},
+    [DONE_RELEASE] =     {"release",          step_done,          step_done_got,         20000,   1,  0},
+    [FAIL_RECORD] =      {"record",           step_fail_record,   step_fail_record_got,  20000,   8,  PUTS},
+    [PARK] =             {"park",             step_park,          step_park_got,         10000,   1,  0},
+};
+
+/* ---- failures ------------------------------------------------------------------------------------------------------- */
+
+static bool spent(const struct rotation *r, int err)
+{
+    return err_class(err) == ERR_CLASS_PERMANENT || r->record.attempts + 1 >= r->env->policy.max_attempts;
+}
+
+static struct saga_verdict escrow_failed(struct rotation *r, int err)
+{
+    bool definite = err == ERR_LEASE_LOST || err == ERR_JOURNAL_VERSION || err == ERR_JOURNAL_DIRECTION;
+    if (definite && !r->put_unknown) return saga_jump(ORPHAN);
+    rotation_note(r, err, false, "%s", err_text(err));
+    return saga_end(OUTCOME_ABANDONED); /* the intent is journalled: whoever comes next finds the key by R4, or its sealed pair */
+}
+
+/* The create was refused for certain: nothing is open any more. */
+static struct saga_verdict create_failed(struct rotation *r, int err)
+{
+    if (err_class(err) == ERR_CLASS_UNKNOWN) {
+        r->polls = 0;
+        return saga_jump_in(DOUBT_LIST, DOUBT_POLL_MS);
+    }
+    if (err == ERR_AWS_LIMIT) r->error = ERR_BUSY; /* a slot was taken since the list, or the list was old: look again later */
+    r->drop_journal = true;
+    return saga_jump(FAIL_RECORD);
+}
+
+static struct saga_verdict set_failed(struct rotation *r, int err)
+{
+    if (err_class(err) == ERR_CLASS_UNKNOWN) {
+        if (r->can.can_read) return saga_jump_in(CHECK, CHECK_POLL_MS);
+        return ++r->polls < SET_ROUNDS ? saga_jump_in(SET, CHECK_POLL_MS) : saga_jump(TEST);
+    }
+    if (err_class(err) == ERR_CLASS_PERMANENT && !r->journal.repair) return saga_jump(WITHDRAW);
+    return saga_jump(FAIL_RECORD);
+}
+
+static struct saga_verdict failed(struct saga *s, int row, int err)
+{
+    struct rotation *r = ROTATION(s);
+    if (row == ESCROW) return escrow_failed(r, err);
+    if (row == ORPHAN) return saga_end(OUTCOME_ABANDONED);
+    if (row == DONE_RELEASE) return step_done_got(s, NULL);
+    bool ourselves = err == ERR_LEASE_LOST || err == ERR_JOURNAL_VERSION || err == ERR_DRAINING;
+    if (!ourselves && row == CREATE) return create_failed(r, err);
+    if (!ourselves && row == SET) return set_failed(r, err);
+    if (!ourselves && row == TEST && r->has_journal) {
+        r->polls = 0;
+        return saga_jump(REVIEW_LIST);
+    }
+    bool settling = row == SETTLE_STS || row == SETTLE_BUCKET;
+    if (!ourselves && settling && spent(r, err)) return saga_jump(UNDO);
+    return rotation_failed(r, row, err, FAIL_RECORD, PARK);
+}
+
+const struct saga_table rotate_table = {"rotate", rows, ROWS, failed};

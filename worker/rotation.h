@@ -1,0 +1,113 @@
+/* All data of one job under way: what the steps of rotate, retire, reap and audit work on, and the edges they use. */
+#ifndef KEYROLL_ROTATION_H
+#define KEYROLL_ROTATION_H
+
+#include "lib/escrow.h"
+#include "lib/instance.h"
+#include "lib/kafka_out.h"
+#include "schema/job.h"
+#include "schema/keyslots.h"
+#include "schema/store.h"
+#include "worker/lease.h"
+#include "worker/saga.h"
+
+struct report;
+
+/* Waits and limits of the rotation; from the settings, or from a simulation. All in ms unless the name says otherwise. */
+struct rotation_policy {
+    bool observe;                 /* mode = observe: only audits have an effect, and that on the record only */
+    int64_t overlap_ms, quarantine_ms, skew_limit_ms, create_doubt_ms, newcomer_wait_ms;
+    unsigned settle_successes;
+    int64_t settle_interval_ms, settle_timeout_ms;
+    int64_t retire_watch_ms, assisted_poll_ms;
+    int64_t mutate_timeout_ms, read_timeout_ms;
+    int64_t max_per_hour;
+    const int64_t *retry_delays_ms; size_t n_retry_delays; /* the Kafka rungs, rising */
+    int64_t retry_cap_ms;
+    unsigned max_attempts;
+};
+
+/* Everything outside: real in the worker, simulated in tests. */
+struct rotation_env {
+    const struct clock *clock;
+    const struct rng *rng;
+    struct aws_port aws;
+    struct instance_port instance;
+    struct store *store;
+    struct leases *leases;
+    const struct escrow *escrow;
+    struct report *report;
+    struct rotation_policy policy;
+    bool draining;
+};
+
+/* How a job ended, for the intake. */
+enum rotation_outcome {
+    OUTCOME_DONE,      /* nothing more to do for this message */
+    OUTCOME_RETRY,     /* publish to a retry topic, then done; or done, when the record holds the time */
+    OUTCOME_DEAD,      /* publish a dead letter, then done */
+    OUTCOME_ABANDONED, /* the lease was lost: somebody else goes on; publish to the shortest retry topic, then done */
+    OUTCOME_PARKED,    /* draining: leave the message uncommitted */
+};
+
+struct rotation {
+    struct saga saga;             /* first: the engine's handle */
+    struct rotation_env *env;
+    struct job *job;              /* owned */
+    struct lease lease;
+    struct instance_abilities can;
+
+    /* What is known, loaded with the lease and kept up to date. */
+    bool has_journal;
+    struct record record;
+    struct journal journal;
+    struct secret *secret;        /* the new key's (or, for a repair, the kept pair's); NULL: not at hand */
+    bool secret_sealed;           /* it lies in the journal */
+    bool kept;                    /* the record has the kept pair of the current key */
+    struct secret *kept_secret;   /* opened; NULL: cannot be opened */
+    char exposed[RECORD_KEYS_MAX][AWS_KEY_ID_MAX]; size_t n_exposed;
+
+    /* This run's findings. */
+    struct aws_key keys[AWS_KEYS_MAX]; size_t n_keys;
+    bool was_listed;
+    enum instance_seen seen; char seen_id[AWS_KEY_ID_MAX];
+    enum instance_proof proof;
+    enum aws_used used; int64_t used_at_ms;
+    struct keyslots_out slots;
+    unsigned settled; int64_t settle_began_mono_ms, settle_ok_mono_ms;
+    unsigned polls;               /* rounds of the current poll */
+    int64_t watch_began_mono_ms;
+    char opid[STORE_TOKEN_MAX];
+    bool put_unknown;             /* an earlier try of this write had no answer (R14) */
+    int64_t sent_ms;              /* X-Amz-Date of the create */
+
+    /* How it ends. */
+    int error;                    /* err.h code, 0 fine */
+    char step[RECORD_STEP_MAX];   /* row that failed */
+    char reason[RECORD_TEXT_MAX]; /* for a person */
+    bool counted;                 /* the failure counts as an attempt */
+    enum record_state end_state;  /* state to record with the failure */
+    int64_t next_ms;              /* when to try again, TIME_NONE: by the attempts */
+    int64_t retry_after_ms;       /* the other side asked for it, -1 none */
+    char target[AWS_KEY_ID_MAX];  /* retire, reap: the key; rotate: the job's key to be replaced, "" = the current one */
+    bool closing;                 /* the journal ends with the next record write: the published state has none */
+    bool drop_journal;            /* the failure leaves nothing open: end the journal with it */
+    bool again;                   /* an older journal was finished first: run the job once more */
+    int end_outcome;
+    int64_t begun_mono_ms;
+};
+
+#define ROTATION(s) ((struct rotation *)(s))
+
+/* Prepares a run. job: owned from now on, also on failure. 0 or ERR_NOMEM, ERR_INVALID (names). */
+MUST_CHECK int rotation_new(struct rotation_env *env, struct job *job, struct rotation **ret_rotation);
+/* Begins it at the first row of its kind's table. 0 or ERR_NOMEM. */
+MUST_CHECK int rotation_begin(struct saga_engine *e, struct rotation *r);
+void rotation_free(struct rotation *r);
+/* The engine's guard for all kinds: lease time left, draining. */
+int64_t rotation_guard(void *arg, struct saga *s, const struct saga_step *step);
+
+/* The step tables, one per job kind (rotate.c, retire.c, reap.c, audit.c). Row 0 takes the lease. */
+extern const struct saga_table rotate_table, retire_table, reap_table, audit_table;
+
+#endif

@@ -1,0 +1,490 @@
+/* Steps that several job kinds share (steps.h). Each starts one operation through an edge of rotation_env and copies what it
+ * needs from the borrowed result. */
+#include "worker/steps.h"
+
+#include "lib/err.h"
+#include "worker/report.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LEASE_MARGIN_MS   500   /* between a call's deadline and the end of the lease */
+#define CALL_MIN_MS       1000  /* a mutating call is not begun with less time than this */
+#define HELD_POLL_MAX_MS  2000  /* a lease that is busy is asked for again at the latest after this */
+#define UNSENT_AGAIN_MS   100
+
+int64_t step_now_ms(const struct rotation *r)
+{
+    return clock_wall_ms(r->env->clock);
+}
+
+const struct aws_key *step_listed(const struct rotation *r, const char *id)
+{
+    for (size_t i = 0; id[0] && i < r->n_keys; i++)
+        if (!strcmp(r->keys[i].id, id)) return &r->keys[i];
+    return NULL;
+}
+
+bool step_is_exposed(const struct rotation *r, const char *id)
+{
+    for (size_t i = 0; id[0] && i < r->n_exposed; i++)
+        if (!strcmp(r->exposed[i], id)) return true;
+    return false;
+}
+
+/* ---- how a run ends ----------------------------------------------------------------------------------------------- */
+
+void rotation_note(struct rotation *r, int err, bool counted, const char *fmt, ...)
+{
+    va_list ap;
+    r->error = err;
+    r->counted = counted;
+    snprintf(r->step, sizeof(r->step), "%s", saga_row(&r->saga)->name);
+    va_start(ap, fmt);
+    vsnprintf(r->reason, sizeof(r->reason), fmt, ap);
+    va_end(ap);
+}
+
+void rotation_note_wait(struct rotation *r, int64_t until_ms, const char *fmt, ...)
+{
+    va_list ap;
+    r->error = 0;
+    r->counted = false;
+    r->next_ms = until_ms;
+    snprintf(r->step, sizeof(r->step), "%s", saga_row(&r->saga)->name);
+    va_start(ap, fmt);
+    vsnprintf(r->reason, sizeof(r->reason), fmt, ap);
+    va_end(ap);
+}
+
+/* ---- guard -------------------------------------------------------------------------------------------------------- */
+
+static int64_t effect_time_ms(const struct rotation *r)
+{
+    int64_t left = lease_left_ms(&r->lease) - LEASE_MARGIN_MS;
+    return left < r->env->policy.mutate_timeout_ms ? left : r->env->policy.mutate_timeout_ms;
+}
+
+int64_t rotation_guard(void *arg, struct saga *s, const struct saga_step *step)
+{
+    struct rotation *r = ROTATION(s);
+    (void)arg;
+    if (r->env->draining && (step->flags & SAGA_BOUNDARY)) return ERR_DRAINING;
+    if (!(step->flags & (SAGA_LEASED | SAGA_EFFECT))) return 0;
+    if (lease_left_ms(&r->lease) <= LEASE_MARGIN_MS) return ERR_LEASE_LOST;
+    if (!(step->flags & SAGA_EFFECT)) return 0;
+    int64_t enough = r->env->policy.mutate_timeout_ms / 2;
+    if (effect_time_ms(r) >= (enough > CALL_MIN_MS ? enough : CALL_MIN_MS)) return 0;
+    lease_renew_now(&r->lease); /* its answer makes room; without one the lease runs out and the next look says lost */
+    return 20;
+}
+
+struct saga_verdict rotation_failed(struct rotation *r, int row, int err, int fail_record_row, int park_row)
+{
+    if (err == ERR_DRAINING) return r->lease.held ? saga_jump(park_row) : saga_end(OUTCOME_PARKED);
+    if (err == ERR_LEASE_LOST || err == ERR_JOURNAL_VERSION) {
+        rotation_note(r, err, false, "%s", err_text(err));
+        return saga_end(OUTCOME_ABANDONED);
+    }
+    if (row == fail_record_row) return saga_end(OUTCOME_ABANDONED);
+    if (row == park_row) return saga_end(OUTCOME_PARKED);
+    if (!r->reason[0] || !r->error) rotation_note(r, err, true, "%s", err_text(err));
+    if (!r->lease.held) return saga_end(err_class(err) == ERR_CLASS_PERMANENT ? OUTCOME_DEAD : OUTCOME_RETRY);
+    return saga_jump(fail_record_row);
+}
+
+/* ---- lease -------------------------------------------------------------------------------------------------------- */
+
+struct saga_verdict step_lease(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (r->env->draining && !r->lease.held) return saga_fail(ERR_DRAINING);
+    lease_asking(&r->lease);
+    int rc = store_acquire(r->env->store, &r->lease.user, saga_ticket(s));
+    if (rc == ERR_REDIS_DOWN || rc == ERR_BUSY) return saga_again(1000);
+    return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+static void load_pairs(struct rotation *r, const struct store_lease *l)
+{
+    secret_free(TAKE(r->secret));
+    secret_free(TAKE(r->kept_secret));
+    r->secret_sealed = l->sealed != NULL;
+    r->kept = l->kept != NULL;
+    const char *user = r->job->user;
+    if (l->sealed && r->journal.key_new[0]) { /* what cannot be opened is lost (R13); the steps see NULL */
+        if (escrow_open(r->env->escrow, user, r->journal.key_new, l->sealed, l->sealed_len, &r->secret) < 0) r->secret = NULL;
+    }
+    if (l->kept && escrow_open(r->env->escrow, user, l->kept_id, l->kept, l->kept_len, &r->kept_secret) < 0) r->kept_secret = NULL;
+    if (r->journal.repair && !r->secret && r->kept_secret && !strcmp(l->kept_id, r->journal.key_new)) r->secret = secret_copy(r->kept_secret);
+}
+
+static void load(struct rotation *r, const struct store_lease *l)
+{
+    r->has_journal = l->has_journal;
+    if (l->has_journal) r->journal = l->journal;
+    if (l->takeover) { /* a call of the frozen holder may still land until then; written with the next journal entry */
+        int64_t until = r->journal.updated_ms + r->env->policy.skew_limit_ms;
+        if (until > r->journal.patient_ms) r->journal.patient_ms = until;
+    }
+    if (l->has_record) r->record = l->record;
+    r->n_exposed = l->n_exposed;
+    memcpy(r->exposed, l->exposed, sizeof(r->exposed));
+    for (size_t i = 0; i < l->n_exposed; i++) {
+        struct record_key *k = record_find(&r->record, l->exposed[i]);
+        if (k) k->exposed = true;
+    }
+    load_pairs(r, l);
+}
+
+static const struct saga_table *table_of(enum journal_kind kind)
+{
+    return kind == JOURNAL_RETIRE ? &retire_table : kind == JOURNAL_REAP ? &reap_table : &rotate_table;
+}
+
+struct saga_verdict step_lease_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct store_lease *l = result;
+    if (l->err == ERR_LEASE_HELD || l->err == ERR_LEASE_HOLD_OFF) {
+        if (r->env->draining) return saga_fail(ERR_DRAINING);
+        return saga_again(l->wait_ms < 1 ? 1 : l->wait_ms < HELD_POLL_MAX_MS ? l->wait_ms + 1 : HELD_POLL_MAX_MS);
+    }
+    if (l->err == ERR_REDIS_DOWN || l->err == ERR_REDIS_LOST || l->err == ERR_REDIS_REFUSED || l->err == ERR_TIMEOUT_SENT || l->err == ERR_BUSY)
+        return saga_again(1000); /* the same token: a lease that was granted unseen is simply confirmed */
+    if (l->err == ERR_SYNTAX || l->err == ERR_VERSION || l->err == ERR_TOO_LARGE) {
+        rotation_note(r, l->err, false, "the record or journal in Redis cannot be read; a newer keyroll may have written it");
+        return saga_end(OUTCOME_DEAD); /* the lease ends by itself */
+    }
+    if (l->err) return saga_fail(l->err);
+    lease_granted(&r->lease, l);
+    load(r, l);
+    if (!r->has_journal || s->table == table_of(r->journal.kind)) return saga_next();
+    r->again = s->table != &audit_table;
+    s->table = table_of(r->journal.kind); /* every table begins with the same row */
+    return saga_jump(1);
+}
+
+struct saga_verdict step_park(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    int rc = store_release(r->env->store, &r->lease.user, saga_ticket(s));
+    return rc < 0 ? saga_end(OUTCOME_PARKED) : saga_wait();
+}
+
+struct saga_verdict step_park_got(struct saga *s, const void *result)
+{
+    (void)result;
+    lease_dropped(&ROTATION(s)->lease);
+    return saga_end(OUTCOME_PARKED);
+}
+
+struct saga_verdict step_done(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    int rc = store_release(r->env->store, &r->lease.user, saga_ticket(s));
+    return rc < 0 ? saga_end(OUTCOME_DONE) : saga_wait();
+}
+
+struct saga_verdict step_done_got(struct saga *s, const void *result)
+{
+    (void)result; /* an answer that is lost frees the lease a little later */
+    lease_dropped(&ROTATION(s)->lease);
+    return saga_end(OUTCOME_DONE);
+}
+
+/* ---- Redis and Kafka ---------------------------------------------------------------------------------------------- */
+
+/* One opid per logical write: kept while the row is repeated, so that a write whose answer was lost is recognised. */
+static void fresh_opid(struct rotation *r)
+{
+    if (r->saga.attempt) return;
+    store_opid(r->env->store, r->opid);
+    r->put_unknown = false;
+}
+
+struct saga_verdict step_put_journal_sealed(struct rotation *r, enum journal_step step, const char *sealed, size_t len)
+{
+    struct journal *j = &r->journal;
+    fresh_opid(r);
+    j->step = step;
+    j->updated_ms = step_now_ms(r);
+    j->number = r->lease.user.number;
+    int rc = store_journal_put(r->env->store, &r->lease.user, j, r->opid, sealed, len, saga_ticket(&r->saga));
+    return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+struct saga_verdict step_put_journal(struct rotation *r, enum journal_step step)
+{
+    return step_put_journal_sealed(r, step, NULL, 0);
+}
+
+static struct saga_verdict put_refused(struct rotation *r, int err)
+{
+    if (err_class(err) == ERR_CLASS_UNKNOWN) r->put_unknown = true;
+    return saga_fail(err);
+}
+
+struct saga_verdict step_journal_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct store_reply *reply = result;
+    if (reply->err) return put_refused(r, reply->err);
+    r->lease.user.journal_version = reply->version;
+    r->journal.version = reply->version;
+    r->has_journal = true;
+    return saga_next();
+}
+
+struct saga_verdict step_put_record(struct rotation *r, bool end_journal, bool release, enum store_pair pair, const char *pair_key_id)
+{
+    fresh_opid(r);
+    r->record.updated_ms = step_now_ms(r);
+    r->record.number = r->lease.user.number;
+    const struct store_record_put how = {end_journal, release, pair, pair_key_id, r->opid};
+    int rc = store_record_put(r->env->store, &r->lease.user, &r->record, &how, saga_ticket(&r->saga));
+    return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+struct saga_verdict step_record_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct store_reply *reply = result;
+    if (reply->err) return put_refused(r, reply->err);
+    r->lease.user.record_version = reply->version;
+    return saga_next();
+}
+
+struct saga_verdict step_closed_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    struct saga_verdict v = step_record_got(s, result);
+    if (v.move != SAGA_NEXT) return v;
+    lease_dropped(&r->lease);
+    return saga_end(r->end_outcome);
+}
+
+struct saga_verdict step_put_event(struct rotation *r, enum event_type type)
+{
+    int rc = report_transition(r->env->report, r, type, saga_ticket(&r->saga));
+    return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+struct saga_verdict step_event_got(struct saga *s, const void *result)
+{
+    const int *err = result;
+    (void)s;
+    return *err ? saga_fail(*err) : saga_next();
+}
+
+/* ---- AWS ---------------------------------------------------------------------------------------------------------- */
+
+static bool is_mutation(enum aws_op op)
+{
+    return op == AWS_CREATE_ACCESS_KEY || op == AWS_UPDATE_ACCESS_KEY || op == AWS_DELETE_ACCESS_KEY;
+}
+
+struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key_id, enum aws_key_status status)
+{
+    const struct rotation_policy *p = &r->env->policy;
+    struct aws_request q = {.op = op,
+                            .account = r->job->account,
+                            .user = r->job->user,
+                            .key_id = key_id,
+                            .status = status,
+                            .urgent = r->job->urgent,
+                            .timeout_ms = p->read_timeout_ms,
+                            .session_note = r->job->job_id};
+    if (is_mutation(op)) {
+        q.timeout_ms = effect_time_ms(r);
+        q.deadline_mono_ms = lease_until_mono_ms(&r->lease) - LEASE_MARGIN_MS;
+    }
+    int rc = r->env->aws.call(r->env->aws.self, &q, saga_ticket(&r->saga));
+    return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+struct saga_verdict step_probe(struct rotation *r, enum aws_op op)
+{
+    struct aws_request q = {.op = op,
+                            .account = r->job->account,
+                            .user = r->job->user,
+                            .key_id = r->journal.key_new,
+                            .probe_secret = r->secret,
+                            .bucket = r->job->bucket,
+                            .region = r->job->region,
+                            .urgent = r->job->urgent,
+                            .timeout_ms = r->env->policy.read_timeout_ms,
+                            .last_on_connection = r->settled + 1 >= r->env->policy.settle_successes,
+                            .session_note = r->job->job_id};
+    int rc = r->env->aws.call(r->env->aws.self, &q, saga_ticket(&r->saga));
+    return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+int step_aws_error(struct rotation *r, const struct aws_result *a)
+{
+    if (!a->err) return 0;
+    r->retry_after_ms = a->retry_after_ms;
+    rotation_note(r, a->err, true, "%s%s%s%s%.110s", err_text(a->err), a->code[0] ? " (" : "", a->code, a->code[0] ? ") " : "", a->message);
+    return a->err;
+}
+
+struct saga_verdict step_list(struct saga *s)
+{
+    return step_aws(ROTATION(s), AWS_LIST_ACCESS_KEYS, NULL, AWS_KEY_ACTIVE);
+}
+
+struct saga_verdict step_list_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct aws_result *a = result;
+    if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(UNSENT_AGAIN_MS) : saga_fail(a->err);
+    r->n_keys = a->n_keys;
+    memcpy(r->keys, a->keys, a->n_keys * sizeof(a->keys[0]));
+    r->was_listed = true;
+    r->error = 0;
+    r->reason[0] = '\0';
+    return saga_next();
+}
+
+int64_t step_patience_ms(const struct rotation *r)
+{
+    if (!r->has_journal || r->journal.patient_ms == TIME_NONE) return 0;
+    int64_t left = r->journal.patient_ms - step_now_ms(r);
+    return left > 0 ? left : 0;
+}
+
+/* ---- instance ----------------------------------------------------------------------------------------------------- */
+
+struct saga_verdict step_instance(struct rotation *r, enum instance_op op)
+{
+    struct instance_request q = {.op = op,
+                                 .target = {r->job->licence, r->job->instance_url, r->job->profile, r->job->credentials},
+                                 .key_id = r->journal.key_new,
+                                 .secret = r->secret,
+                                 .timeout_ms = op == INSTANCE_TEST ? r->can.test_timeout_ms : r->can.read_timeout_ms};
+    if (op == INSTANCE_WRITE_KEY) {
+        int64_t most = effect_time_ms(r);
+        q.timeout_ms = r->can.write_timeout_ms > 0 && r->can.write_timeout_ms < most ? r->can.write_timeout_ms : most;
+        q.deadline_mono_ms = lease_until_mono_ms(&r->lease) - LEASE_MARGIN_MS;
+    }
+    int rc = r->env->instance.call(r->env->instance.self, &q, saga_ticket(&r->saga));
+    return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+static int instance_error(struct rotation *r, const struct instance_result *i)
+{
+    if (!i->err) return 0;
+    r->retry_after_ms = i->retry_after_ms;
+    rotation_note(r, i->err, true, "%s%s%s%s%.110s", err_text(i->err), i->code[0] ? " (" : "", i->code, i->code[0] ? ") " : "", i->message);
+    return i->err;
+}
+
+struct saga_verdict step_read(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    r->seen = INSTANCE_SEEN_UNKNOWN;
+    r->seen_id[0] = '\0';
+    if (!r->can.can_read) return saga_next();
+    return step_instance(r, INSTANCE_READ_KEY);
+}
+
+struct saga_verdict step_read_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct instance_result *i = result;
+    if (i->err == ERR_INSTANCE_UNSUPPORTED) return saga_next();
+    if (instance_error(r, i)) return saga_fail(i->err);
+    r->seen = i->seen;
+    r->proof = i->proof;
+    snprintf(r->seen_id, sizeof(r->seen_id), "%s", i->seen == INSTANCE_SEEN_ID ? i->key_seen : "");
+    r->error = 0;
+    r->reason[0] = '\0';
+    return saga_next();
+}
+
+struct saga_verdict step_test(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (!r->can.can_test) return saga_next();
+    return step_instance(r, INSTANCE_TEST);
+}
+
+struct saga_verdict step_test_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct instance_result *i = result;
+    if (i->err == ERR_INSTANCE_UNSUPPORTED) return saga_next();
+    if (instance_error(r, i)) return saga_fail(i->err);
+    r->error = 0;
+    r->reason[0] = '\0';
+    return saga_next();
+}
+
+/* ---- the failure's record ----------------------------------------------------------------------------------------- */
+
+/* Kafka rungs first, then growing waits in the record up to the cap. */
+static int64_t retry_delay_ms(const struct rotation *r, unsigned attempt)
+{
+    const struct rotation_policy *p = &r->env->policy;
+    int64_t delay;
+    if (attempt <= p->n_retry_delays)
+        delay = p->retry_delays_ms[attempt ? attempt - 1 : 0];
+    else
+        delay = backoff_ms(r->env->rng, attempt - (unsigned)p->n_retry_delays, p->n_retry_delays ? p->retry_delays_ms[p->n_retry_delays - 1] : 60000,
+                           p->retry_cap_ms);
+    return r->retry_after_ms > delay ? r->retry_after_ms : delay;
+}
+
+/* Decides state and next time of a failed run; leaves them in the record and in end_outcome. */
+static void judge_failure(struct rotation *r)
+{
+    struct record *rec = &r->record;
+    int64_t now = step_now_ms(r);
+    snprintf(rec->reason, sizeof(rec->reason), "%s", r->reason);
+    snprintf(rec->step, sizeof(rec->step), "%s", r->step);
+    rec->error = r->error;
+    if (!r->error) { /* a wait: nothing failed */
+        if (r->end_state != RECORD_NEW) rec->state = r->end_state;
+        rec->next_ms = r->next_ms;
+        r->end_outcome = OUTCOME_DONE;
+        return;
+    }
+    if (r->counted) rec->attempts++;
+    if (rec->first_failed_ms == TIME_NONE) rec->first_failed_ms = now;
+    bool spent = err_class(r->error) == ERR_CLASS_PERMANENT || rec->attempts >= r->env->policy.max_attempts;
+    if (r->end_state == RECORD_AWAITING || r->end_state == RECORD_DRIFTED || r->end_state == RECORD_EXCLUDED) {
+        rec->state = r->end_state; /* a person is asked: no dead letter, nothing is tried meanwhile */
+        rec->next_ms = r->next_ms;
+        r->end_outcome = OUTCOME_DONE;
+        return;
+    }
+    if (spent) {
+        rec->state = r->has_journal ? RECORD_STUCK : RECORD_FAILED;
+        rec->next_ms = now + r->env->policy.retry_cap_ms;
+        r->end_outcome = OUTCOME_DEAD;
+        return;
+    }
+    int64_t delay = retry_delay_ms(r, rec->attempts);
+    rec->state = RECORD_RETRY;
+    rec->next_ms = r->next_ms != TIME_NONE ? r->next_ms : now + delay;
+    bool on_rung = rec->attempts <= r->env->policy.n_retry_delays && r->next_ms == TIME_NONE;
+    r->end_outcome = on_rung ? OUTCOME_RETRY : OUTCOME_DONE;
+}
+
+struct saga_verdict step_fail_record(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (s->attempt == 0) judge_failure(r);
+    return step_put_record(r, r->drop_journal, true, STORE_PAIR_SAME, NULL);
+}
+
+struct saga_verdict step_fail_record_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct store_reply *reply = result;
+    if (reply->err) return put_refused(r, reply->err);
+    lease_dropped(&r->lease);
+    return saga_end(r->end_outcome);
+}

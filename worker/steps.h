@@ -1,0 +1,65 @@
+/* Steps that several job kinds share, and helpers for those that one kind adds. A start function begins one operation; a got
+ * function takes its result in. They retry nothing and log nothing: the engine's work. */
+#ifndef KEYROLL_STEPS_H
+#define KEYROLL_STEPS_H
+
+#include "schema/event.h"
+#include "worker/rotation.h"
+
+typedef struct saga_verdict step_start_fn(struct saga *s);
+typedef struct saga_verdict step_got_fn(struct saga *s, const void *result);
+
+/* Takes the lease and loads journal, record, sealed pairs. Busy: waits its remaining time in place, uncounted. Finds the table of an open
+ * journal of another kind first. */
+step_start_fn step_lease;
+step_got_fn step_lease_got;
+/* ListAccessKeys, all pages. */
+step_start_fn step_list;
+step_got_fn step_list_got;
+/* Which key does the instance use. A profile that cannot tell gives INSTANCE_SEEN_UNKNOWN. */
+step_start_fn step_read;
+step_got_fn step_read_got;
+/* The instance exercises its key. */
+step_start_fn step_test;
+step_got_fn step_test_got; /* failure: the row's retries, then `failed` */
+/* Plain "it worked" for journal puts, record puts and events. */
+step_got_fn step_journal_got, step_record_got, step_event_got;
+/* Gives the lease back: there is nothing more to do. */
+step_start_fn step_done;
+step_got_fn step_done_got;
+/* Ends after the last record write, which gave the lease back. */
+step_got_fn step_closed_got;
+/* Gives the lease back and parks (drain). */
+step_start_fn step_park;
+step_got_fn step_park_got;
+/* Writes the failure of rotation_note() into the record, keeps the journal, gives the lease back, ends. */
+step_start_fn step_fail_record;
+step_got_fn step_fail_record_got;
+
+/* Writes the journal with this step name; the row's `got` is step_journal_got. */
+struct saga_verdict step_put_journal(struct rotation *r, enum journal_step step);
+/* The same with a sealed pair. */
+struct saga_verdict step_put_journal_sealed(struct rotation *r, enum journal_step step, const char *sealed, size_t len);
+struct saga_verdict step_put_record(struct rotation *r, bool end_journal, bool release, enum store_pair pair, const char *pair_key_id);
+struct saga_verdict step_put_event(struct rotation *r, enum event_type type);
+/* One AWS call on this user; key_id and status as the operation needs them. Mutating ones carry the lease's deadline. */
+struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key_id, enum aws_key_status status);
+/* STS or bucket probe with the pair at hand. */
+struct saga_verdict step_probe(struct rotation *r, enum aws_op op);
+struct saga_verdict step_instance(struct rotation *r, enum instance_op op);
+/* Takes an AWS result in: error with a Retry-After, texts for the reason. 0 or the error. */
+int step_aws_error(struct rotation *r, const struct aws_result *a);
+/* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
+int64_t step_patience_ms(const struct rotation *r);
+const struct aws_key *step_listed(const struct rotation *r, const char *id);
+bool step_is_exposed(const struct rotation *r, const char *id);
+int64_t step_now_ms(const struct rotation *r);
+
+/* Notes why a run ends. counted: as a failed attempt. */
+void rotation_note(struct rotation *r, int err, bool counted, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* A wait, not a failure: try again at this wall time, state unchanged unless given. */
+void rotation_note_wait(struct rotation *r, int64_t until_ms, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* What every kind does with a failed row: lost lease, drain, else note and record. record_row/park_row: rows of the asking table. */
+struct saga_verdict rotation_failed(struct rotation *r, int row, int err, int fail_record_row, int park_row);
+
+#endif
