@@ -3,6 +3,7 @@
 #define KEYROLL_AWS_CALL_H
 
 #include "lib/aws.h"
+#include "lib/aws_error.h" /* aws_error_map() */
 #include "lib/clock.h"
 
 struct loop;
@@ -36,8 +37,5 @@ int64_t aws_call_now_ms(const struct aws_call *c);
  * const struct aws_raw_result *: the XML body for the caller to parse, or the mapped error. */
 struct aws_raw_result { struct aws_result base; const char *body; size_t body_len; };
 MUST_CHECK int aws_call_raw_iam(struct aws_call *c, const char *account, const char *action, const char *form, struct ticket t);
-
-/* Maps (service, HTTP status, AWS code) to an error of err.h. is_create: unclear outcomes are class UNKNOWN. Pure. Facts, section 3. */
-int aws_error_map(enum aws_op op, int http_status, const char *code);
 
 #endif

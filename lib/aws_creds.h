@@ -39,9 +39,12 @@ void aws_creds_free(struct aws_creds *c);
  * Waiters of one refresh share it. */
 struct aws_creds_result { int err; struct aws_identity *identity; char message[200]; }; /* identity borrowed: ref it */
 MUST_CHECK int aws_creds_get(struct aws_creds *c, const char *account, struct ticket t);
+/* The set to use at once when there is one that needs no waiting (borrowed: ref it), else NULL: ask aws_creds_get(). Begins a
+ * refresh ahead of expiry by itself. The short way for calls on the hot path. */
+struct aws_identity *aws_creds_now(struct aws_creds *c, const char *account);
 /* The set was refused (ExpiredToken, InvalidClientTokenId on our own key): fetch anew at the next get. */
 void aws_creds_invalidate(struct aws_creds *c, const char *account);
 /* Where our own identity comes from: "environment", "shared file, profile x", "web identity", "none". */
-const char *aws_creds_source(const struct aws_creds *c);
+const char *aws_creds_source(struct aws_creds *c);
 
 #endif

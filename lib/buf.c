@@ -79,6 +79,11 @@ static int reserve(struct buf *b, size_t extra)
     return 0;
 }
 
+int buf_reserve(struct buf *b, size_t bytes)
+{
+    return reserve(b, bytes);
+}
+
 int buf_add(struct buf *b, const void *data, size_t len)
 {
     int rc = reserve(b, len);

@@ -21,6 +21,8 @@ void buf_init(struct buf *b, size_t max);
 /* As buf_init, and every byte it held is wiped on growth, reset and done. */
 void buf_init_secret(struct buf *b, size_t max);
 void buf_done(struct buf *b);
+/* Makes room for `bytes` more, so that they are added without growing. 0 or the sticky error. */
+int buf_reserve(struct buf *b, size_t bytes);
 /* Empties it, keeps the memory (wiped when secret), clears the error. */
 void buf_reset(struct buf *b);
 /* Appending: 0, or the sticky ERR_NOMEM / ERR_TOO_LARGE, in which case nothing was added. */
