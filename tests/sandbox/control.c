@@ -6,8 +6,10 @@
 
 #include "tests/sandbox/books.h"
 #include "tests/sandbox/faults.h"
+#include "tests/sandbox/inventory.h"
 #include "tests/sandbox/reply.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -309,6 +311,15 @@ static void post_licences(struct world *w, struct request *r, json_t *body)
     reply_json(r, names);
 }
 
+static void post_inventory(struct world *w, struct request *r, json_t *body)
+{
+    const char *dir = json_string_value(json_object_get(body, "dir"));
+    if (!dir || inventory_write(w, dir) < 0)
+        refuse(r, 400, dir ? strerror(errno) : "dir is needed");
+    else
+        reply_json(r, json_pack("{s:b}", "ok", 1));
+}
+
 static void post_quit(struct world *w, struct request *r, json_t *body)
 {
     (void)w;
@@ -328,7 +339,7 @@ static const struct {
     {"GET", "stats", get_stats},         {"GET", "settings", get_settings},   {"GET", "faults", get_faults},
     {"POST", "faults", post_faults},     {"DELETE", "faults", delete_faults}, {"POST", "settings", post_settings},
     {"POST", "instance", post_instance}, {"POST", "paste", post_paste},       {"POST", "stranger", post_stranger},
-    {"POST", "licences", post_licences}, {"POST", "quit", post_quit},
+    {"POST", "licences", post_licences}, {"POST", "quit", post_quit},         {"POST", "inventory", post_inventory},
 };
 
 void control_handle(struct world *w, struct request *r)

@@ -352,8 +352,7 @@ static void free_licence(struct licence *l)
     free(l->name);
     free(l->lower);
     free(l->bucket);
-    for (uint32_t i = 0; i < l->n_held; i++)
-        free(l->held[i]);
+    for (uint32_t i = 0; i < l->n_held; i++) free(l->held[i]);
     free(l->held);
     free(l->counts);
     free(l->calls);
