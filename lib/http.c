@@ -694,6 +694,7 @@ static int map_sent(CURLcode code)
 static int map_result(const struct slot *slot, CURLcode code)
 {
     long sent_bytes = 0;
+    if (code == CURLE_OK && !slot->head.complete) return ERR_NET_LOST; /* ended inside the head: fine for libcurl */
     if (code == CURLE_OK) return slot->head.encoded && slot->body.len > 0 ? ERR_NET_BAD_REPLY : 0;
     (void)curl_easy_getinfo(slot->easy, CURLINFO_REQUEST_SIZE, &sent_bytes); /* stays 0 when unknown to libcurl */
     return sent_bytes == 0 ? map_unsent(code) : map_sent(code);
@@ -708,7 +709,8 @@ static void complete_slot(struct slot *slot, CURLcode code)
     (void)curl_multi_remove_handle(slot->h->multi, slot->easy); /* fails for a foreign handle only */
     slot->h->queues[slot->class].running--;
     const char *detail = slot->error[0] ? slot->error : curl_easy_strerror(code);
-    if (code == CURLE_OK) detail = err ? "the reply is compressed" : "";
+    if (code == CURLE_OK)
+        detail = !err ? "" : head->complete ? "the reply is compressed" : "the reply's head is cut off";
     const struct http_reply reply = {
         .err = err,
         .status = (int)status,
@@ -759,9 +761,20 @@ static bool anything_startable(const struct http *h)
     return false;
 }
 
+static void stop_idle_sweep(struct http *h)
+{
+    for (int c = 0; c < HTTP_CLASSES; c++)
+        if (h->queues[c].first) return;
+    if (h->sweep_at_mono_ms == FAR_AWAY_MS) return;
+    h->sweep_at_mono_ms = FAR_AWAY_MS;
+    loop_timer_stop(h->sweep);
+}
+
+/* Queued requests keep the loop alive by the sweep timer, running ones by libcurl's. */
 static void leave(struct http *h)
 {
     h->depth--;
+    stop_idle_sweep(h);
     if (!h->timeout_due && (h->held_back || !anything_startable(h))) return;
     if (kick(h) < 0) loop_timer_start(h->timer, 1); /* no memory for a deferred call: soon, then */
 }
@@ -972,8 +985,7 @@ static int init_loop(struct http *h)
     h->sweep = loop_timer_new(h->l, on_sweep, h);
     h->turn = loop_on_turn(h->l, on_turn_end, h);
     if (!h->epoll_watch || !h->timer || !h->sweep || !h->turn) return ERR_NOMEM;
-    loop_timer_unref(h->sweep);
-    loop_fd_unref(h->epoll_watch); /* transfers keep the loop alive by their timeouts, an idle client does not */
+    loop_fd_unref(h->epoll_watch); /* the timers keep the loop alive; an idle client does not */
     return 0;
 }
 

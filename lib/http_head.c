@@ -133,6 +133,10 @@ int http_head_line(struct http_head *head, const char *line, size_t len)
         forget_fields(head);
         return 0;
     }
+    if (trim((struct span){line, len}).len == 0) {
+        head->complete = true;
+        return 0;
+    }
     const char *colon = memchr(line, ':', len);
     if (!colon || is_space(line[0])) return 0;
     struct span name = {line, (size_t)(colon - line)};
