@@ -11,7 +11,7 @@
  * instance are queued in its lane (address and licence) and go one at a time, since nobody documented how many an
  * instance stands. A call (struct op) is one heap block with its own copies; it outlives the client if http still holds
  * its request when the client is freed, and goes when that request completes. Limits: one record is written; replies up
- * to 1 MiB; a bare 404 to a read-back counts as "no such call" for the way on to the presigned URL only (see
+ * to 1 MiB; a bare 404 to a read-back or a test counts as "no such call" for the way on to the presigned URL only (see
  * lib/synergist_reply.c for what a write makes of it). */
 #include "lib/synergist.h"
 
@@ -105,13 +105,15 @@ static enum stage done_saying(struct op *op, int err, const char *message)
     return done(op, err);
 }
 
-/* Code and words of a reply into the result. */
+/* Code and words of a reply into the result; words of our own where it has none. */
 static enum stage done_by_reply(struct op *op, const struct synergist_reply *r, int err)
 {
+    char text[64];
     memcpy(op->result.code, r->code, sizeof(op->result.code));
-    if (!r->text && r->not_ours)
-        return done_saying(op, err, "HTTP 404 without an error of the API: is the address right?");
-    return done_saying(op, err, r->text);
+    if (r->text || !err) return done_saying(op, err, r->text);
+    if (r->not_ours) return done_saying(op, err, "HTTP 404 without an error of the API: is the address right?");
+    (void)snprintf(text, sizeof(text), "HTTP %d, a reply that the API does not document", op->result.http_status);
+    return done_saying(op, err, text);
 }
 
 static void set_seen(struct op *op, const char *key_id, enum instance_proof proof)
@@ -296,6 +298,9 @@ static bool test_succeeded(const struct op *op, const struct synergist_reply *r,
 static enum stage after_test(struct op *op, const struct synergist_reply *r)
 {
     char shown[FIELD_MAX] = "";
+    /* A bare 404 may say the same in an instance's own words. If it meant a failed test, the presigned URL fails too:
+     * it is signed with the same key. */
+    if (r->not_ours && op->p->can_presign) return STAGE_LIST;
     if (r->no_such_call) return op->p->can_presign ? STAGE_LIST : done_by_reply(op, r, ERR_INSTANCE_UNSUPPORTED);
     if (r->err == ERR_INSTANCE_REFUSED && !r->denied)
         return done_by_reply(op, r, ERR_INSTANCE_TEST); /* it ran and says why not */
@@ -327,12 +332,21 @@ static enum stage after_failure(struct op *op, const struct http_reply *reply)
     return done_saying(op, err, reply->detail);
 }
 
+/* Never followed: the login would go to an address that nobody entered. */
+static enum stage after_redirect(struct op *op, const struct http_reply *reply)
+{
+    char text[512];
+    (void)snprintf(text, sizeof(text), "redirected to %.400s: correct the instance's address", reply->location);
+    return done_saying(op, ERR_NET_REDIRECT, text);
+}
+
 static enum stage judge(struct op *op, const struct http_reply *reply)
 {
     op->result.http_status = reply->status;
     op->result.retry_after_ms = reply->retry_after_ms;
     if (reply->err) return after_failure(op, reply);
     if (op->stage == STAGE_FETCH) return after_fetch(op, reply);
+    if (reply->status / 100 == 3) return after_redirect(op, reply);
     struct synergist_reply r;
     synergist_reply_read(op->p, reply->status, reply->body, reply->body_len, &r);
     enum stage next = after[op->stage](op, &r);

@@ -262,6 +262,10 @@ static void write_outcomes(void **state)
         assert_string_equal(r.code, cases[i].code);
         assert_int_equal(r.retry_after_ms, r.err == ERR_INSTANCE_FAILURE ? 10000 : -1);
     }
+    call(f, INSTANCE_WRITE_KEY, "default");
+    answer_with((struct http_reply){
+        .status = 301, .body = "", .location = "https://other/A1", .detail = "", .retry_after_ms = -1});
+    assert_string_equal(result(f).message, "redirected to https://other/A1: correct the instance's address");
     static const int net[] = {ERR_TIMEOUT_SENT, ERR_NET_LOST, ERR_NET_CONNECT, ERR_NET_TLS, ERR_NET_BAD_REPLY};
     for (size_t i = 0; i < ARRAY_LEN(net); i++) {
         call(f, INSTANCE_WRITE_KEY, "default");
@@ -490,8 +494,13 @@ static void test_call(void **state)
     assert_int_equal(r.err, ERR_INSTANCE_TEST);
     assert_string_equal(r.message, "AWS test failed: 403 InvalidAccessKeyId");
     call(f, INSTANCE_TEST, "default");
-    answer(404, "<html>");
+    answer(503, "<html>");
     assert_int_equal(result(f).err, ERR_INSTANCE_FAILURE);
+    call(f, INSTANCE_TEST, "default"); /* a bare 404: by the presigned URL, which does not lie */
+    answer(404, "<html>");
+    answer(200, ATTACHMENT);
+    answer(403, "<Error><Code>InvalidAccessKeyId</Code></Error>");
+    assert_int_equal(result(f).err, ERR_INSTANCE_TEST);
     call(f, INSTANCE_TEST, "default");
     answer(404, ERROR("404002", "x"));
     assert_int_equal(result(f).err, ERR_INSTANCE_LOGIN);
