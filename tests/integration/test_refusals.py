@@ -107,7 +107,7 @@ def test_bad_inventory_rows_are_told_and_good_ones_go_on(installed, small, tmp_p
     (b"\x00\xffnot json", ("json",)),
     (b'{"schema": 1}', ()),
     (json.dumps({"schema": 99, "version": 99, "kind": "rotate"}).encode(), ("version",)),
-    (b'{"pad": "' + b"x" * 900000 + b'"}', ()),
+    (b'{"pad": "' + b"x" * 12000 + b'"}', ("too large",)),
 ], ids=["malformed", "incomplete", "unknown-version", "oversized"])
 def test_bad_message_goes_to_the_dead_letters(installed, kafka, small, value, words):
     jobs, dead = f"{installed.name}.jobs", f"{installed.name}.dead"

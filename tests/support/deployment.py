@@ -116,3 +116,5 @@ class Deployment:
     def __exit__(self, *exc):
         for process in self.schedulers + self.workers:
             process.kill()
+        if self.kafka.running():
+            self.kafka.delete_topics(*(topic for topic in self.kafka.topics() if topic.startswith(self.name + ".")))

@@ -154,6 +154,11 @@ rootLogger.appenderRef.file.ref = file
         for future in self.admin().create_topics(new).values():
             future.result(30)
 
+    def delete_topics(self, *names):
+        if names:
+            for future in self.admin().delete_topics(list(names)).values():
+                future.result(30)
+
     def produce(self, topic, value, key=None, headers=None, partition=None):
         """Produces one message and returns its (partition, offset) when the broker has it."""
         reports = []
