@@ -105,13 +105,14 @@ def test_bad_inventory_rows_are_told_and_good_ones_go_on(installed, small, tmp_p
 
 @pytest.mark.parametrize("value, words", [
     (b"\x00\xffnot json", ("json",)),
-    (b'{"schema": 1}', ()),
-    (json.dumps({"schema": 99, "version": 99, "kind": "rotate"}).encode(), ("version",)),
+    (b'{"version": "keyroll.job/1", "kind": "rotate"}', ()),
+    (b'{"version": "keyroll.job/99", "kind": "rotate"}', ("version",)),
     (b'{"pad": "' + b"x" * 12000 + b'"}', ("too large",)),
 ], ids=["malformed", "incomplete", "unknown-version", "oversized"])
 def test_bad_message_goes_to_the_dead_letters(installed, kafka, small, value, words):
     jobs, dead = f"{installed.name}.jobs", f"{installed.name}.dead"
     worker = installed.worker()
+    installed.foreign.append(value)
     for partition in range(kafka.topics()[jobs]):
         kafka.produce(jobs, value, key=f"{fleet.ACCOUNT}/nobody", partition=partition)
     letters = wait_for("dead letters", lambda: [one for one in kafka.messages(dead)], 30)

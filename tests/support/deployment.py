@@ -7,7 +7,7 @@ import contextlib
 import secrets
 from pathlib import Path
 
-from . import fleet, leaks, ledger
+from . import fleet, leaks, ledger, messages
 from .processes import wait_for
 from .programs import Keyroll, Scheduler, Worker
 
@@ -43,7 +43,8 @@ class Deployment:
         }
         self.env = fleet_made.aws_environment()
         self.keyroll = Keyroll(self.folder, self.settings, **self.env)
-        self.workers, self.schedulers, self.texts = [], [], {}
+        self.workers, self.schedulers = [], []
+        self.foreign = []  # message values that the test itself put into topics
 
     def topics_apply(self):
         return self.keyroll.run("topics apply")
@@ -95,12 +96,14 @@ class Deployment:
         complaints += [f"{one.name}: exit status {one.drain()} on SIGTERM" for one in self.workers if one.running()]
         complaints = [text for text in complaints if not text.endswith("exit status 0 on SIGTERM")]
         complaints += ledger.check_fleet(self.fleet.books(), stage)
-        return complaints + self.leaks()
+        return complaints + self.leaks() + messages.check(self.kafka.messages(*self.topics()), self.name, self.foreign)
+
+    def topics(self):
+        return [topic for topic in self.kafka.topics() if topic.startswith(self.name + ".")]
 
     def leaks(self):
         """Searches logs, metrics, topics, AOF, the broker's segments and core files for every secret of the run."""
-        topics = [topic for topic in self.kafka.topics() if topic.startswith(self.name + ".")]
-        leaks.dump_topics(self.kafka, self.folder / "topics.dump", *topics)
+        leaks.dump_topics(self.kafka, self.folder / "topics.dump", *self.topics())
         if self.redis_server.running():
             leaks.dump_redis(self.redis_server.client(), self.folder / "redis.dump")
         known = {**self.fleet.secrets(), "escrow key": self.escrow_key.read_bytes()}
@@ -117,4 +120,4 @@ class Deployment:
         for process in self.schedulers + self.workers:
             process.kill()
         if self.kafka.running():
-            self.kafka.delete_topics(*(topic for topic in self.kafka.topics() if topic.startswith(self.name + ".")))
+            self.kafka.delete_topics(*self.topics())
