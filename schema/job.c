@@ -15,7 +15,7 @@
 static const char *const kinds[] = {"rotate", "retire", "reap", "audit"};
 static const char *const reasons[] = {"scheduled", "operator", "exposed", "repair", "resume", "poll", "audit"};
 
-static bool credentials_valid(const char *s)
+bool job_credentials_valid(const char *s)
 {
     if (strncmp(s, "file:", 5) == 0) return message_printable(s + 5);
     if (strncmp(s, "env:", 4) != 0) return false;
@@ -23,7 +23,7 @@ static bool credentials_valid(const char *s)
     return len >= 1 && !s[4 + len] && (s[4] < '0' || s[4] > '9');
 }
 
-static bool time_zone_valid(const char *s)
+bool job_time_zone_valid(const char *s)
 {
     size_t len = strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+/-");
     return len >= 1 && !s[len];
@@ -42,8 +42,8 @@ static const struct field fields[] = {
     {"region", FIELD_TEXT, true, AT(region), .valid = identity_region_valid},
     {"instance_url", FIELD_TEXT, true, AT(instance_url), .valid = url_valid},
     {"profile", FIELD_TEXT, true, AT(profile), .valid = message_word_valid},
-    {"credentials", FIELD_TEXT, false, AT(credentials), .valid = credentials_valid},
-    {"time_zone", FIELD_TEXT, false, AT(time_zone), .valid = time_zone_valid},
+    {"credentials", FIELD_TEXT, false, AT(credentials), .valid = job_credentials_valid},
+    {"time_zone", FIELD_TEXT, false, AT(time_zone), .valid = job_time_zone_valid},
     {"replace_key_id", FIELD_TEXT, false, AT(replace_key_id), .valid = identity_key_id_valid},
     {"rotation", FIELD_INT, true, AT(rotation), .most = MESSAGE_INT_MAX},
     {"confirm", FIELD_BOOL, false, AT(confirm)},

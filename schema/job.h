@@ -62,6 +62,10 @@ const char *job_kind_name(int kind);     /* "rotate", ...; "unknown" */
 const char *job_reason_name(int reason); /* "scheduled", ... */
 /* JOB_ROTATE.. or -1. */
 int job_kind_parse(const char *name);
+/* "file:" and a path, or "env:" and a variable's name; the form of an IANA time zone's name. Lengths are the field's.
+ */
+bool job_credentials_valid(const char *s);
+bool job_time_zone_valid(const char *s);
 
 /* The form itself, for dead letters. */
 extern const struct form job_form;
