@@ -12,7 +12,7 @@
 
 #define ARGS_MAX 24
 
-enum call_kind { CALL_ACQUIRE, CALL_PUT, CALL_LEASE, CALL_GATE, CALL_PEEK, CALL_NUMBER, CALL_ANY };
+enum call_kind { CALL_ACQUIRE, CALL_PUT, CALL_LEASE, CALL_GATE, CALL_PEEK, CALL_NUMBER, CALL_LEADER, CALL_ANY };
 struct call {
     enum call_kind kind;
     size_t n;       /* PEEK: users asked */
@@ -28,6 +28,8 @@ static const struct redis_script script_record_put = {"record_put", lua_record_p
 static const struct redis_script script_gate = {"gate", lua_gate};
 static const struct redis_script script_peek = {"peek", lua_peek};
 static const struct redis_script script_restore = {"restore", lua_restore};
+static const struct redis_script script_leader_take = {"leader_take", lua_leader_take};
+static const struct redis_script script_leader_release = {"leader_release", lua_leader_release};
 
 /* ---- replies ------------------------------------------------------------------------------------------------------ */
 
@@ -82,12 +84,14 @@ static int read_lease_record(const struct redis_value *v, struct store_lease *l)
     return 0;
 }
 
-static void read_exposed(const struct redis_value *v, struct store_lease *l)
+static size_t read_ids(const struct redis_value *v, char ids[RECORD_KEYS_MAX][AWS_KEY_ID_MAX])
 {
-    for (size_t i = 0; v && i < v->count && l->n_exposed < RECORD_KEYS_MAX; i++) {
+    size_t n = 0;
+    for (size_t i = 0; v && i < v->count && n < RECORD_KEYS_MAX; i++) {
         const char *id = text_of(redis_item(v, i));
-        if (id && aws_key_id_valid(id)) snprintf(l->exposed[l->n_exposed++], AWS_KEY_ID_MAX, "%s", id);
+        if (id && aws_key_id_valid(id)) snprintf(ids[n++], AWS_KEY_ID_MAX, "%s", id);
     }
+    return n;
 }
 
 static void complete_acquire(struct call *c, const struct redis_reply *reply)
@@ -105,7 +109,7 @@ static void complete_acquire(struct call *c, const struct redis_reply *reply)
         l.now_ms = number_of(redis_item(v, 2));
         l.err = read_lease_journal(redis_item(v, 3), &l);
         if (!l.err) l.err = read_lease_record(redis_item(v, 4), &l);
-        read_exposed(redis_item(v, 5), &l);
+        l.n_exposed = read_ids(redis_item(v, 5), l.exposed);
         const char *writer = text_of(redis_item(redis_item(v, 3), 1));
         l.takeover = l.has_journal && writer && writer[0];
     } else {
@@ -150,6 +154,21 @@ static void complete_gate(struct call *c, const struct redis_reply *reply)
     ticket_complete(c->t, &r);
 }
 
+static void complete_leader(struct call *c, const struct redis_reply *reply)
+{
+    struct store_reply r = {.err = reply->err};
+    const struct redis_value *v = reply->value;
+    if (!r.err && is_word(v, "HELD")) {
+        const char *holder = text_of(redis_item(v, 2));
+        r.err = ERR_LEASE_HELD;
+        r.wait_ms = number_of(redis_item(v, 1));
+        snprintf(r.text, sizeof(r.text), "%s", holder ? holder : "");
+    } else if (!r.err && !is_word(v, "OK")) {
+        r.err = ERR_NET_BAD_REPLY;
+    }
+    ticket_complete(c->t, &r);
+}
+
 /* lease: 1 ours, 0 lost; numbers: as they come. */
 static void complete_number(struct call *c, const struct redis_reply *reply)
 {
@@ -176,7 +195,8 @@ static void read_peek(const struct redis_value *v, struct store_peek *u)
         u->has_record = rc == 0;
     }
     u->kept = text_of(redis_item(v, 5)) != NULL;
-    u->exposed = number_of(redis_item(v, 6)) > 0;
+    u->n_exposed = read_ids(redis_item(v, 6), u->exposed_ids);
+    u->exposed = u->n_exposed > 0;
 }
 
 static void complete_peek(struct call *c, const struct redis_reply *reply)
@@ -203,6 +223,7 @@ static void on_reply(void *self, uint64_t id, const void *result)
     case CALL_PUT: complete_put(c, reply); break;
     case CALL_GATE: complete_gate(c, reply); break;
     case CALL_PEEK: complete_peek(c, reply); break;
+    case CALL_LEADER: complete_leader(c, reply); break;
     case CALL_LEASE:
     case CALL_NUMBER:
     case CALL_ANY: complete_number(c, reply); break;
@@ -484,4 +505,25 @@ int store_pause(struct store *s, const char *account, const char *reason, struct
     adds(&a, k);
     if (reason) adds(&a, reason);
     return command(s, &a, t);
+}
+
+int store_leader_take(struct store *s, const char *token, int64_t ttl_ms, struct ticket t)
+{
+    char k[STORE_KEY_MAX], n[24];
+    struct args a = {.n = 0};
+    store_key(s, NULL, "leader", k);
+    adds(&a, k);
+    adds(&a, token);
+    addn(&a, ttl_ms, n);
+    return eval(s, &script_leader_take, 1, &a, CALL_LEADER, t);
+}
+
+int store_leader_release(struct store *s, const char *token, struct ticket t)
+{
+    char k[STORE_KEY_MAX];
+    struct args a = {.n = 0};
+    store_key(s, NULL, "leader", k);
+    adds(&a, k);
+    adds(&a, token);
+    return eval(s, &script_leader_release, 1, &a, CALL_NUMBER, t);
 }

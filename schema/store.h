@@ -57,7 +57,8 @@ struct store_peek {
     int64_t lease_ms;           /* time left, < 0 none */
     int err;                    /* a document of this user cannot be read */
     bool has_journal, has_record, kept;
-    bool exposed;
+    bool exposed;               /* at least one key is marked */
+    char exposed_ids[RECORD_KEYS_MAX][AWS_KEY_ID_MAX]; size_t n_exposed;
     struct journal journal; struct record record;
 };
 struct store_peek_reply { int err; size_t n; const struct store_peek *users; };
@@ -97,6 +98,14 @@ MUST_CHECK int store_mark_exposed(struct store *s, const char *user_key, const c
 MUST_CHECK int store_unmark_exposed(struct store *s, const char *user_key, const char *key_id, struct ticket t);
 /* account NULL: everything. reason NULL: resume. */
 MUST_CHECK int store_pause(struct store *s, const char *account, const char *reason, struct ticket t);
+
+/* The lead of the schedulers: "kr:leader", a string that names its holder. token: printable, begins with who it is, different for each
+ * process. Taking it again renews it. reply.err: 0 it is ours for ttl_ms; ERR_LEASE_HELD: wait_ms is left to the other one, whose
+ * token is in text. */
+#define STORE_LEADER_MAX 160
+MUST_CHECK int store_leader_take(struct store *s, const char *token, int64_t ttl_ms, struct ticket t);
+/* Gives it back; nothing happens when it is not ours (reply.version 0). */
+MUST_CHECK int store_leader_release(struct store *s, const char *token, struct ticket t);
 
 /* Redis key names, for the console and the tests. */
 #define STORE_KEY_MAX 160
