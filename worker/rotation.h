@@ -92,6 +92,7 @@ struct rotation {
     char target[AWS_KEY_ID_MAX];  /* retire, reap: the key; rotate: the job's key to be replaced, "" = the current one */
     bool closing;                 /* the journal ends with the next record write: the published state has none */
     bool drop_journal;            /* the failure leaves nothing open: end the journal with it */
+    void *owner;                  /* whoever started it */
     bool again;                   /* an older journal was finished first: run the job once more */
     int end_outcome;
     int64_t begun_mono_ms;

@@ -1,0 +1,643 @@
+/* Intake (intake.h). One block per admitted message (struct item) ties together offset, headers and the running saga. What is
+ * not admitted is not remembered: its partition is paused at that offset and resumed there, when places are free or when the
+ * head of a retry topic is due. */
+#include "worker/intake.h"
+
+#include "lib/err.h"
+#include "lib/log.h"
+#include "lib/loop.h"
+#include "schema/deadletter.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_SPAN         65536  /* offsets between the head and the newest taken one, per partition */
+#define COMMIT_EVERY_MS  500
+#define PRODUCE_AGAIN_MS 1000
+#define PARK_AFTER_MS    120000
+#define RESUME_SHARE     80     /* % of the limit at which paused partitions go on */
+
+enum pause_cause { RUNNING, PAUSED_FULL, PAUSED_UNTIL };
+
+/* What is paused, and where to go on. One per partition ever assigned, in the order of offsets' indexes. */
+struct gate {
+    enum pause_cause cause;
+    int64_t offset;
+    int64_t due_ms; /* PAUSED_UNTIL: wall clock */
+};
+
+/* One admitted message. */
+struct item {
+    struct intake *intake;
+    struct item *next, **link;
+    struct offset_ref ref;
+    bool urgent;
+    bool handed_on;         /* the head was parked: a copy is on a retry topic, the offset is finished */
+    struct job_headers headers;
+    struct rotation *r;     /* under way; NULL while its outcome is being written */
+    struct job job;         /* as it came: for retries and dead letters */
+    int64_t taken_mono_ms;
+    /* the message that makes the outcome durable */
+    const char *out_topic;
+    struct buf out_value;
+    struct job_headers out_headers;
+    struct loop_timer *again;
+    bool finishing;         /* out_value is the saga's outcome (else: the copy of a parked head) */
+};
+
+struct intake {
+    struct loop *loop;
+    struct intake_options o;
+    struct kafka_in *in;
+    struct offsets *offsets;
+    struct gate *gates;
+    size_t n_gates;
+    struct saga_engine *engine;
+    struct loop_timer *engine_timer, *commit_timer, *gate_timer;
+    int64_t commit_busy;
+    struct item *first;
+    size_t n_items, n_ordinary;
+    bool draining;
+    struct metric *m_jobs, *m_running, *m_step, *m_delay, *m_steps_failed, *m_dead;
+};
+
+static const char *const outcome_names[] = {"done", "retry", "dead", "abandoned", "parked"};
+
+static int64_t wall(const struct intake *i)
+{
+    return clock_wall_ms(i->o.env->clock);
+}
+
+/* ---- items -------------------------------------------------------------------------------------------------------- */
+
+static struct item *item_new(struct intake *i, struct offset_ref ref, bool urgent)
+{
+    struct item *t = calloc(1, sizeof(*t));
+    if (!t) return NULL;
+    t->intake = i;
+    t->ref = ref;
+    t->urgent = urgent;
+    t->taken_mono_ms = clock_mono_ms(i->o.env->clock);
+    buf_init(&t->out_value, DEADLETTER_MAX_BYTES);
+    t->next = i->first;
+    t->link = &i->first;
+    if (t->next) t->next->link = &t->next;
+    i->first = t;
+    i->n_items++;
+    if (!urgent) i->n_ordinary++;
+    return t;
+}
+
+static void check_idle(struct intake *i)
+{
+    if (i->draining && i->n_items == 0 && i->o.on_idle) i->o.on_idle(i->o.arg);
+}
+
+static void resume_full(struct intake *i);
+
+/* finished: its outcome is durable. Otherwise the message stays uncommitted and comes again, here or elsewhere. */
+static void item_end(struct item *t, bool finished)
+{
+    struct intake *i = t->intake;
+    if (finished) offsets_done(i->offsets, t->ref);
+    *t->link = t->next;
+    if (t->next) t->next->link = t->link;
+    i->n_items--;
+    if (!t->urgent) i->n_ordinary--;
+    buf_done(&t->out_value);
+    if (t->again) loop_timer_free(t->again);
+    free(t);
+    resume_full(i);
+    check_idle(i);
+}
+
+/* ---- handing on: retry topics and dead letters ---------------------------------------------------------------------- */
+
+static void send_out(struct item *t);
+
+static void send_again(void *arg)
+{
+    send_out(arg);
+}
+
+static void on_sent(void *self, uint64_t id, const void *result)
+{
+    struct item *t = self;
+    const struct kafka_report *k = result;
+    (void)id;
+    if (k->err && !t->intake->draining) {
+        LOG(LOG_LEVEL_WARN, "handover-failed", "an outcome could not be written to Kafka yet", LOG_S("kafka.topic", t->out_topic),
+            LOG_S("job_id", t->job.job_id), LOG_S("error.code", err_name(k->err)), LOG_S("error.message", k->detail));
+        if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
+        if (t->again) {
+            loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+            return;
+        }
+    }
+    if (t->finishing) {
+        item_end(t, k->err == 0);
+        return;
+    }
+    if (k->err == 0) { /* the copy of a parked head is safe: the commit may move on, the saga goes on here */
+        offsets_done(t->intake->offsets, t->ref);
+        t->handed_on = true;
+    }
+    buf_reset(&t->out_value);
+    t->out_topic = NULL;
+    if (!t->r) item_end(t, t->handed_on); /* the saga ended meanwhile and waited for this */
+}
+
+static void send_out(struct item *t)
+{
+    char key[IDENTITY_KEY_MAX] = "";
+    struct job_header_set headers = {.n = 0};
+    if (t->job.account[0]) (void)!job_key(&t->job, key); /* a message that is no job has no key */
+    job_headers_encode(&t->out_headers, &headers);
+    const struct kafka_message_out m = {t->out_topic, key, strlen(key), t->out_value.data, t->out_value.len, headers.headers, headers.n};
+    int rc = t->intake->o.kafka.produce(t->intake->o.kafka.self, &m, (struct ticket){on_sent, t, 0});
+    if (rc == 0) return;
+    if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
+    if (t->again) loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+}
+
+/* The rung for a delay: the longest one not above it, the shortest at least. Jitter goes on top, never below the rung's delay, so
+ * that the head of a rung is always the first one due. */
+static size_t rung_for(const struct intake *i, int64_t delay_ms)
+{
+    size_t k = 0;
+    while (k + 1 < i->o.n_retry && i->o.retry_delay_ms[k + 1] <= delay_ms) k++;
+    return k;
+}
+
+static void hand_to_retry(struct item *t, int64_t delay_ms, bool counted, int err)
+{
+    struct intake *i = t->intake;
+    size_t k = rung_for(i, delay_ms);
+    int64_t rung_ms = i->o.retry_delay_ms[k];
+    t->out_topic = i->o.topic_retry[k];
+    t->out_headers = t->headers;
+    t->out_headers.attempt += counted;
+    t->out_headers.not_before_ms = wall(i) + rung_ms + (int64_t)rng_below(i->o.env->rng, (uint64_t)(rung_ms / 10) + 1);
+    if (!t->out_headers.first_seen_ms) t->out_headers.first_seen_ms = wall(i);
+    if (err) snprintf(t->out_headers.last_error, sizeof(t->out_headers.last_error), "%s %s", err_name(err), err_class_name(err_class(err)));
+    buf_reset(&t->out_value);
+    if (job_encode(&t->job, &t->out_value) < 0) { /* it was decoded from a message: only memory can be missing */
+        item_end(t, false);
+        return;
+    }
+    send_out(t);
+}
+
+static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int err, const char *step, const char *reason, unsigned attempts, int64_t first_ms)
+{
+    struct intake *i = t->intake;
+    const char *topic = "";
+    int32_t partition = -1;
+    uint32_t epoch;
+    struct deadletter *d = calloc(1, sizeof(*d));
+    if (!d) {
+        item_end(t, false);
+        return;
+    }
+    d->has_job = !raw;
+    d->job = t->job;
+    int rc = raw ? deadletter_set_raw(d, raw->value, raw->value_len) : 0;
+    snprintf(d->step, sizeof(d->step), "%s", step);
+    for (char *p = d->step; *p; p++)
+        if (*p == ' ') *p = '-';
+    deadletter_set_error(d, err, reason);
+    d->attempts = attempts ? attempts : 1;
+    d->last_failed_at_ms = wall(i);
+    d->first_failed_at_ms = first_ms > 0 ? first_ms : d->last_failed_at_ms;
+    snprintf(d->by, sizeof(d->by), "%s", i->o.worker_id);
+    if (offsets_name(i->offsets, (int)t->ref.partition, &topic, &partition, &epoch)) snprintf(d->origin_topic, sizeof(d->origin_topic), "%s", topic);
+    if (raw) snprintf(d->origin_topic, sizeof(d->origin_topic), "%s", raw->topic);
+    d->origin_partition = partition;
+    d->origin_offset = t->ref.offset;
+    t->out_topic = i->o.topic_dead;
+    t->out_headers = t->headers;
+    buf_reset(&t->out_value);
+    if (!rc) rc = deadletter_encode(d, &t->out_value);
+    free(d);
+    metric_add(i->m_dead, step, err_name(err), 1);
+    if (rc < 0) {
+        LOG(LOG_LEVEL_ERROR, "dead-letter-lost", "a dead letter could not be written; the message stays", LOG_S("error.code", err_name(rc)));
+        item_end(t, false);
+        return;
+    }
+    t->finishing = true;
+    send_out(t);
+}
+
+/* ---- the saga's end -------------------------------------------------------------------------------------------------- */
+
+static void log_end(const struct item *t, const struct rotation *r, int outcome)
+{
+    enum log_level level = outcome == OUTCOME_DEAD ? LOG_LEVEL_ERROR : r->error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
+    LOG(level, "job-end", r->reason[0] ? r->reason : "finished", LOG_S("job_id", t->job.job_id), LOG_S("kind", job_kind_name(t->job.kind)),
+        LOG_S("licence", t->job.licence), LOG_S("account", t->job.account), LOG_S("outcome", outcome_names[outcome]),
+        LOG_S("step", r->error ? r->step : NULL), LOG_S("error.code", r->error ? err_name(r->error) : NULL),
+        LOG_S("state", record_state_name(r->record.state)), LOG_I("attempt", t->headers.attempt),
+        LOG_I("event.duration_ms", clock_mono_ms(r->env->clock) - r->begun_mono_ms));
+}
+
+static int begin(struct item *t);
+
+static void on_ended(void *arg, struct saga *s, int outcome)
+{
+    struct intake *i = arg;
+    struct rotation *r = ROTATION(s);
+    struct item *t = r->owner;
+    const int err = r->error;
+    char step[RECORD_STEP_MAX], reason[RECORD_TEXT_MAX];
+    int64_t first_ms = r->record.first_failed_ms, delay_ms = r->record.next_ms - wall(i);
+    unsigned attempts = r->record.attempts;
+    bool again = r->again && outcome == OUTCOME_DONE && !err && !i->draining;
+    snprintf(step, sizeof(step), "%s", r->step);
+    snprintf(reason, sizeof(reason), "%s", r->reason);
+    log_end(t, r, outcome);
+    metric_add(i->m_jobs, job_kind_name(t->job.kind), outcome_names[outcome], 1);
+    t->r = NULL;
+    rotation_free(r);
+    if (again && begin(t) == 0) return;
+    if (t->out_topic && !t->finishing && !t->handed_on) return; /* a copy of this head is on its way: on_sent ends the item */
+    t->finishing = true;
+    switch (outcome) {
+    case OUTCOME_DONE: item_end(t, true); return;
+    case OUTCOME_PARKED: item_end(t, t->handed_on); return;
+    case OUTCOME_RETRY: hand_to_retry(t, delay_ms > 0 ? delay_ms : 0, true, err); return;
+    case OUTCOME_ABANDONED: hand_to_retry(t, 0, false, err); return;
+    case OUTCOME_DEAD: hand_to_dead(t, NULL, err, step, reason, attempts, first_ms); return;
+    }
+    assert(!"outcome");
+}
+
+static void on_moved(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err, int64_t took_ms)
+{
+    struct intake *i = arg;
+    metric_observe(i->m_step, s->table->kind, from->name, (double)took_ms / 1000);
+    if (err) metric_add(i->m_steps_failed, from->name, err_name(err), 1);
+    if (!log_enabled(LOG_LEVEL_DEBUG)) return;
+    const struct rotation *r = ROTATION(s);
+    LOG(LOG_LEVEL_DEBUG, "step", to ? to->name : "end", LOG_S("job_id", r->job->job_id), LOG_S("licence", r->job->licence), LOG_S("step", from->name),
+        LOG_S("error.code", err ? err_name(err) : NULL), LOG_S("reason", err ? r->reason : NULL), LOG_I("attempt", s->attempt), LOG_I("event.duration_ms", took_ms));
+}
+
+static int begin(struct item *t)
+{
+    struct intake *i = t->intake;
+    struct job *job = malloc(sizeof(*job));
+    if (!job) return ERR_NOMEM;
+    *job = t->job;
+    struct rotation *r;
+    int rc = rotation_new(i->o.env, job, &r);
+    if (rc < 0) return rc;
+    r->owner = t;
+    t->r = r;
+    rc = rotation_begin(i->engine, r);
+    if (rc < 0) {
+        t->r = NULL;
+        rotation_free(r);
+    }
+    return rc;
+}
+
+/* ---- admission ------------------------------------------------------------------------------------------------------- */
+
+static void arm_gates(struct intake *i);
+
+static void pause_at(struct intake *i, int index, const struct kafka_message_in *m, enum pause_cause cause, int64_t due_ms)
+{
+    struct gate *g = &i->gates[index];
+    *g = (struct gate){cause, m->offset, due_ms};
+    if (kafka_in_pause(i->in, m->topic, m->partition) < 0) LOG(LOG_LEVEL_WARN, "pause-failed", "a partition could not be paused", LOG_S("kafka.topic", m->topic));
+    if (cause == PAUSED_UNTIL) arm_gates(i);
+}
+
+static void resume_gate(struct intake *i, int index)
+{
+    const char *topic;
+    int32_t partition;
+    uint32_t epoch;
+    struct gate *g = &i->gates[index];
+    if (g->cause == RUNNING || i->draining) return;
+    if (!offsets_name(i->offsets, index, &topic, &partition, &epoch)) return;
+    if (kafka_in_resume(i->in, topic, partition, g->offset) == 0) g->cause = RUNNING;
+}
+
+static size_t limit_of(const struct intake *i, bool urgent)
+{
+    return urgent ? i->o.max_in_flight : i->o.max_in_flight - i->o.urgent_share;
+}
+
+static bool is_full(const struct intake *i, bool urgent)
+{
+    return urgent ? i->n_items >= i->o.max_in_flight : i->n_ordinary >= limit_of(i, false) || i->n_items >= i->o.max_in_flight;
+}
+
+static void resume_full(struct intake *i)
+{
+    if (i->draining || i->n_items * 100 > limit_of(i, false) * RESUME_SHARE) return;
+    for (size_t k = 0; k < i->n_gates; k++)
+        if (i->gates[k].cause == PAUSED_FULL) resume_gate(i, (int)k);
+}
+
+static void on_gate_timer(void *arg)
+{
+    struct intake *i = arg;
+    int64_t now = wall(i);
+    for (size_t k = 0; k < i->n_gates; k++)
+        if (i->gates[k].cause == PAUSED_UNTIL && i->gates[k].due_ms <= now) resume_gate(i, (int)k);
+    arm_gates(i);
+}
+
+static void arm_gates(struct intake *i)
+{
+    int64_t first = INT64_MAX, now = wall(i);
+    for (size_t k = 0; k < i->n_gates; k++)
+        if (i->gates[k].cause == PAUSED_UNTIL && i->gates[k].due_ms < first) first = i->gates[k].due_ms;
+    if (first == INT64_MAX) return;
+    int64_t wait = first - now;
+    loop_timer_start(i->gate_timer, wait < 1 ? 1 : wait < 1000 ? wait : 1000); /* a clock that is set is noticed within a second */
+}
+
+static bool is_retry(const struct intake *i, const char *topic)
+{
+    for (size_t k = 0; k < i->o.n_retry; k++)
+        if (!strcmp(topic, i->o.topic_retry[k])) return true;
+    return false;
+}
+
+/* A message that is no job: to the dead letters, with its bytes. */
+static void refuse(struct item *t, const struct kafka_message_in *m, int err, const char *why)
+{
+    LOG(LOG_LEVEL_ERROR, "message-refused", why, LOG_S("kafka.topic", m->topic), LOG_I("kafka.partition", m->partition), LOG_I("kafka.offset", m->offset),
+        LOG_S("error.code", err_name(err)));
+    t->finishing = true;
+    hand_to_dead(t, m, err, "decode", why, 1, 0);
+}
+
+static void admit(struct intake *i, int index, const struct kafka_message_in *m, bool urgent, const struct job_headers *headers, int headers_err,
+                  const struct message_fault *headers_fault)
+{
+    struct offset_ref ref;
+    struct message_fault fault = {""};
+    int rc = offsets_take(i->offsets, index, m->offset, &ref);
+    if (rc == ERR_BUSY) {
+        pause_at(i, index, m, PAUSED_FULL, 0);
+        return;
+    }
+    if (rc < 0) return; /* revoked meanwhile, or delivered twice: it comes again or is under way */
+    struct item *t = item_new(i, ref, urgent);
+    if (!t) return; /* stays unfinished: the head is parked later */
+    t->headers = *headers;
+    if (headers_err) {
+        refuse(t, m, headers_err, headers_fault->text);
+        return;
+    }
+    rc = job_decode(m->value, m->value_len, &t->job, &fault);
+    if (rc < 0) {
+        memset(&t->job, 0, sizeof(t->job));
+        refuse(t, m, rc, fault.text);
+        return;
+    }
+    if (!t->headers.job_id[0]) snprintf(t->headers.job_id, sizeof(t->headers.job_id), "%s", t->job.job_id);
+    if (m->timestamp_ms > 0) metric_observe(i->m_delay, urgent ? "urgent" : "ordinary", NULL, (double)(wall(i) - m->timestamp_ms) / 1000);
+    rc = begin(t);
+    if (rc == 0) return;
+    t->finishing = true;
+    if (rc == ERR_INVALID)
+        hand_to_dead(t, NULL, rc, "begin", "the job names a profile that this worker does not have", 1, 0);
+    else
+        hand_to_retry(t, 0, false, rc);
+}
+
+void intake_on_message(void *arg, const struct kafka_message_in *m)
+{
+    struct intake *i = arg;
+    struct job_headers headers;
+    struct message_fault fault = {""};
+    int index = offsets_find(i->offsets, m->topic, m->partition);
+    if (index < 0 || i->draining || i->gates[index].cause != RUNNING) return; /* fetched before a pause: comes again */
+    bool urgent = !strcmp(m->topic, i->o.topic_urgent);
+    int rc = job_headers_decode(m->headers, m->n_headers, &headers, &fault);
+    if (!rc && is_retry(i, m->topic) && headers.not_before_ms > wall(i)) {
+        pause_at(i, index, m, PAUSED_UNTIL, headers.not_before_ms);
+        return;
+    }
+    if (is_full(i, urgent)) {
+        pause_at(i, index, m, PAUSED_FULL, 0);
+        return;
+    }
+    admit(i, index, m, urgent, &headers, rc, &fault);
+}
+
+/* ---- assignment and commits ------------------------------------------------------------------------------------------- */
+
+void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n)
+{
+    struct intake *i = arg;
+    for (size_t k = 0; k < n; k++) {
+        int index = offsets_assign(i->offsets, p[k].topic, p[k].partition);
+        if (index < 0) continue;
+        if ((size_t)index >= i->n_gates) {
+            struct gate *g = realloc(i->gates, ((size_t)index + 1) * sizeof(*g));
+            if (!g) {
+                offsets_revoke(i->offsets, p[k].topic, p[k].partition);
+                continue;
+            }
+            i->gates = g;
+            i->n_gates = (size_t)index + 1;
+        }
+        i->gates[index] = (struct gate){RUNNING, 0, 0};
+    }
+}
+
+/* Finished offsets of the tracked partitions; only those of p when given. */
+static size_t collect(struct intake *i, const struct kafka_partition *p, size_t n, struct kafka_partition *out, size_t max)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < offsets_count(i->offsets) && count < max; k++) {
+        const char *topic;
+        int32_t partition;
+        uint32_t epoch;
+        int64_t offset;
+        if (!offsets_name(i->offsets, (int)k, &topic, &partition, &epoch) || !offsets_to_commit(i->offsets, (int)k, &offset)) continue;
+        bool wanted = p == NULL;
+        for (size_t x = 0; x < n && !wanted; x++) wanted = p[x].partition == partition && !strcmp(p[x].topic, topic);
+        if (wanted) out[count++] = (struct kafka_partition){topic, partition, offset};
+    }
+    return count;
+}
+
+static void note_committed(struct intake *i, const struct kafka_partition *p, size_t n)
+{
+    for (size_t k = 0; k < n; k++) {
+        const char *topic;
+        int32_t partition;
+        uint32_t epoch;
+        int index = offsets_find(i->offsets, p[k].topic, p[k].partition);
+        if (index >= 0 && offsets_name(i->offsets, index, &topic, &partition, &epoch)) offsets_committed(i->offsets, index, epoch, p[k].offset);
+    }
+}
+
+static void commit_sync(struct intake *i, const struct kafka_partition *only, size_t n_only, int64_t wait_ms)
+{
+    size_t max = offsets_count(i->offsets);
+    AUTO_FREE struct kafka_partition *p = calloc(max ? max : 1, sizeof(*p));
+    size_t n = p ? collect(i, only, n_only, p, max) : 0;
+    if (!n) return;
+    int rc = kafka_in_commit_sync(i->in, p, n, wait_ms);
+    if (rc == 0)
+        note_committed(i, p, n);
+    else
+        LOG(LOG_LEVEL_WARN, "commit-failed", "offsets were not committed; the messages come again and change nothing", LOG_S("error.code", err_name(rc)));
+}
+
+void intake_on_revoked(void *arg, const struct kafka_partition *p, size_t n, bool lost)
+{
+    struct intake *i = arg;
+    if (!lost) commit_sync(i, p, n, 3000);
+    for (size_t k = 0; k < n; k++) {
+        int index = offsets_find(i->offsets, p[k].topic, p[k].partition);
+        if (index >= 0) i->gates[index].cause = RUNNING;
+        offsets_revoke(i->offsets, p[k].topic, p[k].partition);
+    }
+}
+
+void intake_on_committed(void *arg, const struct kafka_partition *p, size_t n, int err)
+{
+    struct intake *i = arg;
+    i->commit_busy = 0;
+    if (err == 0) note_committed(i, p, n);
+}
+
+/* A head that is open for too long is copied to the longest rung, so that the commit moves on; the copy finds the lease busy or the
+ * work done, and changes nothing. */
+static void park_heads(struct intake *i)
+{
+    int64_t now = clock_mono_ms(i->o.env->clock), most = i->o.park_after_ms ? i->o.park_after_ms : PARK_AFTER_MS;
+    struct item *next;
+    for (struct item *t = i->first; t; t = next) {
+        int64_t span = 0;
+        next = t->next;
+        if (now - t->taken_mono_ms < most || t->out_topic || t->handed_on || !t->r) continue;
+        if (offsets_head(i->offsets, (int)t->ref.partition, &span) != t->ref.offset || span < 2) continue;
+        hand_to_retry(t, i->o.retry_delay_ms[i->o.n_retry - 1], false, 0);
+    }
+}
+
+static void on_commit_timer(void *arg)
+{
+    struct intake *i = arg;
+    size_t max = offsets_count(i->offsets);
+    AUTO_FREE struct kafka_partition *p = calloc(max ? max : 1, sizeof(*p));
+    size_t n = p && i->in && !i->commit_busy ? collect(i, NULL, 0, p, max) : 0;
+    if (n && kafka_in_commit(i->in, p, n) == 0) i->commit_busy = 1;
+    if (!i->draining) park_heads(i);
+    leases_tick(i->o.env->leases);
+    loop_timer_start(i->commit_timer, COMMIT_EVERY_MS);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------- */
+
+static void on_engine_timer(void *arg)
+{
+    struct intake *i = arg;
+    saga_engine_tick(i->engine);
+}
+
+static void on_rearm(void *arg, int64_t due_mono_ms)
+{
+    struct intake *i = arg;
+    int64_t wait = due_mono_ms - clock_mono_ms(i->o.env->clock);
+    loop_timer_start(i->engine_timer, wait > 0 ? wait : 0);
+}
+
+static void on_collect(void *arg)
+{
+    struct intake *i = arg;
+    metric_set(i->m_running, NULL, NULL, (double)i->n_items);
+}
+
+static void make_metrics(struct intake *i)
+{
+    static const double steps[] = {0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120};
+    struct metrics *m = i->o.metrics;
+    if (!m) return;
+    i->m_jobs = metric_new(m, METRIC_COUNTER, "keyroll_jobs_total", "Jobs ended, by kind and outcome", "kind", "outcome", NULL, 0);
+    i->m_running = metric_new(m, METRIC_GAUGE, "keyroll_jobs_in_flight", "Jobs under way", NULL, NULL, NULL, 0);
+    i->m_step = metric_new(m, METRIC_HISTOGRAM, "keyroll_step_duration_seconds", "Time spent in a step", "kind", "step", steps, ARRAY_LEN(steps));
+    i->m_steps_failed = metric_new(m, METRIC_COUNTER, "keyroll_step_failures_total", "Failed tries of a step", "step", "code", NULL, 0);
+    i->m_delay = metric_new(m, METRIC_HISTOGRAM, "keyroll_job_start_delay_seconds", "From publication to start", "queue", NULL, steps, ARRAY_LEN(steps));
+    i->m_dead = metric_new(m, METRIC_COUNTER, "keyroll_dead_letters_total", "Dead letters written", "step", "code", NULL, 0);
+    metrics_on_collect(m, on_collect, i);
+}
+
+int intake_new(struct loop *l, const struct intake_options *o, struct intake **ret_intake)
+{
+    struct intake *i = calloc(1, sizeof(*i));
+    if (!i) return ERR_NOMEM;
+    assert(o->n_retry > 0 && o->urgent_share < o->max_in_flight);
+    i->loop = l;
+    i->o = *o;
+    const struct saga_hooks hooks = {rotation_guard, on_moved, on_ended, on_rearm, i};
+    int rc = saga_engine_new(o->env->clock, o->env->rng, &hooks, &i->engine);
+    if (!rc) rc = offsets_new(MAX_SPAN, &i->offsets);
+    i->engine_timer = loop_timer_new(l, on_engine_timer, i);
+    i->commit_timer = loop_timer_new(l, on_commit_timer, i);
+    i->gate_timer = loop_timer_new(l, on_gate_timer, i);
+    if (!rc && (!i->engine_timer || !i->commit_timer || !i->gate_timer)) rc = ERR_NOMEM;
+    if (rc < 0) {
+        intake_free(i);
+        return rc;
+    }
+    make_metrics(i);
+    loop_timer_start(i->commit_timer, COMMIT_EVERY_MS);
+    *ret_intake = i;
+    return 0;
+}
+
+void intake_free(struct intake *i)
+{
+    if (!i) return;
+    if (i->engine_timer) loop_timer_free(i->engine_timer);
+    if (i->commit_timer) loop_timer_free(i->commit_timer);
+    if (i->gate_timer) loop_timer_free(i->gate_timer);
+    offsets_free(i->offsets);
+    free(i->gates);
+    if (i->engine && saga_count(i->engine) == 0) saga_engine_free(i->engine); /* else the process ends at its drain deadline */
+    free(i);
+}
+
+void intake_bind(struct intake *i, struct kafka_in *in)
+{
+    i->in = in;
+}
+
+static void wake(void *arg, struct saga *s)
+{
+    (void)arg;
+    saga_wake(s);
+}
+
+void intake_drain(struct intake *i)
+{
+    if (i->draining) return;
+    i->draining = true;
+    i->o.env->draining = true;
+    if (i->in) kafka_in_stop_intake(i->in);
+    saga_each(i->engine, wake, NULL);
+    check_idle(i);
+}
+
+void intake_commit_now(struct intake *i, int64_t wait_ms)
+{
+    if (i->in) commit_sync(i, NULL, 0, wait_ms);
+}
+
+size_t intake_in_flight(const struct intake *i)
+{
+    return i->n_items;
+}

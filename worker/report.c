@@ -1,0 +1,135 @@
+/* Reports transitions (report.h). Two messages each: the event for people and other programs, the state for rebuilding. Both
+ * must be delivered before the ticket completes without an error, since the next effect relies on them (R8). */
+#include "worker/report.h"
+
+#include "lib/err.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define STATE_MAX 32768
+
+struct report {
+    struct kafka_port kafka;
+    const struct clock *clock;
+    char worker_id[JOB_BY_MAX];
+    char events[128], keys[128];
+};
+
+/* Waits for both delivery reports. */
+struct pair {
+    struct ticket t;
+    unsigned open;
+    int err;
+};
+
+int report_new(struct kafka_port kafka, const struct clock *clock, const struct report_topics *topics, const char *worker_id, struct report **ret_report)
+{
+    struct report *rep = calloc(1, sizeof(*rep));
+    if (!rep) return ERR_NOMEM;
+    rep->kafka = kafka;
+    rep->clock = clock;
+    snprintf(rep->worker_id, sizeof(rep->worker_id), "%s", worker_id);
+    snprintf(rep->events, sizeof(rep->events), "%s", topics->events);
+    snprintf(rep->keys, sizeof(rep->keys), "%s", topics->keys);
+    *ret_report = rep;
+    return 0;
+}
+
+void report_free(struct report *r)
+{
+    free(r);
+}
+
+static void settle_one(struct pair *p, int err)
+{
+    if (err && !p->err) p->err = err;
+    if (--p->open) return;
+    ticket_complete(p->t, &p->err);
+    free(p);
+}
+
+static void on_delivered(void *self, uint64_t id, const void *result)
+{
+    const struct kafka_report *k = result;
+    (void)id;
+    settle_one(self, k->err);
+}
+
+static void fill_event(const struct report *rep, const struct rotation *r, enum event_type type, struct event *e)
+{
+    const struct journal *j = &r->journal;
+    memset(e, 0, sizeof(*e));
+    e->type = (int)type;
+    e->kind = r->job->kind;
+    snprintf(e->licence, sizeof(e->licence), "%s", r->job->licence);
+    snprintf(e->account, sizeof(e->account), "%s", r->job->account);
+    snprintf(e->user, sizeof(e->user), "%s", r->job->user);
+    snprintf(e->job_id, sizeof(e->job_id), "%s", r->job->job_id);
+    snprintf(e->by, sizeof(e->by), "%s", rep->worker_id);
+    e->at_ms = clock_wall_ms(rep->clock);
+    e->number = r->lease.user.number;
+    e->rotation = j->rotation ? j->rotation : r->record.rotation;
+    snprintf(e->key_new, sizeof(e->key_new), "%s", j->key_new);
+    snprintf(e->key_old, sizeof(e->key_old), "%s", j->key_doubt[0] ? j->key_doubt : j->key_old[0] ? j->key_old : r->target);
+    snprintf(e->step, sizeof(e->step), "%s", saga_row(&r->saga)->name);
+    for (char *p = e->step; *p; p++)
+        if (*p == ' ') *p = '-';
+    message_words(e->reason, sizeof(e->reason), r->record.reason);
+    event_set_error(e, r->error);
+    e->assisted = j->assisted;
+    e->repair = j->repair;
+    e->exposed = j->exposed;
+    if (type != EVENT_INTENT) return;
+    for (size_t i = 0; i < j->n_seen && i < MESSAGE_KEYS_MAX; i++) snprintf(e->keys_seen.ids[e->keys_seen.n++], MESSAGE_KEY_ID_MAX, "%s", j->seen[i]);
+}
+
+static int write_state(const struct rotation *r, struct buf *out)
+{
+    buf_adds(out, "{\"version\":\"keyroll.state/1\",\"record\":");
+    int rc = record_encode(&r->record, out);
+    buf_adds(out, ",\"journal\":");
+    bool open = r->has_journal && !r->closing;
+    if (!rc && open) rc = journal_encode(&r->journal, out);
+    if (!open) buf_adds(out, "null");
+    buf_adds(out, ",\"exposed\":[");
+    for (size_t i = 0; i < r->n_exposed; i++) buf_addf(out, "%s\"%s\"", i ? "," : "", r->exposed[i]);
+    int full = buf_adds(out, "]}");
+    return rc < 0 ? rc : full;
+}
+
+static int produce(struct report *rep, const char *topic, const char *key, const struct buf *value, const struct kafka_header *headers, size_t n, struct pair *p)
+{
+    const struct kafka_message_out m = {topic, key, strlen(key), value->data, value->len, headers, n};
+    return rep->kafka.produce(rep->kafka.self, &m, (struct ticket){on_delivered, p, 0});
+}
+
+/* The number in the state orders it against those of other holders: it is the lease's. */
+static int send_both(struct report *rep, const struct rotation *r, const struct event *e, struct pair *p)
+{
+    struct event_header_set headers;
+    AUTO_BUF struct buf value, state;
+    buf_init(&value, STATE_MAX);
+    buf_init(&state, STATE_MAX);
+    int rc = event_encode(e, &value);
+    if (!rc) rc = write_state(r, &state);
+    if (!rc) rc = event_headers(e, rep->worker_id, &headers);
+    if (!rc) rc = produce(rep, rep->events, r->lease.user.key, &value, headers.headers, headers.n, p);
+    if (rc < 0) return rc;
+    p->open = 2;
+    rc = produce(rep, rep->keys, r->lease.user.key, &state, NULL, 0, p);
+    if (rc < 0) settle_one(p, rc); /* the first one's report completes the ticket, with this error */
+    return 0;
+}
+
+int report_transition(struct report *rep, const struct rotation *r, enum event_type type, struct ticket t)
+{
+    struct event e;
+    struct pair *p = calloc(1, sizeof(*p));
+    if (!p) return ERR_NOMEM;
+    p->t = t;
+    fill_event(rep, r, type, &e);
+    int rc = send_both(rep, r, &e, p);
+    if (rc < 0) free(p);
+    return rc;
+}

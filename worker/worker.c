@@ -1,0 +1,466 @@
+/* The worker process (worker.h). Start order: clients of the outside, Redis, Kafka producer, intake, Kafka consumer, probes. Jobs
+ * may arrive before Redis is ready: they wait at their lease. SIGTERM drains: no new jobs, what runs reaches a journal boundary,
+ * offsets are committed, leases given back, the group is left; a second SIGTERM, or the deadline, leaves at once, and the journal
+ * tells others where to go on. */
+#include "worker/worker.h"
+
+#include "lib/aws_call.h"
+#include "lib/aws_creds.h"
+#include "lib/err.h"
+#include "lib/http.h"
+#include "lib/http_server.h"
+#include "lib/log.h"
+#include "lib/profile.h"
+#include "lib/synergist.h"
+#include "worker/intake.h"
+#include "worker/report.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define REGISTER_EVERY_MS 20000
+#define HEARTBEAT_MAX_MS  10000
+#define PARK_HEAD_MS      120000
+#define COMMIT_WAIT_MS    3000
+#define LEAVE_WAIT_MS     3000
+
+struct worker {
+    const struct options *o;
+    struct loop *loop;
+    struct http *http;
+    struct aws_creds *creds;
+    struct aws_call *aws;
+    struct profiles *profiles;
+    struct synergist *synergist;
+    struct escrow *escrow;
+    struct redis *redis;
+    struct store store;
+    struct leases leases;
+    struct kafka_out *out;
+    struct kafka_in *in;
+    struct report *report;
+    struct intake *intake;
+    struct metrics *metrics;
+    struct http_server *server;
+    struct loop_timer *register_timer, *drain_timer;
+    struct rotation_env env;
+    bool redis_ready, draining, drained, failed, told_ready;
+};
+
+static char *reason(const char *what, const char *why)
+{
+    char *text;
+    return asprintf(&text, "%s: %s", what, why ? why : "out of memory") < 0 ? NULL : text;
+}
+
+static void fail(struct worker *w, const char *event, const char *message, const char *detail)
+{
+    LOG(LOG_LEVEL_ERROR, event, message, LOG_S("error.message", detail));
+    w->failed = true;
+    loop_stop(w->loop);
+}
+
+/* ---- Redis ---------------------------------------------------------------------------------------------------------- */
+
+static void on_server_seen(void *self, uint64_t id, const void *result)
+{
+    struct worker *w = self;
+    const struct store_reply *r = result;
+    (void)id;
+    if (r->err) return; /* the connection went again: the next one asks anew */
+    w->redis_ready = true;
+    if (r->version > 0)
+        LOG(LOG_LEVEL_INFO, "lease-hold-off", "Redis is new to us or was restarted: no lease until old ones have ended", LOG_I("wait_ms", r->version));
+}
+
+static void check_server(struct worker *w, const struct redis_server *s)
+{
+    if (s->is_cluster) {
+        fail(w, "redis-cluster", "redis_url points at a Redis Cluster, which is not supported: use a single server, with replicas if you like", s->version);
+        return;
+    }
+    if (s->aof_enabled == 0)
+        LOG0(LOG_LEVEL_WARN, "redis-no-aof", "Redis does not persist (appendonly no): a restart loses journals and costs rebuilding from Kafka; set appendonly yes");
+    if (s->maxmemory_policy[0] && strcmp(s->maxmemory_policy, "noeviction"))
+        LOG(LOG_LEVEL_WARN, "redis-evicts", "Redis may evict leases and journals: set maxmemory-policy noeviction", LOG_S("redis.maxmemory_policy", s->maxmemory_policy));
+}
+
+static void on_ignored(void *self, uint64_t id, const void *result)
+{
+    (void)self;
+    (void)id;
+    (void)result;
+}
+
+/* Tells the doctor which escrow keys this worker has. */
+static void register_worker(void *arg)
+{
+    struct worker *w = arg;
+    char key[STORE_KEY_MAX], ids[160] = "", value[400];
+    for (size_t i = 0; escrow_key_id(w->escrow, i); i++) snprintf(ids + strlen(ids), sizeof(ids) - strlen(ids), "%s\"%s\"", i ? "," : "", escrow_key_id(w->escrow, i));
+    snprintf(value, sizeof(value), "{\"version\":\"%s\",\"escrow\":[%s],\"at_ms\":%lld,\"in_flight\":%zu}", KEYROLL_VERSION, ids,
+             (long long)clock_wall_ms(&clock_system), intake_in_flight(w->intake));
+    store_key(&w->store, NULL, "workers", key);
+    const struct redis_arg args[] = {{"HSET", 4}, {key, strlen(key)}, {w->o->worker_id, strlen(w->o->worker_id)}, {value, strlen(value)}};
+    struct redis_port port = redis_port(w->redis);
+    (void)!port.command(port.self, ARRAY_LEN(args), args, (struct ticket){on_ignored, NULL, 0}); /* a miss is made good at the next time */
+    loop_timer_start(w->register_timer, REGISTER_EVERY_MS);
+}
+
+static void on_redis_state(void *arg, enum redis_state s, const struct redis_server *server, int err)
+{
+    struct worker *w = arg;
+    if (err == ERR_REDIS_AUTH) {
+        fail(w, "redis-login", "Redis refused the login: check redis_password_file and the user in redis_url", err_text(err));
+        return;
+    }
+    if (s != REDIS_READY) {
+        if (w->redis_ready || err) LOG(LOG_LEVEL_WARN, "redis-down", "Redis is not reachable: jobs wait; check redis_url and the server", LOG_S("error.code", err_name(err)));
+        w->redis_ready = false;
+        return;
+    }
+    check_server(w, server);
+    if (w->failed) return;
+    LOG(LOG_LEVEL_INFO, "redis-ready", "connected to Redis", LOG_S("redis.version", server->version));
+    if (store_server_seen(&w->store, server, (struct ticket){on_server_seen, w, 0}) < 0) LOG0(LOG_LEVEL_WARN, "redis-busy", "Redis could not be asked");
+    register_worker(w);
+}
+
+/* ---- Kafka ---------------------------------------------------------------------------------------------------------- */
+
+static void on_kafka_fatal(void *arg, const char *why)
+{
+    fail(arg, "kafka-fatal", "the Kafka client cannot go on: the process ends and must be started again", why);
+}
+
+static void on_kafka_log(void *arg, int level, const char *fac, const char *text)
+{
+    (void)arg;
+    LOG(level <= 3 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "kafka", text, LOG_S("kafka.facility", fac));
+}
+
+/* ---- probes --------------------------------------------------------------------------------------------------------- */
+
+static bool is_ready(const struct worker *w)
+{
+    return w->redis_ready && !w->draining && !w->failed && w->in && kafka_in_steady(w->in);
+}
+
+static int on_request(void *arg, const struct http_server_request *req, struct buf *body, const char **ret_content_type)
+{
+    struct worker *w = arg;
+    *ret_content_type = "text/plain; charset=utf-8";
+    if (!strcmp(req->path, "/healthz")) {
+        bool alive = !w->failed && clock_mono_ms(&clock_system) - loop_heartbeat_mono_ms(w->loop) < HEARTBEAT_MAX_MS;
+        buf_adds(body, alive ? "ok\n" : "the loop stands still\n");
+        return alive ? 200 : 503;
+    }
+    if (!strcmp(req->path, "/readyz")) {
+        buf_addf(body, "redis %s\nkafka %s\n%s", w->redis_ready ? "ok" : "down", w->in && kafka_in_steady(w->in) ? "ok" : "joining",
+                 w->draining ? "draining\n" : "");
+        return is_ready(w) ? 200 : 503;
+    }
+    if (!strcmp(req->path, "/metrics")) {
+        *ret_content_type = "text/plain; version=0.0.4; charset=utf-8";
+        return metrics_write(w->metrics, body) < 0 ? 500 : 200;
+    }
+    buf_adds(body, "try /healthz, /readyz or /metrics\n");
+    return 404;
+}
+
+static void on_collect(void *arg)
+{
+    struct worker *w = arg;
+    struct loop_stats s;
+    loop_stats(w->loop, &s);
+    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_loop_turn_p99_seconds", "p99 of a loop turn in the last minute", NULL, NULL, NULL, 0), NULL, NULL,
+               s.p99_us / 1e6);
+    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_leases_held", "Leases held", NULL, NULL, NULL, 0), NULL, NULL, (double)w->leases.n);
+    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_secrets_in_memory", "Secrets in memory", NULL, NULL, NULL, 0), NULL, NULL, (double)secret_count());
+    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_ready", "1 when ready", NULL, NULL, NULL, 0), NULL, NULL, is_ready(w));
+    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_build_info", "Versions", "version", "librdkafka", NULL, 0), KEYROLL_VERSION, kafka_version(), 1);
+}
+
+/* ---- drain ---------------------------------------------------------------------------------------------------------- */
+
+static void on_idle(void *arg)
+{
+    struct worker *w = arg;
+    w->drained = true;
+    loop_stop(w->loop);
+}
+
+static void on_drain_deadline(void *arg)
+{
+    struct worker *w = arg;
+    LOG(LOG_LEVEL_WARN, "drain-deadline", "leaving with jobs under way: their journals tell others where to go on", LOG_I("jobs", intake_in_flight(w->intake)));
+    loop_stop(w->loop);
+}
+
+static void on_sigterm(void *arg)
+{
+    struct worker *w = arg;
+    if (w->draining) { /* the second one */
+        on_drain_deadline(w);
+        return;
+    }
+    w->draining = true;
+    LOG(LOG_LEVEL_INFO, "drain", "stopping: no new jobs", LOG_I("jobs", intake_in_flight(w->intake)));
+    loop_timer_start(w->drain_timer, w->o->drain_timeout_ms);
+    intake_drain(w->intake);
+}
+
+/* ---- building ------------------------------------------------------------------------------------------------------- */
+
+static void fill_policy(struct rotation_policy *p, const struct options *o)
+{
+    *p = (struct rotation_policy){
+        .observe = o->mode == OPTIONS_OBSERVE,
+        .overlap_ms = o->overlap_ms,
+        .quarantine_ms = o->quarantine_ms,
+        .skew_limit_ms = o->skew_limit_ms,
+        .create_doubt_ms = o->create_doubt_ms,
+        .newcomer_wait_ms = o->newcomer_wait_ms,
+        .settle_successes = (unsigned)o->settle_successes,
+        .settle_interval_ms = o->settle_interval_ms,
+        .settle_timeout_ms = o->settle_timeout_ms,
+        .retire_watch_ms = o->retire_watch_ms,
+        .assisted_poll_ms = o->assisted_poll_ms,
+        .mutate_timeout_ms = o->mutate_timeout_ms,
+        .read_timeout_ms = o->read_timeout_ms,
+        .max_per_hour = o->max_rotations_per_hour,
+        .retry_delays_ms = o->retry_delay_ms,
+        .n_retry_delays = o->retry_delays.n,
+        .retry_cap_ms = o->retry_cap_ms,
+        .max_attempts = (unsigned)o->max_attempts,
+    };
+}
+
+static int make_aws(struct worker *w, char **reterr)
+{
+    const struct options *o = w->o;
+    const struct http_options h = {.ca_file = o->ca_file};
+    int rc = http_new(w->loop, &h, &w->http);
+    if (rc < 0) {
+        *reterr = reason("http client (ca_file)", err_text(rc));
+        return rc;
+    }
+    const struct aws_creds_options c = {.clock = &clock_system,
+                                        .rng = &rng_system,
+                                        .http = w->http,
+                                        .region = o->aws_region,
+                                        .sts_endpoint = options_endpoint(o, "sts"),
+                                        .profile = o->aws_profile,
+                                        .role_template = o->aws_role_template,
+                                        .external_id = o->aws_external_id,
+                                        .session_name = o->aws_session_name};
+    rc = aws_creds_new(w->loop, &c, &w->creds);
+    const struct aws_call_options a = {.clock = &clock_system,
+                                       .rng = &rng_system,
+                                       .http = w->http,
+                                       .creds = w->creds,
+                                       .region = o->aws_region,
+                                       .partition = o->aws_partition,
+                                       .endpoint = o->aws_endpoint,
+                                       .endpoint_iam = o->aws_endpoint_iam,
+                                       .endpoint_sts = o->aws_endpoint_sts,
+                                       .endpoint_s3 = o->aws_endpoint_s3,
+                                       .s3_path_style = options_s3_path_style(o),
+                                       .role_template = o->aws_role_template,
+                                       .external_id = o->aws_external_id,
+                                       .session_name = o->aws_session_name,
+                                       .calls_per_s = o->iam_calls_per_s};
+    if (!rc) rc = aws_call_new(w->loop, &a, &w->aws);
+    if (rc < 0) *reterr = reason("AWS client", err_text(rc));
+    return rc;
+}
+
+static void on_credentials_warning(void *arg, const char *text)
+{
+    (void)arg;
+    LOG0(LOG_LEVEL_WARN, "credentials", text);
+}
+
+static int make_instance(struct worker *w, char **reterr)
+{
+    int rc = profiles_load(w->o->profiles_dir, &w->profiles, reterr);
+    if (rc < 0) return rc;
+    const struct synergist_options s = {
+        .clock = &clock_system, .rng = &rng_system, .http = w->http, .profiles = w->profiles, .credentials = {on_credentials_warning, NULL}};
+    rc = synergist_new(w->loop, &s, &w->synergist);
+    if (rc < 0) *reterr = reason("instance client", err_text(rc));
+    return rc;
+}
+
+static int make_escrow(struct worker *w, char **reterr)
+{
+    AUTO_BUF struct buf files;
+    buf_init(&files, 8192);
+    for (size_t i = 0; i < w->o->escrow_key_file.n; i++) buf_addf(&files, "%s%s", i ? "," : "", w->o->escrow_key_file.items[i]);
+    return escrow_load(buf_str(&files), &w->escrow, reterr);
+}
+
+static int make_redis(struct worker *w, char **reterr)
+{
+    AUTO_SECRET struct secret *password = NULL;
+    int rc = options_redis_password(w->o, &password, reterr);
+    if (rc < 0) return rc;
+    const struct redis_options r = {.url = w->o->redis_url, .password = password, .ca_file = w->o->ca_file, .on_state = on_redis_state, .arg = w};
+    rc = redis_new(w->loop, &r, &w->redis);
+    if (rc < 0) {
+        *reterr = reason("redis_url", err_text(rc));
+        return rc;
+    }
+    store_init(&w->store, redis_port(w->redis), &rng_system, w->o->redis_prefix, w->o->lease_ttl_ms);
+    leases_init(&w->leases, &w->store, &clock_system, w->o->lease_ttl_ms, w->o->lease_renew_ms, w->o->lease_max_age_ms);
+    return 0;
+}
+
+static int make_producer(struct worker *w, char **reterr)
+{
+    const struct options *o = w->o;
+    const struct kafka_out_options k = {
+        .brokers = o->brokers, .conf = o->kafka, .n_conf = o->n_kafka, .on_fatal = on_kafka_fatal, .on_log = on_kafka_log, .arg = w};
+    int rc = kafka_out_new(w->loop, &k, &w->out, reterr);
+    if (rc < 0) return rc;
+    const struct report_topics topics = {o->topic_events, o->topic_keys};
+    rc = report_new(kafka_out_port(w->out), &clock_system, &topics, o->worker_id, &w->report);
+    if (rc < 0) *reterr = reason("reports", err_text(rc));
+    return rc;
+}
+
+static int make_intake(struct worker *w, char **reterr)
+{
+    const struct options *o = w->o;
+    w->env = (struct rotation_env){.clock = &clock_system,
+                                   .rng = &rng_system,
+                                   .aws = aws_call_port(w->aws),
+                                   .instance = synergist_port(w->synergist),
+                                   .store = &w->store,
+                                   .leases = &w->leases,
+                                   .escrow = w->escrow,
+                                   .report = w->report};
+    fill_policy(&w->env.policy, o);
+    const struct intake_options i = {.env = &w->env,
+                                     .kafka = kafka_out_port(w->out),
+                                     .worker_id = o->worker_id,
+                                     .topic_jobs = o->topic_jobs,
+                                     .topic_urgent = o->topic_urgent,
+                                     .topic_dead = o->topic_dead,
+                                     .topic_retry = (const char *const *)o->topic_retry,
+                                     .retry_delay_ms = o->retry_delay_ms,
+                                     .n_retry = o->retry_delays.n,
+                                     .max_in_flight = (size_t)o->max_in_flight,
+                                     .urgent_share = (size_t)(o->max_in_flight * o->urgent_share / 100),
+                                     .park_after_ms = PARK_HEAD_MS,
+                                     .metrics = w->metrics,
+                                     .on_idle = on_idle,
+                                     .arg = w};
+    int rc = intake_new(w->loop, &i, &w->intake);
+    if (rc < 0) *reterr = reason("intake", err_text(rc));
+    return rc;
+}
+
+static int make_consumer(struct worker *w, char **reterr)
+{
+    const struct options *o = w->o;
+    const char *topics[2 + OPTIONS_RETRIES_MAX] = {o->topic_jobs, o->topic_urgent};
+    size_t n = 2;
+    for (size_t i = 0; i < o->retry_delays.n; i++) topics[n++] = o->topic_retry[i];
+    const struct kafka_in_options k = {.brokers = o->brokers,
+                                       .group = o->group,
+                                       .client_id = o->worker_id,
+                                       .topics = topics,
+                                       .n_topics = n,
+                                       .conf = o->kafka,
+                                       .n_conf = o->n_kafka,
+                                       .session_timeout_ms = o->session_timeout_ms,
+                                       .heartbeat_ms = o->heartbeat_ms,
+                                       .on_message = intake_on_message,
+                                       .on_assigned = intake_on_assigned,
+                                       .on_revoked = intake_on_revoked,
+                                       .on_committed = intake_on_committed,
+                                       .on_fatal = on_kafka_fatal,
+                                       .on_log = on_kafka_log,
+                                       .arg = w->intake};
+    int rc = kafka_in_new(w->loop, &k, &w->in, reterr);
+    if (!rc) intake_bind(w->intake, w->in);
+    return rc;
+}
+
+static int make_probes(struct worker *w, char **reterr)
+{
+    metrics_on_collect(w->metrics, on_collect, w);
+    if (!w->o->listen) return 0;
+    int rc = http_server_new(w->loop, w->o->listen, on_request, w, &w->server);
+    if (rc < 0)
+        *reterr = reason("listen", rc == ERR_IO ? "the address is in use or not ours" : err_text(rc));
+    else
+        LOG(LOG_LEVEL_INFO, "listening", "probes and metrics", LOG_I("server.port", http_server_port(w->server)));
+    return rc;
+}
+
+static int make_timers(struct worker *w, char **reterr)
+{
+    w->metrics = metrics_new();
+    w->register_timer = loop_timer_new(w->loop, register_worker, w);
+    w->drain_timer = loop_timer_new(w->loop, on_drain_deadline, w);
+    int rc = w->metrics && w->register_timer && w->drain_timer ? 0 : ERR_NOMEM;
+    if (!rc) rc = loop_signal(w->loop, SIGTERM, on_sigterm, w);
+    if (!rc) rc = loop_signal(w->loop, SIGINT, on_sigterm, w);
+    if (rc < 0) *reterr = reason("start", err_text(rc));
+    return rc;
+}
+
+int worker_new(struct loop *l, const struct options *o, struct worker **ret_worker, char **reterr)
+{
+    typedef int make_fn(struct worker *, char **);
+    static make_fn *const parts[] = {make_timers, make_escrow, make_aws, make_instance, make_redis, make_producer, make_intake, make_consumer, make_probes};
+    struct worker *w = calloc(1, sizeof(*w));
+    if (!w) return ERR_NOMEM;
+    w->o = o;
+    w->loop = l;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        int rc = parts[i](w, reterr);
+        if (rc == 0) continue;
+        worker_free(w);
+        return rc;
+    }
+    *ret_worker = w;
+    return 0;
+}
+
+int worker_run(struct worker *w)
+{
+    LOG(LOG_LEVEL_INFO, "start", "keyroll-worker is starting", LOG_S("service.version", KEYROLL_VERSION), LOG_S("mode", w->env.policy.observe ? "observe" : "rotate"),
+        LOG_S("aws.identity", aws_creds_source(w->creds)), LOG_S("librdkafka", kafka_version()));
+    loop_run(w->loop);
+    if (w->draining && !w->failed) intake_commit_now(w->intake, COMMIT_WAIT_MS);
+    kafka_in_free(TAKE(w->in), LEAVE_WAIT_MS);
+    intake_bind(w->intake, NULL);
+    LOG0(LOG_LEVEL_INFO, "stop", w->drained ? "drained" : "stopped");
+    return w->drained && !w->failed ? 0 : 1;
+}
+
+void worker_free(struct worker *w)
+{
+    if (!w) return;
+    http_server_free(w->server);
+    kafka_in_free(w->in, LEAVE_WAIT_MS);
+    kafka_out_free(w->out, COMMIT_WAIT_MS);
+    intake_free(w->intake);
+    redis_free(w->redis);
+    synergist_free(w->synergist);
+    aws_call_free(w->aws);
+    aws_creds_free(w->creds);
+    http_free(w->http);
+    profiles_free(w->profiles);
+    report_free(w->report);
+    leases_done(&w->leases);
+    escrow_free(w->escrow);
+    if (w->register_timer) loop_timer_free(w->register_timer);
+    if (w->drain_timer) loop_timer_free(w->drain_timer);
+    metrics_free(w->metrics);
+    free(w);
+}
