@@ -44,7 +44,7 @@
 #include <unistd.h>
 
 enum {
-    DEFAULT_HANDLES = 256,
+    DEFAULT_HANDLES = 128, /* measured: at 256 to one host a request costs a quarter more CPU */
     DEFAULT_HANDLES_IAM = 64,
     DEFAULT_HANDSHAKES_PER_TURN = 8,
     DEFAULT_REPLY_BYTES = 1024 * 1024,
@@ -441,6 +441,8 @@ static int set_fixed_options(struct slot *slot)
     SET(CURLOPT_USERAGENT, h->user_agent);
     SET(CURLOPT_CAPATH, NULL); /* a CA path turns off the cache of the parsed bundle: 20 ms per connection */
     SET(CURLOPT_CAINFO, h->ca_file);
+    SET(CURLOPT_PROXY_CAPATH, NULL);
+    SET(CURLOPT_PROXY_CAINFO, h->ca_file);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);

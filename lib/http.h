@@ -17,7 +17,7 @@ enum http_class { HTTP_IAM, HTTP_STS, HTTP_S3, HTTP_INSTANCE, HTTP_OTHER, HTTP_C
 
 struct http_options {
     const char *ca_file;            /* CA bundle; NULL: /etc/ssl/certs/ca-certificates.crt. CAPATH is always NULL. */
-    unsigned handles[HTTP_CLASSES]; /* transfers at once per class; 0 = default (256; IAM 64) */
+    unsigned handles[HTTP_CLASSES]; /* transfers at once per class; 0 = default (128; IAM 64) */
     unsigned new_handshakes_per_turn; /* TLS connections begun per loop turn, 0 = default 8: bounds the turn's length */
     const char *user_agent;         /* NULL: keyroll/VERSION */
 };

@@ -3,6 +3,7 @@
 #include "tests/unit/raw_server.h"
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -216,6 +217,7 @@ static void *run_accept(void *arg)
     for (int fd; (fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0;) {
         struct connection *c = calloc(1, sizeof *c);
         MUST(c && s->accepted < CONNECTIONS_MAX);
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* only slower without */
         *c = (struct connection){.s = s, .fd = fd, .open = true};
         pthread_mutex_lock(&s->lock);
         s->open++;
