@@ -16,7 +16,7 @@ SHORT_WAITS = {
     "overlap": "3s", "quarantine": "3s", "skew_limit": "2s", "create_doubt": "3s", "newcomer_wait": "2s",
     "settle_successes": 2, "settle_interval": "200ms", "settle_timeout": "30s", "retire_watch": "1s", "assisted_poll": "500ms",
     "retry_delays": "1s,3s", "retry_cap": "5s", "tick": "500ms", "session_timeout": "6s", "heartbeat": "1s",
-    "lease_ttl": "6s", "lease_renew": "1500ms", "mutate_timeout": "4s", "lease_max_age": "10s",
+    "lease_ttl": "6s", "lease_renew": "1500ms", "mutate_timeout": "3s", "lease_max_age": "10s",
 }
 
 
