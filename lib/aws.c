@@ -7,16 +7,18 @@
 const char *aws_op_name(enum aws_op op)
 {
     static const char *const names[] = {
-        [AWS_LIST_ACCESS_KEYS] = "ListAccessKeys",   [AWS_CREATE_ACCESS_KEY] = "CreateAccessKey",
-        [AWS_UPDATE_ACCESS_KEY] = "UpdateAccessKey", [AWS_DELETE_ACCESS_KEY] = "DeleteAccessKey",
+        [AWS_LIST_ACCESS_KEYS] = "ListAccessKeys",           [AWS_CREATE_ACCESS_KEY] = "CreateAccessKey",
+        [AWS_UPDATE_ACCESS_KEY] = "UpdateAccessKey",         [AWS_DELETE_ACCESS_KEY] = "DeleteAccessKey",
         [AWS_ACCESS_KEY_LAST_USED] = "GetAccessKeyLastUsed", [AWS_GET_USER] = "GetUser",
-        [AWS_CALLER_IDENTITY] = "GetCallerIdentity", [AWS_LIST_BUCKET] = "ListObjectsV2",
+        [AWS_CALLER_IDENTITY] = "GetCallerIdentity",         [AWS_LIST_BUCKET] = "ListObjectsV2",
     };
     return (unsigned)op < AWS_OPS ? names[op] : "?";
 }
 
-static const char *const status_names[] = {
-    [AWS_KEY_ACTIVE] = "Active", [AWS_KEY_INACTIVE] = "Inactive", [AWS_KEY_EXPIRED] = "Expired", [AWS_KEY_STATUS_UNKNOWN] = "Unknown"};
+static const char *const status_names[] = {[AWS_KEY_ACTIVE] = "Active",
+                                           [AWS_KEY_INACTIVE] = "Inactive",
+                                           [AWS_KEY_EXPIRED] = "Expired",
+                                           [AWS_KEY_STATUS_UNKNOWN] = "Unknown"};
 
 const char *aws_key_status_name(enum aws_key_status s)
 {

@@ -1,14 +1,16 @@
 /* The AWS edge: carries one call of aws.h from its request to its result.
  *
- *   call() -> own identity (cached, or waited for) -> the account's rate -> http queue -> prepare(): sign -> reply -> result
+ *   call() -> own identity (cached, or waited for) -> the account's rate -> http queue -> prepare(): sign -> reply ->
+ * result
  *
  * Probes (a pair under test) skip the first two. Every call completes exactly once, later. What decides about effects:
- * - A mutating IAM call is dated with the time at which call() was entered, which the caller reads after its lease check has
- *   begun: a worker that slept in between is refused by AWS itself (rule R7). Reads are dated when they leave.
+ * - A mutating IAM call is dated with the time at which call() was entered, which the caller reads after its lease
+ * check has begun: a worker that slept in between is refused by AWS itself (rule R7). Reads are dated when they leave.
  * - A call whose lease runs out while it waits is never sent: it must leave before deadline - timeout.
- * - CreateAccessKey goes out once, on a connection of its own, and is never repeated here. Anything unclear about it has
- *   class UNKNOWN. Other calls are repeated once when AWS says that our own token had expired, reads also for a wrong clock.
- * Limits: one partition per process; results and errors are for the caller to judge, nothing is logged. Loop thread only. */
+ * - CreateAccessKey goes out once, on a connection of its own, and is never repeated here. Anything unclear about it
+ * has class UNKNOWN. Other calls are repeated once when AWS says that our own token had expired, reads also for a wrong
+ * clock. Limits: one partition per process; results and errors are for the caller to judge, nothing is logged. Loop
+ * thread only. */
 #include "lib/aws_call.h"
 
 #include "lib/aws_creds.h"
@@ -28,17 +30,17 @@
 #include <string.h>
 #include <strings.h>
 
-#define DEFAULT_TIMEOUT_MS  10000
-#define RAW_TIMEOUT_MS      60000
-#define RAW_REPLY_MAX       ((size_t)48 << 20) /* a credential report of 5,000 users, in base64 */
-#define QUEUE_MAX_MS        600000 /* in the HTTP queue, for calls without a deadline */
-#define SIGN_KEYS           4096
-#define FORM_MAX            ((size_t)64 << 10)
-#define HEAD_MAX            ((size_t)32 << 10)
-#define PAGES_MAX           32
-#define SKEW_MIN_MS         60000 /* AWS tolerates five minutes; less than one is not worth a correction */
-#define SKEW_REPLY_MAX_MS   10000 /* a Date of a reply that took longer says nothing about now */
-#define THROTTLE_HOLD_MS    1000
+#define DEFAULT_TIMEOUT_MS 10000
+#define RAW_TIMEOUT_MS     60000
+#define RAW_REPLY_MAX      ((size_t)48 << 20) /* a credential report of 5,000 users, in base64 */
+#define QUEUE_MAX_MS       600000             /* in the HTTP queue, for calls without a deadline */
+#define SIGN_KEYS          4096
+#define FORM_MAX           ((size_t)64 << 10)
+#define HEAD_MAX           ((size_t)32 << 10)
+#define PAGES_MAX          32
+#define SKEW_MIN_MS        60000 /* AWS tolerates five minutes; less than one is not worth a correction */
+#define SKEW_REPLY_MAX_MS  10000 /* a Date of a reply that took longer says nothing about now */
+#define THROTTLE_HOLD_MS   1000
 
 struct aws_call {
     struct loop *loop;
@@ -56,17 +58,17 @@ struct aws_call {
 struct call {
     TAILQ_ENTRY(call) link;
     struct aws_pace_item pace;
-    struct aws_call *c;       /* NULL: the edge is gone, the ticket was completed */
+    struct aws_call *c; /* NULL: the edge is gone, the ticket was completed */
     struct ticket ticket;
-    struct aws_request req;   /* its strings lie in text; probe_secret is owned */
+    struct aws_request req; /* its strings lie in text; probe_secret is owned */
     bool raw, identity_retried, clock_retried;
     struct aws_identity *identity; /* NULL for probes */
     struct secret *probe;
-    int64_t wall_ms;          /* when call() was entered, AWS's clock */
+    int64_t wall_ms; /* when call() was entered, AWS's clock */
     int64_t sent_wall_ms;
     unsigned pages;
-    char *marker;             /* next page to ask for */
-    struct aws_result *so_far;/* pages read before */
+    char *marker;              /* next page to ask for */
+    struct aws_result *so_far; /* pages read before */
     struct buf form, head;
     const char *headers[8];
     char text[];
@@ -95,7 +97,8 @@ int aws_call_new(struct loop *l, const struct aws_call_options *o, struct aws_ca
     struct aws_call *c = calloc(1, sizeof(*c));
     if (!c) return ERR_NOMEM;
     c->loop = l;
-    c->o = (struct aws_call_options){.clock = o->clock, .http = o->http, .creds = o->creds, .s3_path_style = o->s3_path_style};
+    c->o = (struct aws_call_options){
+        .clock = o->clock, .http = o->http, .creds = o->creds, .s3_path_style = o->s3_path_style};
     TAILQ_INIT(&c->calls);
     int rc = endpoints_init(c, o);
     c->keys = aws_sign_keys_new(SIGN_KEYS);
@@ -165,7 +168,8 @@ void aws_call_free(struct aws_call *c)
 {
     if (!c) return;
     c->closing = true;
-    while (!TAILQ_EMPTY(&c->calls)) { /* each is known to http, to creds or to the pace queue: the first two free it later */
+    while (!TAILQ_EMPTY(
+        &c->calls)) { /* each is known to http, to creds or to the pace queue: the first two free it later */
         struct call *call = TAILQ_FIRST(&c->calls);
         struct ticket t = call->ticket;
         bool queued = call->pace.account != NULL;
@@ -205,7 +209,8 @@ static int endpoint_of(const struct call *call, struct aws_endpoint *own, const 
     *ret = is_iam(call) ? &c->iam : &c->sts;
     if (call->raw || call->req.op != AWS_LIST_BUCKET) return 0;
     *ret = own;
-    return aws_s3_list_endpoint(call->req.bucket, call->req.region ? call->req.region : c->region, c->override_s3, c->o.s3_path_style, own);
+    return aws_s3_list_endpoint(call->req.bucket, call->req.region ? call->req.region : c->region, c->override_s3,
+                                c->o.s3_path_style, own);
 }
 
 static int64_t leave_by(const struct call *call)
@@ -219,7 +224,8 @@ static int64_t leave_by(const struct call *call)
 static int add_user_agent(struct call *call)
 {
     const char *note = call->req.session_note;
-    return buf_addf(&call->head, "User-Agent: keyroll/" KEYROLL_VERSION "%s%s", note ? " job/" : "", note ? note : "") ||
+    return buf_addf(&call->head, "User-Agent: keyroll/" KEYROLL_VERSION "%s%s", note ? " job/" : "",
+                    note ? note : "") ||
            buf_addc(&call->head, '\0');
 }
 
@@ -233,21 +239,33 @@ static int sign(struct call *call)
     if (rc < 0) return rc;
     static const char form_type[] = "application/x-www-form-urlencoded; charset=utf-8";
     struct aws_sign_header signed_headers[] = {{"Host", e->host}, {"Content-Type", form_type}};
-    struct aws_sign_request r = {.method = s3 ? "GET" : "POST", .path = e->path, .query = s3 ? AWS_S3_LIST_QUERY : NULL,
-                                 .headers = signed_headers, .n_headers = s3 ? 1 : 2, .body = call->form.data, .body_len = call->form.len,
-                                 .region = e->region, .service = s3 ? "s3" : is_iam(call) ? "iam" : "sts",
-                                 .double_encode_path = !s3, .normalize_path = !s3, .add_content_sha256 = s3,
+    struct aws_sign_request r = {.method = s3 ? "GET" : "POST",
+                                 .path = e->path,
+                                 .query = s3 ? AWS_S3_LIST_QUERY : NULL,
+                                 .headers = signed_headers,
+                                 .n_headers = s3 ? 1 : 2,
+                                 .body = call->form.data,
+                                 .body_len = call->form.len,
+                                 .region = e->region,
+                                 .service = s3             ? "s3"
+                                            : is_iam(call) ? "iam"
+                                                           : "sts",
+                                 .double_encode_path = !s3,
+                                 .normalize_path = !s3,
+                                 .add_content_sha256 = s3,
                                  .wall_ms = call->sent_wall_ms};
     const char *key_id = call->probe ? call->req.key_id : call->identity->access_key_id;
     const struct secret *secret = call->probe ? call->probe : call->identity->secret;
     const struct secret *token = call->probe ? NULL : call->identity->session_token;
     size_t n = 0, at = 0;
     buf_reset(&call->head);
-    if (buf_reserve(&call->head, 512 + (token ? secret_len(token) : 0)) || add_user_agent(call)) return call->head.error;
+    if (buf_reserve(&call->head, 512 + (token ? secret_len(token) : 0)) || add_user_agent(call))
+        return call->head.error;
     rc = aws_sign(c->keys, &r, key_id, secret, token, &call->head, &n);
     if (rc < 0) return rc;
     const char *line = call->head.data;
-    for (size_t i = 0; i <= n; i++, line += strlen(line) + 1) call->headers[at++] = line; /* the user agent and n signed ones */
+    for (size_t i = 0; i <= n; i++, line += strlen(line) + 1)
+        call->headers[at++] = line; /* the user agent and n signed ones */
     if (!s3) call->headers[at++] = "Content-Type: application/x-www-form-urlencoded; charset=utf-8";
     call->headers[at] = NULL;
     assert(at < ARRAY_LEN(call->headers));
@@ -309,7 +327,8 @@ static void read_success(struct call *call, const struct http_reply *reply, stru
         call->marker = NULL;
         r->err = aws_iam_parse(q->op, q->user, reply->body, reply->body_len, r, &call->marker);
     }
-    if (r->err == ERR_NOMEM && q->op == AWS_CREATE_ACCESS_KEY) r->err = ERR_NET_BAD_REPLY; /* the key exists: UNKNOWN, not RETRIABLE */
+    if (r->err == ERR_NOMEM && q->op == AWS_CREATE_ACCESS_KEY)
+        r->err = ERR_NET_BAD_REPLY; /* the key exists: UNKNOWN, not RETRIABLE */
 }
 
 static void read_refusal(struct call *call, const struct http_reply *reply, struct aws_result *r)
@@ -333,7 +352,8 @@ static void read_reply(struct call *call, const struct http_reply *reply, struct
     r->date_ms = reply->date_ms;
     r->retry_after_ms = reply->retry_after_ms;
     if (reply->err) {
-        aws_text_copy(r->message, sizeof(r->message), reply->detail ? reply->detail : "", reply->detail ? strlen(reply->detail) : 0);
+        aws_text_copy(r->message, sizeof(r->message), reply->detail ? reply->detail : "",
+                      reply->detail ? strlen(reply->detail) : 0);
         return;
     }
     aws_text_copy(r->request_id, sizeof(r->request_id), reply->request_id, strlen(reply->request_id));
@@ -421,11 +441,19 @@ static int call_send(struct call *call)
     if (!rc && !call->form.len && !s3) rc = aws_sts_form_identity(&call->form);
     if (rc < 0) return rc;
     int64_t by = leave_by(call), queue_ms = by ? by - clock_mono_ms(c->o.clock) : QUEUE_MAX_MS;
-    struct http_request hr = {.class = s3 ? HTTP_S3 : is_iam(call) ? HTTP_IAM : HTTP_STS, .method = s3 ? "GET" : "POST", .url = e->url,
-                              .body = s3 ? NULL : call->form.data, .body_len = call->form.len, .prepare = prepare, .prepare_arg = call,
+    struct http_request hr = {.class = s3             ? HTTP_S3
+                                       : is_iam(call) ? HTTP_IAM
+                                                      : HTTP_STS,
+                              .method = s3 ? "GET" : "POST",
+                              .url = e->url,
+                              .body = s3 ? NULL : call->form.data,
+                              .body_len = call->form.len,
+                              .prepare = prepare,
+                              .prepare_arg = call,
                               .fresh_connection = !call->raw && call->req.op == AWS_CREATE_ACCESS_KEY,
                               .last_on_connection = s3 && call->req.last_on_connection,
-                              .queue_timeout_ms = queue_ms > 1 ? queue_ms : 1, .timeout_ms = call->req.timeout_ms,
+                              .queue_timeout_ms = queue_ms > 1 ? queue_ms : 1,
+                              .timeout_ms = call->req.timeout_ms,
                               .max_reply_bytes = call->raw ? RAW_REPLY_MAX : 0};
     return http_send(c->o.http, &hr, (struct ticket){.done = on_reply, .self = call});
 }
@@ -500,7 +528,8 @@ static size_t kept(const char *text)
 /* Copies a request; the call is not linked yet. */
 static struct call *call_new(struct aws_call *c, const struct aws_request *req, struct ticket t)
 {
-    size_t text = kept(req->account) + kept(req->user) + kept(req->key_id) + kept(req->bucket) + kept(req->region) + kept(req->session_note);
+    size_t text = kept(req->account) + kept(req->user) + kept(req->key_id) + kept(req->bucket) + kept(req->region) +
+                  kept(req->session_note);
     struct call *call = calloc(1, sizeof(*call) + text);
     if (!call) return NULL;
     char *at = call->text;
@@ -536,7 +565,9 @@ static int check(const struct aws_request *req)
     if ((unsigned)req->op >= AWS_OPS || !note_valid(req->session_note)) return ERR_INVALID;
     if (probe && !aws_key_id_valid(req->key_id)) return ERR_INVALID;
     if (req->op == AWS_LIST_BUCKET)
-        return probe && aws_bucket_name_valid(req->bucket) && (!req->region || aws_region_valid(req->region)) ? 0 : ERR_INVALID;
+        return probe && aws_bucket_name_valid(req->bucket) && (!req->region || aws_region_valid(req->region))
+                   ? 0
+                   : ERR_INVALID;
     if (req->op == AWS_CALLER_IDENTITY) return 0;
     return aws_account_valid(req->account) && !probe ? aws_iam_check(req) : ERR_INVALID;
 }
@@ -577,7 +608,8 @@ int aws_call_raw_iam(struct aws_call *c, const char *account, const char *action
     struct call *call = call_new(c, &req, t);
     if (!call) return ERR_NOMEM;
     call->raw = true;
-    int rc = buf_addf(&call->form, "Action=%s&Version=2010-05-08%s%s", action, form && *form ? "&" : "", form ? form : "");
+    int rc =
+        buf_addf(&call->form, "Action=%s&Version=2010-05-08%s%s", action, form && *form ? "&" : "", form ? form : "");
     if (rc == 0) return launch(c, call);
     call_free(call);
     return rc;

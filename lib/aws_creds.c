@@ -3,12 +3,12 @@
  *
  *   get() -> usable? answer : fetch -> { provider chain | AssumeRole with our own set } -> settle -> drain: answer all
  *
- * The provider chain is a table in botocore's order; a row says whether it is configured and starts a fetch, which may end at
- * once (environment, files) or at STS (roles, web identity). Container endpoint and IMDSv2 would be two more rows.
- * Refreshing follows the SDKs: from 15 minutes before expiry in the background, from 10 minutes before everybody waits; for
- * short-lived sets these become three quarters and half of their life. A failed fetch is not tried again for a second, so
- * that thousands of waiting jobs do not storm STS. No failure here has class UNKNOWN: nothing was changed in AWS.
- * Limits: no SSO, no credential_process, no MFA; a profile's chain of roles is four long. Loop thread only. */
+ * The provider chain is a table in botocore's order; a row says whether it is configured and starts a fetch, which may
+ * end at once (environment, files) or at STS (roles, web identity). Container endpoint and IMDSv2 would be two more
+ * rows. Refreshing follows the SDKs: from 15 minutes before expiry in the background, from 10 minutes before everybody
+ * waits; for short-lived sets these become three quarters and half of their life. A failed fetch is not tried again for
+ * a second, so that thousands of waiting jobs do not storm STS. No failure here has class UNKNOWN: nothing was changed
+ * in AWS. Limits: no SSO, no credential_process, no MFA; a profile's chain of roles is four long. Loop thread only. */
 #include "lib/aws_creds.h"
 
 #include "lib/aws_endpoint.h"
@@ -25,15 +25,15 @@
 #include <string.h>
 #include <sys/queue.h>
 
-#define ADVISORY_MS    (INT64_C(15) * 60000)
-#define MANDATORY_MS   (INT64_C(10) * 60000)
-#define HOLD_OFF_MS    1000
+#define ADVISORY_MS          (INT64_C(15) * 60000)
+#define MANDATORY_MS         (INT64_C(10) * 60000)
+#define HOLD_OFF_MS          1000
 #define ADVISORY_HOLD_OFF_MS 30000 /* a failed refresh ahead of time harms nobody yet */
-#define STS_TIMEOUT_MS 10000
-#define ROLES_MAX      4
-#define TOKEN_MAX      20000 /* AssumeRoleWithWebIdentity's limit */
-#define FORM_MAX       ((size_t)128 << 10)
-#define HEAD_MAX       ((size_t)32 << 10)
+#define STS_TIMEOUT_MS       10000
+#define ROLES_MAX            4
+#define TOKEN_MAX            20000 /* AssumeRoleWithWebIdentity's limit */
+#define FORM_MAX             ((size_t)128 << 10)
+#define HEAD_MAX             ((size_t)32 << 10)
 
 struct waiter {
     STAILQ_ENTRY(waiter) link;
@@ -47,12 +47,12 @@ struct slot {
     struct aws_identity *identity; /* NULL: none yet, or dropped */
     int64_t lifetime_ms;           /* of identity when it was fetched; TIME_NONE: no end */
     struct waiters waiters;
-    struct fetch *fetch;           /* NULL: nothing under way */
-    bool waits_for_own;            /* an account's slot, until our own identity is there */
-    int64_t hold_mono_ms;          /* no new fetch before */
+    struct fetch *fetch;  /* NULL: nothing under way */
+    bool waits_for_own;   /* an account's slot, until our own identity is there */
+    int64_t hold_mono_ms; /* no new fetch before */
     int last_err;
     char last_message[200];
-    char account[];                /* "" for our own */
+    char account[]; /* "" for our own */
 };
 struct role {
     char *arn, *external_id, *session_name;
@@ -64,7 +64,7 @@ struct fetch {
     struct aws_identity *signer;  /* NULL: web identity, unsigned */
     struct role roles[ROLES_MAX]; /* assumed in order; the last is what is wanted */
     size_t n_roles, at;
-    char *token_file;             /* web identity: read anew for each call */
+    char *token_file; /* web identity: read anew for each call */
     bool clock_retried, token_retried;
     struct buf form, head;
     const char *headers[8];
@@ -127,7 +127,7 @@ static struct slot *slot_find(struct aws_creds *c, const char *account, bool mak
     if (!account || !c->role_template) return c->own;
     struct slot *s;
     TAILQ_FOREACH(s, &c->slots, link)
-        if (strcmp(s->account, account) == 0) return s;
+    if (strcmp(s->account, account) == 0) return s;
     return make ? slot_new(c, account) : NULL;
 }
 
@@ -161,7 +161,8 @@ static void on_drain(void *arg)
 {
     struct aws_creds *c = arg;
     struct slot *s;
-    TAILQ_FOREACH(s, &c->slots, link) {
+    TAILQ_FOREACH(s, &c->slots, link)
+    {
         if (STAILQ_EMPTY(&s->waiters)) continue;
         if (freshness(s) != MANDATORY)
             answer(s, 0, "");
@@ -268,12 +269,22 @@ static int prepare(void *arg, const char *const **ret_headers)
     struct aws_creds *c = f->slot->c;
     size_t n = 0, at = 0;
     if (f->signer) {
-        struct aws_sign_header headers[] = {{"Host", c->sts.host}, {"Content-Type", form_type + strlen("Content-Type: ")}};
-        struct aws_sign_request r = {.method = "POST", .path = c->sts.path, .headers = headers, .n_headers = 2, .body = f->form.data,
-                                     .body_len = f->form.len, .region = c->sts.region, .service = "sts", .double_encode_path = true,
-                                     .normalize_path = true, .wall_ms = now_ms(c)};
+        struct aws_sign_header headers[] = {{"Host", c->sts.host},
+                                            {"Content-Type", form_type + strlen("Content-Type: ")}};
+        struct aws_sign_request r = {.method = "POST",
+                                     .path = c->sts.path,
+                                     .headers = headers,
+                                     .n_headers = 2,
+                                     .body = f->form.data,
+                                     .body_len = f->form.len,
+                                     .region = c->sts.region,
+                                     .service = "sts",
+                                     .double_encode_path = true,
+                                     .normalize_path = true,
+                                     .wall_ms = now_ms(c)};
         buf_reset(&f->head);
-        int rc = aws_sign(c->keys, &r, f->signer->access_key_id, f->signer->secret, f->signer->session_token, &f->head, &n);
+        int rc =
+            aws_sign(c->keys, &r, f->signer->access_key_id, f->signer->secret, f->signer->session_token, &f->head, &n);
         if (rc < 0) return rc;
     }
     const char *line = f->head.data;
@@ -329,8 +340,10 @@ static void on_refusal(struct fetch *f, const struct http_reply *reply)
         if (rc < 0) fetch_end(f, rc, "", NULL);
         return;
     }
-    if (r.err == ERR_AWS_CREDENTIALS && f->slot != c->own && f->signer == c->own->identity) aws_creds_invalidate(c, NULL);
-    (void)snprintf(message, sizeof(message), "STS for %.60s: %s %s", f->roles[f->at].arn, r.code[0] ? r.code : "no code", r.message);
+    if (r.err == ERR_AWS_CREDENTIALS && f->slot != c->own && f->signer == c->own->identity)
+        aws_creds_invalidate(c, NULL);
+    (void)snprintf(message, sizeof(message), "STS for %.60s: %s %s", f->roles[f->at].arn,
+                   r.code[0] ? r.code : "no code", r.message);
     fetch_end(f, retriable(r.err), message, NULL);
 }
 
@@ -345,7 +358,8 @@ static void on_reply(void *self, uint64_t id, const void *result)
     }
     if (reply->err) {
         char message[200];
-        (void)snprintf(message, sizeof(message), "STS: %s: %.120s", err_text(reply->err), reply->detail ? reply->detail : "");
+        (void)snprintf(message, sizeof(message), "STS: %s: %.120s", err_text(reply->err),
+                       reply->detail ? reply->detail : "");
         fetch_end(f, retriable(reply->err), message, NULL);
         return;
     }
@@ -372,8 +386,15 @@ static int fetch_send(struct fetch *f)
     struct aws_creds *c = f->slot->c;
     int rc = fetch_form(f);
     if (rc < 0) return rc;
-    struct http_request r = {.class = HTTP_STS, .method = "POST", .url = c->sts.url, .body = f->form.data, .body_len = f->form.len,
-                             .body_is_secret = !f->signer, .prepare = prepare, .prepare_arg = f, .timeout_ms = STS_TIMEOUT_MS};
+    struct http_request r = {.class = HTTP_STS,
+                             .method = "POST",
+                             .url = c->sts.url,
+                             .body = f->form.data,
+                             .body_len = f->form.len,
+                             .body_is_secret = !f->signer,
+                             .prepare = prepare,
+                             .prepare_arg = f,
+                             .timeout_ms = STS_TIMEOUT_MS};
     return http_send(c->http, &r, (struct ticket){.done = on_reply, .self = f});
 }
 
@@ -409,7 +430,8 @@ static bool environment_configured(struct aws_creds *c)
 static int environment_start(struct slot *s, struct aws_identity **ret_identity, char reason[200])
 {
     (void)s;
-    const char *id = env("AWS_ACCESS_KEY_ID"), *secret = env("AWS_SECRET_ACCESS_KEY"), *token = env("AWS_SESSION_TOKEN");
+    const char *id = env("AWS_ACCESS_KEY_ID"), *secret = env("AWS_SECRET_ACCESS_KEY"),
+               *token = env("AWS_SESSION_TOKEN");
     const char *expires = env("AWS_CREDENTIAL_EXPIRATION");
     if (!id || !secret) {
         (void)snprintf(reason, 200, "only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set");
@@ -450,8 +472,8 @@ static bool has_config_keys(const struct aws_profile *p)
 static int identity_of(const struct aws_profile *p, struct aws_identity **ret)
 {
     if (!aws_profile_has_keys(p)) return ERR_AWS_NO_CREDENTIALS;
-    *ret = aws_identity_new(p->access_key_id, secret_bytes(p->secret), secret_len(p->secret), p->token ? secret_bytes(p->token) : NULL,
-                            p->token ? secret_len(p->token) : 0, TIME_NONE);
+    *ret = aws_identity_new(p->access_key_id, secret_bytes(p->secret), secret_len(p->secret),
+                            p->token ? secret_bytes(p->token) : NULL, p->token ? secret_len(p->token) : 0, TIME_NONE);
     return *ret ? 0 : ERR_NOMEM;
 }
 
@@ -474,10 +496,12 @@ static int walk_sources(struct aws_creds *c, struct fetch *f, struct aws_identit
         if (!p.found) (void)snprintf(reason, 200, "profile %.60s is in no file", name);
         if (!p.found || p.mfa_serial) return ERR_AWS_NO_CREDENTIALS;
         if (p.role_arn) {
-            rc = add_role(f, p.role_arn, p.external_id, p.role_session_name ? p.role_session_name : c->session_name, p.duration_s);
+            rc = add_role(f, p.role_arn, p.external_id, p.role_session_name ? p.role_session_name : c->session_name,
+                          p.duration_s);
             if (rc < 0) return rc;
         }
-        if (p.role_arn && p.credential_source && strcmp(p.credential_source, "Environment") == 0) return environment_start(NULL, ret_base, reason);
+        if (p.role_arn && p.credential_source && strcmp(p.credential_source, "Environment") == 0)
+            return environment_start(NULL, ret_base, reason);
         if (!p.role_arn || self) {
             (void)snprintf(reason, 200, "profile %.60s holds no access key", name);
             return identity_of(&p, ret_base);
@@ -574,7 +598,8 @@ const char *aws_creds_source(struct aws_creds *c)
 {
     const struct provider *p = provider_of(c);
     bool named = p && strstr(p->name, "profile");
-    (void)snprintf(c->source, sizeof(c->source), "%s%s%s", p ? p->name : "none", named ? " " : "", named ? c->profile : "");
+    (void)snprintf(c->source, sizeof(c->source), "%s%s%s", p ? p->name : "none", named ? " " : "",
+                   named ? c->profile : "");
     return c->source;
 }
 
@@ -586,7 +611,9 @@ static const char *why_none(struct aws_creds *c, char reason[200])
     if (rc < 0)
         (void)snprintf(reason, 200, "the shared AWS files: %s", err_text(rc));
     else if (p.found)
-        (void)snprintf(reason, 200, "profile %.60s holds nothing that is supported (keys, role_arn, web_identity_token_file)", c->profile);
+        (void)snprintf(reason, 200,
+                       "profile %.60s holds nothing that is supported (keys, role_arn, web_identity_token_file)",
+                       c->profile);
     else if (c->explicit_profile)
         (void)snprintf(reason, 200, "profile %.60s is in no shared file", c->profile);
     else

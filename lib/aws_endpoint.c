@@ -1,5 +1,6 @@
-/* Endpoints by partition: one table, looked up by the region's prefix. China's IAM is signed with cn-north-1 although the
- * partition's default region is another one; a key of one partition is unknown (InvalidClientTokenId) in all others. */
+/* Endpoints by partition: one table, looked up by the region's prefix. China's IAM is signed with cn-north-1 although
+ * the partition's default region is another one; a key of one partition is unknown (InvalidClientTokenId) in all
+ * others. */
 #include "lib/aws_endpoint.h"
 
 #include "lib/err.h"
@@ -77,7 +78,8 @@ static int printed(int len, size_t size)
     return len < 0 || (size_t)len >= size ? ERR_TOO_LARGE : 0;
 }
 
-/* Takes "https://host[:port][/base]" apart: the Host header as libcurl writes it, the base path without a final slash. */
+/* Takes "https://host[:port][/base]" apart: the Host header as libcurl writes it, the base path without a final slash.
+ */
 static int split_url(const char *url, char *host, size_t host_max, char *base, size_t base_max)
 {
     bool https = strncmp(url, "https://", 8) == 0;
@@ -102,8 +104,9 @@ static int fill(struct aws_endpoint *e, const char *base_url, const char *path, 
     if (!rc) rc = printed(snprintf(e->path, sizeof(e->path), "%s%s", base, path), sizeof(e->path));
     bool https = strncmp(base_url, "https", 5) == 0;
     if (!rc)
-        rc = printed(snprintf(e->url, sizeof(e->url), "%s://%s%s%s%s", https ? "https" : "http", e->host, e->path, query ? "?" : "",
-                              query ? query : ""), sizeof(e->url));
+        rc = printed(snprintf(e->url, sizeof(e->url), "%s://%s%s%s%s", https ? "https" : "http", e->host, e->path,
+                              query ? "?" : "", query ? query : ""),
+                     sizeof(e->url));
     return rc ? rc : printed(snprintf(e->region, sizeof(e->region), "%s", region), sizeof(e->region));
 }
 
@@ -124,8 +127,8 @@ int aws_endpoint_sts(const char *region, const char *override, struct aws_endpoi
     return fill(ret, override ? override : url, "/", NULL, region);
 }
 
-int aws_endpoint_bucket(const char *bucket, const char *region, const char *override, bool path_style, const char *query,
-                        struct aws_endpoint *ret)
+int aws_endpoint_bucket(const char *bucket, const char *region, const char *override, bool path_style,
+                        const char *query, struct aws_endpoint *ret)
 {
     if (!aws_bucket_name_valid(bucket) || !aws_region_valid(region)) return ERR_INVALID;
     char url[AWS_URL_MAX], path[260] = "/";

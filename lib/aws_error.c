@@ -1,6 +1,6 @@
-/* The one place where AWS's words become our codes. Three traps decide the shape of the table: IAM throttles with HTTP 400;
- * LimitExceeded is a quota while LimitExceededException is a throttle; ReportInProgress comes with 404.
- * A 5xx to CreateAccessKey may have made a key, whatever its code says: always ERR_AWS_FAILURE (class UNKNOWN). */
+/* The one place where AWS's words become our codes. Three traps decide the shape of the table: IAM throttles with HTTP
+ * 400; LimitExceeded is a quota while LimitExceededException is a throttle; ReportInProgress comes with 404. A 5xx to
+ * CreateAccessKey may have made a key, whatever its code says: always ERR_AWS_FAILURE (class UNKNOWN). */
 #include "lib/aws_error.h"
 
 #include "lib/err.h"
@@ -52,14 +52,17 @@ static const struct row common[] = {
 };
 /* The pair under test, not our own identity, is what these speak of. */
 static const struct row probes[] = {
-    {"InvalidClientTokenId", ERR_KEY_TOO_NEW},   {"UnrecognizedClientException", ERR_KEY_TOO_NEW},
-    {"InvalidAccessKeyId", ERR_KEY_TOO_NEW},     {"SignatureDoesNotMatch", ERR_KEY_BAD_SECRET},
-    {"ExpiredToken", ERR_AWS_INVALID},           {"InvalidToken", ERR_AWS_INVALID},
+    {"InvalidClientTokenId", ERR_KEY_TOO_NEW}, {"UnrecognizedClientException", ERR_KEY_TOO_NEW},
+    {"InvalidAccessKeyId", ERR_KEY_TOO_NEW},   {"SignatureDoesNotMatch", ERR_KEY_BAD_SECRET},
+    {"ExpiredToken", ERR_AWS_INVALID},         {"InvalidToken", ERR_AWS_INVALID},
 };
 static const struct row bucket[] = {
-    {"AccessDenied", ERR_KEY_NO_ACCESS},         {"AllAccessDisabled", ERR_KEY_NO_ACCESS},
-    {"NoSuchBucket", ERR_BUCKET_MISSING},        {"InvalidBucketName", ERR_BUCKET_MISSING},
-    {"PermanentRedirect", ERR_BUCKET_REGION},    {"AuthorizationHeaderMalformed", ERR_BUCKET_REGION},
+    {"AccessDenied", ERR_KEY_NO_ACCESS},
+    {"AllAccessDisabled", ERR_KEY_NO_ACCESS},
+    {"NoSuchBucket", ERR_BUCKET_MISSING},
+    {"InvalidBucketName", ERR_BUCKET_MISSING},
+    {"PermanentRedirect", ERR_BUCKET_REGION},
+    {"AuthorizationHeaderMalformed", ERR_BUCKET_REGION},
     {"IllegalLocationConstraintException", ERR_BUCKET_REGION},
 };
 
@@ -133,5 +136,6 @@ void aws_error_parse(const char *body, size_t len, struct aws_result *r, char *r
 
 bool aws_error_is_clock(const struct aws_result *r)
 {
-    return strncmp(r->message, "Signature expired", 17) == 0 || strncmp(r->message, "Signature not yet current", 25) == 0;
+    return strncmp(r->message, "Signature expired", 17) == 0 ||
+           strncmp(r->message, "Signature not yet current", 25) == 0;
 }

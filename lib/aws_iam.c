@@ -1,6 +1,6 @@
-/* IAM requests and answers. Everything in an answer is optional in AWS's model, so each operation names what it cannot do
- * without; unknown elements are ignored and any order is accepted. A page may be shorter than asked for while IsTruncated
- * says that more follow; a page without its result element is an error, never an empty list. */
+/* IAM requests and answers. Everything in an answer is optional in AWS's model, so each operation names what it cannot
+ * do without; unknown elements are ignored and any order is accepted. A page may be shorter than asked for while
+ * IsTruncated says that more follow; a page without its result element is an error, never an empty list. */
 #include "lib/aws_iam.h"
 
 #include "lib/clock.h"
@@ -12,8 +12,8 @@
 
 static bool needs_user(enum aws_op op)
 {
-    return op == AWS_LIST_ACCESS_KEYS || op == AWS_CREATE_ACCESS_KEY || op == AWS_UPDATE_ACCESS_KEY || op == AWS_DELETE_ACCESS_KEY ||
-           op == AWS_GET_USER;
+    return op == AWS_LIST_ACCESS_KEYS || op == AWS_CREATE_ACCESS_KEY || op == AWS_UPDATE_ACCESS_KEY ||
+           op == AWS_DELETE_ACCESS_KEY || op == AWS_GET_USER;
 }
 
 static bool needs_key(enum aws_op op)
@@ -25,7 +25,8 @@ int aws_iam_check(const struct aws_request *req)
 {
     if (needs_user(req->op) && !aws_user_name_valid(req->user)) return ERR_INVALID;
     if (needs_key(req->op) && !aws_key_id_valid(req->key_id)) return ERR_INVALID;
-    if (req->op == AWS_UPDATE_ACCESS_KEY && req->status != AWS_KEY_ACTIVE && req->status != AWS_KEY_INACTIVE) return ERR_INVALID;
+    if (req->op == AWS_UPDATE_ACCESS_KEY && req->status != AWS_KEY_ACTIVE && req->status != AWS_KEY_INACTIVE)
+        return ERR_INVALID;
     return 0;
 }
 
@@ -70,7 +71,8 @@ static int same_user(const struct reading *x, const char *text)
 
 static int read_key(struct aws_key *key, const char *path, const char *text, size_t len)
 {
-    if (xml_path_ends(path, "AccessKeyId")) return aws_key_id_valid(text) ? copy(key->id, sizeof(key->id), text, len) : ERR_NET_BAD_REPLY;
+    if (xml_path_ends(path, "AccessKeyId"))
+        return aws_key_id_valid(text) ? copy(key->id, sizeof(key->id), text, len) : ERR_NET_BAD_REPLY;
     if (xml_path_ends(path, "Status")) key->status = aws_key_status_parse(text);
     if (xml_path_ends(path, "CreateDate")) key->created_ms = time_parse(text);
     return 0;
@@ -81,7 +83,8 @@ static int leaf_list(struct reading *x, const char *path, const char *text, size
     if (x->key && xml_path_ends(path, "member/UserName")) return same_user(x, text);
     if (x->key) return read_key(x->key, path, text, len);
     if (xml_path_ends(path, "ListAccessKeysResult/IsTruncated")) x->truncated = strcmp(text, "true") == 0;
-    if (xml_path_ends(path, "ListAccessKeysResult/Marker") && !x->marker && !(x->marker = strdup(text))) return ERR_NOMEM;
+    if (xml_path_ends(path, "ListAccessKeysResult/Marker") && !x->marker && !(x->marker = strdup(text)))
+        return ERR_NOMEM;
     return 0;
 }
 
@@ -97,7 +100,8 @@ static int leaf_create(struct reading *x, const char *path, const char *text, si
 static int leaf_last_used(struct reading *x, const char *path, const char *text, size_t len)
 {
     struct aws_result *r = x->r;
-    if (xml_path_ends(path, "GetAccessKeyLastUsedResult/UserName")) return copy(r->used_user, sizeof(r->used_user), text, len);
+    if (xml_path_ends(path, "GetAccessKeyLastUsedResult/UserName"))
+        return copy(r->used_user, sizeof(r->used_user), text, len);
     if (xml_path_ends(path, "AccessKeyLastUsed/ServiceName")) x->never = strcmp(text, "N/A") == 0;
     if (!xml_path_ends(path, "AccessKeyLastUsed/LastUsedDate") || len == 0) return 0;
     x->last_used_seen = true;
@@ -142,7 +146,8 @@ static int on_leaf(void *arg, const char *path, const char *text, size_t len)
 {
     struct reading *x = arg;
     if (xml_path_ends(path, "ResponseMetadata/RequestId")) {
-        if (!x->r->request_id[0] && len < sizeof(x->r->request_id)) (void)copy(x->r->request_id, sizeof(x->r->request_id), text, len);
+        if (!x->r->request_id[0] && len < sizeof(x->r->request_id))
+            (void)copy(x->r->request_id, sizeof(x->r->request_id), text, len);
         return 0; /* for logs only: a long one is left out */
     }
     return answers[x->op].leaf ? answers[x->op].leaf(x, path, text, len) : 0;
@@ -183,11 +188,13 @@ static int check_answer(struct reading *x)
     }
 }
 
-int aws_iam_parse(enum aws_op op, const char *user, const char *body, size_t len, struct aws_result *r, char **ret_marker)
+int aws_iam_parse(enum aws_op op, const char *user, const char *body, size_t len, struct aws_result *r,
+                  char **ret_marker)
 {
     struct reading x = {.op = op, .user = user, .r = r};
     struct xml_handler h = {.enter = on_enter, .leaf = on_leaf, .leave = on_leave, .arg = &x};
-    if (op == AWS_CREATE_ACCESS_KEY) r->keys[0] = (struct aws_key){.status = AWS_KEY_STATUS_UNKNOWN, .created_ms = TIME_NONE};
+    if (op == AWS_CREATE_ACCESS_KEY)
+        r->keys[0] = (struct aws_key){.status = AWS_KEY_STATUS_UNKNOWN, .created_ms = TIME_NONE};
     *ret_marker = NULL;
     int rc = xml_read(body, len, &h);
     if (rc == ERR_SYNTAX) rc = ERR_NET_BAD_REPLY;

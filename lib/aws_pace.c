@@ -1,12 +1,11 @@
-/* Token buckets by account. Tokens are counted as fractions and grow with the monotonic clock; one timer serves all accounts:
- * it is set to the next moment at which a token is there or a waiting item runs out of time. Accounts are few (a hundred
- * hold half a million users), so they are a list; an account stays for the life of the process. */
+/* Token buckets by account. Tokens are counted as fractions and grow with the monotonic clock; one timer serves all
+ * accounts: it is set to the next moment at which a token is there or a waiting item runs out of time. Accounts are few
+ * (a hundred hold half a million users), so they are a list; an account stays for the life of the process. */
 #include "lib/aws_pace.h"
 
 #include "lib/err.h"
 #include "lib/loop.h"
 
-#include <math.h>
 #include <string.h>
 
 TAILQ_HEAD(item_list, aws_pace_item);
@@ -58,7 +57,7 @@ static struct aws_pace_account *account_find(struct aws_pace *p, const char *nam
 {
     struct aws_pace_account *a;
     TAILQ_FOREACH(a, &p->accounts, link)
-        if (strcmp(a->name, name) == 0) return a;
+    if (strcmp(a->name, name) == 0) return a;
     size_t len = strlen(name) + 1;
     a = calloc(1, sizeof(*a) + len);
     if (!a) return NULL;
@@ -95,9 +94,11 @@ static void arm(struct aws_pace *p, int64_t now)
 {
     int64_t wait = INT64_MAX;
     struct aws_pace_account *a;
-    TAILQ_FOREACH(a, &p->accounts, link) {
+    TAILQ_FOREACH(a, &p->accounts, link)
+    {
         if (!head(a)) continue;
-        int64_t token = a->tokens >= 1 ? 0 : (int64_t)ceil((1 - a->tokens) * 1000 / p->o.per_s);
+        double token_ms = a->tokens >= 1 ? 0 : (1 - a->tokens) * 1000 / p->o.per_s;
+        int64_t token = (int64_t)token_ms + (token_ms > (double)(int64_t)token_ms); /* rounded up */
         if (token < wait) wait = token;
         if (a->first_leave_by - now < wait) wait = a->first_leave_by > now ? a->first_leave_by - now : 0;
     }
@@ -118,7 +119,8 @@ int aws_pace_enter(struct aws_pace *p, const char *account, struct aws_pace_item
     }
     item->account = a;
     TAILQ_INSERT_TAIL(list_of(item), item, link);
-    if (item->leave_by_mono_ms && item->leave_by_mono_ms < a->first_leave_by) a->first_leave_by = item->leave_by_mono_ms;
+    if (item->leave_by_mono_ms && item->leave_by_mono_ms < a->first_leave_by)
+        a->first_leave_by = item->leave_by_mono_ms;
     arm(p, now);
     return 0;
 }
@@ -175,7 +177,8 @@ static void pump(void *arg)
     struct aws_pace *p = arg;
     int64_t now = clock_mono_ms(p->o.clock);
     struct aws_pace_account *a;
-    TAILQ_FOREACH(a, &p->accounts, link) {
+    TAILQ_FOREACH(a, &p->accounts, link)
+    {
         if (!head(a)) continue;
         expire(p, a, now);
         fill(p, a, now);

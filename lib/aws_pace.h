@@ -1,5 +1,5 @@
-/* A fixed rate of calls per account: a token bucket and a queue each, urgent calls first. IAM's limits are per account and
- * shared with every other tool in it; they are not published. Loop thread only. */
+/* A fixed rate of calls per account: a token bucket and a queue each, urgent calls first. IAM's limits are per account
+ * and shared with every other tool in it; they are not published. Loop thread only. */
 #ifndef KEYROLL_AWS_PACE_H
 #define KEYROLL_AWS_PACE_H
 
@@ -23,8 +23,8 @@ struct aws_pace_item {
 };
 struct aws_pace_options {
     const struct clock *clock;
-    double per_s;    /* 0: unlimited */
-    unsigned burst;  /* 0: as per_s, at least 1 */
+    double per_s;   /* 0: unlimited */
+    unsigned burst; /* 0: as per_s, at least 1 */
     /* Called from the loop when a queued item may go, or may not any more (its time has passed). */
     void (*on_turn)(void *arg, struct aws_pace_item *item, bool expired);
     void *arg;

@@ -1,4 +1,5 @@
-/* The shared files' INI dialect, as far as identity goes: sections "[name]" in the credentials file, "[profile name]" and
+/* The shared files' INI dialect, as far as identity goes: sections "[name]" in the credentials file, "[profile name]"
+ * and
  * "[default]" in the config file, "key = value" lines, "#" and ";" comments at a line's start and " #" after a value;
  * indented lines continue a setting with sub-settings, which we do not use. File contents are wiped after use.
  * Limits: 1 MiB a file; a later setting of one file replaces an earlier one of the same section. */
@@ -119,11 +120,17 @@ static int set(struct aws_profile *p, const char *name, size_t n, const char *va
         const char *name;
         char **at;
     } texts[] = {
-        {"aws_access_key_id", &p->access_key_id},   {"role_arn", &p->role_arn},
-        {"source_profile", &p->source_profile},     {"credential_source", &p->credential_source},
-        {"external_id", &p->external_id},           {"role_session_name", &p->role_session_name},
-        {"web_identity_token_file", &p->web_identity_token_file}, {"mfa_serial", &p->mfa_serial},
-        {"credential_process", &p->credential_process}, {"sso_session", &p->sso}, {"sso_start_url", &p->sso},
+        {"aws_access_key_id", &p->access_key_id},
+        {"role_arn", &p->role_arn},
+        {"source_profile", &p->source_profile},
+        {"credential_source", &p->credential_source},
+        {"external_id", &p->external_id},
+        {"role_session_name", &p->role_session_name},
+        {"web_identity_token_file", &p->web_identity_token_file},
+        {"mfa_serial", &p->mfa_serial},
+        {"credential_process", &p->credential_process},
+        {"sso_session", &p->sso},
+        {"sso_start_url", &p->sso},
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         if (is(name, n, texts[i].name)) return set_text(texts[i].at, value, len);

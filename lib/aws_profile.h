@@ -10,18 +10,19 @@
 
 /* Strings are owned; NULL where the files say nothing. */
 struct aws_profile {
-    bool found;      /* the profile is in one of the files */
-    bool in_config;  /* its static keys come from the config file */
+    bool found;     /* the profile is in one of the files */
+    bool in_config; /* its static keys come from the config file */
     char *access_key_id;
     struct secret *secret, *token;
-    char *role_arn, *source_profile, *credential_source, *external_id, *role_session_name, *web_identity_token_file, *mfa_serial;
+    char *role_arn, *source_profile, *credential_source, *external_id, *role_session_name, *web_identity_token_file,
+        *mfa_serial;
     char *credential_process, *sso;
-    int duration_s;  /* 0: not set */
+    int duration_s; /* 0: not set */
 };
 
-/* Reads the files that AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE name, or those under $HOME/.aws; what the credentials
- * file says wins. A missing file is an empty one. Blocking, for small local files.
- * Errors: ERR_NOMEM, ERR_IO (there but not readable), ERR_SYNTAX (a line which is no section, no setting and no comment). */
+/* Reads the files that AWS_SHARED_CREDENTIALS_FILE and AWS_CONFIG_FILE name, or those under $HOME/.aws; what the
+ * credentials file says wins. A missing file is an empty one. Blocking, for small local files. Errors: ERR_NOMEM,
+ * ERR_IO (there but not readable), ERR_SYNTAX (a line which is no section, no setting and no comment). */
 MUST_CHECK int aws_profile_load(const char *name, struct aws_profile *ret);
 void aws_profile_done(struct aws_profile *p);
 /* Does it hold a whole static pair? */

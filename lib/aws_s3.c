@@ -1,6 +1,6 @@
-/* S3's answers. AccessDenied proves that the pair is accepted (ERR_KEY_NO_ACCESS), not that it may use the bucket; another
- * region shows itself as 301, 307 or as AuthorizationHeaderMalformed with the right Region, and is never followed: the
- * signature would not hold there. */
+/* S3's answers. AccessDenied proves that the pair is accepted (ERR_KEY_NO_ACCESS), not that it may use the bucket;
+ * another region shows itself as 301, 307 or as AuthorizationHeaderMalformed with the right Region, and is never
+ * followed: the signature would not hold there. */
 #include "lib/aws_s3.h"
 
 #include "lib/aws_error.h"
@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-int aws_s3_list_endpoint(const char *bucket, const char *region, const char *override, bool path_style, struct aws_endpoint *ret)
+int aws_s3_list_endpoint(const char *bucket, const char *region, const char *override, bool path_style,
+                         struct aws_endpoint *ret)
 {
     return aws_endpoint_bucket(bucket, region, override, path_style, AWS_S3_LIST_QUERY, ret);
 }

@@ -1,9 +1,10 @@
-/* AWS Signature Version 4 by hand: 300 lines instead of the differences between libcurl's versions (7.88 sorts no query and
- * sends no S3 hash), and a tenth of the cost. Rules: docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html.
- * Cost: SHA-256 is fetched from OpenSSL once, contexts and the scratch buffer are kept, the derived key (four HMACs) is cached
- * per key id, day, region and service in a table with least-recently-used eviction. A cached key is used only when the secret
- * is the one it was derived from: a probe with a wrong secret must fail. Derived keys live in struct secret.
- * Limits: header signing only, no chunked uploads, no SigV4a; at most 32 headers and 128 query parameters; loop thread only. */
+/* AWS Signature Version 4 by hand: 300 lines instead of the differences between libcurl's versions (7.88 sorts no query
+ * and sends no S3 hash), and a tenth of the cost. Rules:
+ * docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html. Cost: SHA-256 is fetched from
+ * OpenSSL once, contexts and the scratch buffer are kept, the derived key (four HMACs) is cached per key id, day,
+ * region and service in a table with least-recently-used eviction. A cached key is used only when the secret is the one
+ * it was derived from: a probe with a wrong secret must fail. Derived keys live in struct secret. Limits: header
+ * signing only, no chunked uploads, no SigV4a; at most 32 headers and 128 query parameters; loop thread only. */
 #include "lib/aws_sign.h"
 
 #include "lib/clock.h"
@@ -25,8 +26,8 @@
 #define AMZ_DATE_MAX  17 /* 20150830T123600Z */
 
 struct entry {
-    TAILQ_ENTRY(entry) use;  /* least recently used first */
-    struct entry *next;      /* in its bucket */
+    TAILQ_ENTRY(entry) use; /* least recently used first */
+    struct entry *next;     /* in its bucket */
     uint64_t hash;
     struct secret *material; /* derived key (32 bytes), then the secret it was derived from */
     char scope[];            /* "AKID/20150830/us-east-1/iam" */
@@ -49,8 +50,8 @@ struct hasher {
 
 static int hash2(struct hasher h, const void *a, size_t a_len, const void *b, size_t b_len, uint8_t out[HASH_BYTES])
 {
-    bool ok = EVP_DigestInit_ex2(h.ctx, h.md, NULL) && EVP_DigestUpdate(h.ctx, a, a_len) && EVP_DigestUpdate(h.ctx, b, b_len) &&
-              EVP_DigestFinal_ex(h.ctx, out, NULL);
+    bool ok = EVP_DigestInit_ex2(h.ctx, h.md, NULL) && EVP_DigestUpdate(h.ctx, a, a_len) &&
+              EVP_DigestUpdate(h.ctx, b, b_len) && EVP_DigestFinal_ex(h.ctx, out, NULL);
     return ok ? 0 : ERR_NOMEM;
 }
 
@@ -139,7 +140,8 @@ static bool entry_is_for(const struct entry *e, const struct secret *secret)
            CRYPTO_memcmp(secret_bytes(e->material) + HASH_BYTES, secret_bytes(secret), len) == 0;
 }
 
-static int entry_add(struct aws_sign_keys *k, const char *scope, uint64_t hash, struct secret *material, struct entry **ret)
+static int entry_add(struct aws_sign_keys *k, const char *scope, uint64_t hash, struct secret *material,
+                     struct entry **ret)
 {
     if (k->n_entries >= k->max_entries) entry_drop(k, TAILQ_FIRST(&k->uses));
     size_t len = strlen(scope) + 1;
@@ -158,8 +160,8 @@ static int entry_add(struct aws_sign_keys *k, const char *scope, uint64_t hash, 
 }
 
 /* The chain of four HMACs. scope: "AKID/day/region/service", taken apart from its end. */
-static int derive(struct hasher h, const struct secret *secret, const char *day, const char *region, const char *service,
-                  struct secret **ret_material)
+static int derive(struct hasher h, const struct secret *secret, const char *day, const char *region,
+                  const char *service, struct secret **ret_material)
 {
     AUTO_BUF struct buf first, material;
     uint8_t key[HASH_BYTES];
@@ -180,7 +182,8 @@ static int derive(struct hasher h, const struct secret *secret, const char *day,
 }
 
 static int signing_key(struct aws_sign_keys *k, struct hasher h, const char *scope, const char *day,
-                       const struct aws_sign_request *req, const struct secret *secret, const struct secret **ret_material)
+                       const struct aws_sign_request *req, const struct secret *secret,
+                       const struct secret **ret_material)
 {
     uint64_t hash = fnv1a(scope);
     struct entry *e = entry_find(k, scope, hash);
@@ -240,13 +243,15 @@ static void add_normalized(struct buf *out, const char *path)
         bool last = path[len] == '\0';
         bool dot = len == 1 && path[0] == '.', dots = len == 2 && path[0] == '.' && path[1] == '.';
         if (dots) {
-            while (out->len && out->data[--out->len] != '/') {}
+            while (out->len && out->data[--out->len] != '/') {
+            }
             if (out->data) out->data[out->len] = '\0';
         } else if (len && !dot) {
             (void)buf_addc(out, '/');
             (void)buf_add(out, path, len);
         }
-        if (last && (len == 0 || dot || dots)) (void)buf_addc(out, '/'); /* it ended with a slash, or a dot stood for one */
+        if (last && (len == 0 || dot || dots))
+            (void)buf_addc(out, '/'); /* it ended with a slash, or a dot stood for one */
         path += len;
     }
 }
@@ -353,8 +358,8 @@ static void add_lower(struct buf *out, const char *name)
 }
 
 /* Sorted by name, order kept among equal ones. Returns how many, or ERR_TOO_LARGE, ERR_INVALID (no host). */
-static int sort_headers(const struct aws_sign_header *in, size_t n_in, const struct aws_sign_header *added, size_t n_added,
-                        const struct aws_sign_header **sorted)
+static int sort_headers(const struct aws_sign_header *in, size_t n_in, const struct aws_sign_header *added,
+                        size_t n_added, const struct aws_sign_header **sorted)
 {
     bool host = false;
     size_t n = n_in + n_added;
@@ -369,7 +374,8 @@ static int sort_headers(const struct aws_sign_header *in, size_t n_in, const str
     return host ? (int)n : ERR_INVALID;
 }
 
-static int add_headers(struct buf *out, const struct aws_sign_header *const *sorted, size_t n, struct buf *signed_headers)
+static int add_headers(struct buf *out, const struct aws_sign_header *const *sorted, size_t n,
+                       struct buf *signed_headers)
 {
     for (size_t i = 0; i < n; i++) {
         bool repeated = i && strcasecmp(sorted[i]->name, sorted[i - 1]->name) == 0;
@@ -399,8 +405,10 @@ static void set_date(struct added *a, int64_t wall_ms)
 {
     char t[TIME_TEXT_MAX];
     time_format(wall_ms, t);
-    memcpy(a->date, (char[]){t[0], t[1], t[2], t[3], t[5], t[6], t[8], t[9], 'T', t[11], t[12], t[14], t[15], t[17], t[18], 'Z', 0},
-           AMZ_DATE_MAX);
+    memcpy(
+        a->date,
+        (char[]){t[0], t[1], t[2], t[3], t[5], t[6], t[8], t[9], 'T', t[11], t[12], t[14], t[15], t[17], t[18], 'Z', 0},
+        AMZ_DATE_MAX);
 }
 
 static void to_hex(const uint8_t hash[HASH_BYTES], char out[2 * HASH_BYTES + 1])
@@ -435,7 +443,8 @@ static int added_fill(struct added *a, const struct aws_sign_request *req, const
     return 0;
 }
 
-static int canonical(const struct aws_sign_request *req, const struct added *a, struct buf *out, struct buf *signed_headers)
+static int canonical(const struct aws_sign_request *req, const struct added *a, struct buf *out,
+                     struct buf *signed_headers)
 {
     const struct aws_sign_header *sorted[HEADERS_MAX];
     int n = sort_headers(req->headers, req->n_headers, a->headers, a->n, sorted);
@@ -453,8 +462,8 @@ static int canonical(const struct aws_sign_request *req, const struct added *a, 
     return buf_adds(out, payload(req, a));
 }
 
-int aws_sign_canonical(const struct aws_sign_request *req, const struct secret *session_token, struct buf *ret_canonical,
-                       struct buf *ret_signed_headers)
+int aws_sign_canonical(const struct aws_sign_request *req, const struct secret *session_token,
+                       struct buf *ret_canonical, struct buf *ret_signed_headers)
 {
     struct added a;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -466,7 +475,8 @@ int aws_sign_canonical(const struct aws_sign_request *req, const struct secret *
 
 /* ---- signature ---- */
 
-static int make_scope(char out[SCOPE_MAX], const char *access_key_id, const char *day, const struct aws_sign_request *req)
+static int make_scope(char out[SCOPE_MAX], const char *access_key_id, const char *day,
+                      const struct aws_sign_request *req)
 {
     size_t id = strlen(access_key_id), region = strlen(req->region), service = strlen(req->service);
     if (id + region + service + 12 > SCOPE_MAX) return ERR_TOO_LARGE;
@@ -501,7 +511,8 @@ static int sign_text(struct hasher h, const struct secret *material, const struc
     return 0;
 }
 
-static int add_lines(struct buf *out, const struct added *a, const char *scope, const char *signed_headers, const char *signature)
+static int add_lines(struct buf *out, const struct added *a, const char *scope, const char *signed_headers,
+                     const char *signature)
 {
     for (size_t i = 0; i < a->n; i++) {
         (void)buf_adds(out, a->headers[i].name);
@@ -516,14 +527,15 @@ static int add_lines(struct buf *out, const struct added *a, const char *scope, 
     return buf_add(out, signature, 2 * HASH_BYTES + 1);
 }
 
-int aws_sign(struct aws_sign_keys *keys, const struct aws_sign_request *req, const char *access_key_id, const struct secret *secret,
-             const struct secret *session_token, struct buf *out, size_t *ret_n)
+int aws_sign(struct aws_sign_keys *keys, const struct aws_sign_request *req, const char *access_key_id,
+             const struct secret *secret, const struct secret *session_token, struct buf *out, size_t *ret_n)
 {
     struct hasher h = {keys->sha256, keys->ctx};
     struct added a;
     char scope[SCOPE_MAX], signature[2 * HASH_BYTES + 1], names[512];
     const struct secret *material = NULL;
-    struct buf signed_headers = {.data = names, .cap = sizeof(names), .max = sizeof(names) - 1}; /* never grows, never freed */
+    struct buf signed_headers = {
+        .data = names, .cap = sizeof(names), .max = sizeof(names) - 1}; /* never grows, never freed */
     int rc = added_fill(&a, req, session_token, h);
     if (!rc) rc = make_scope(scope, access_key_id, a.date, req);
     buf_reset(&keys->scratch);

@@ -1,4 +1,5 @@
-/* STS's Query protocol, version 2011-06-15. Credentials pass from the XML reader's wiped buffer straight into struct secret. */
+/* STS's Query protocol, version 2011-06-15. Credentials pass from the XML reader's wiped buffer straight into struct
+ * secret. */
 #include "lib/aws_sts.h"
 
 #include "lib/clock.h"
@@ -23,7 +24,8 @@ static int add_role(const char *action, const struct aws_sts_role *role, struct 
     (void)buf_adds(out, action);
     add_field(out, "&Version=2011-06-15&RoleArn=", role->arn, strlen(role->arn));
     add_field(out, "&RoleSessionName=", role->session_name, strlen(role->session_name));
-    if (role->external_id && *role->external_id) add_field(out, "&ExternalId=", role->external_id, strlen(role->external_id));
+    if (role->external_id && *role->external_id)
+        add_field(out, "&ExternalId=", role->external_id, strlen(role->external_id));
     if (role->duration_s) (void)buf_addf(out, "&DurationSeconds=%d", role->duration_s);
     return out->error;
 }
@@ -51,9 +53,12 @@ static int copy(char *out, size_t max, const char *text, size_t len)
 static int identity_leaf(void *arg, const char *path, const char *text, size_t len)
 {
     struct aws_result *r = arg;
-    if (xml_path_ends(path, "GetCallerIdentityResult/Account")) return copy(r->identity_account, sizeof(r->identity_account), text, len);
-    if (xml_path_ends(path, "GetCallerIdentityResult/Arn")) return copy(r->identity_arn, sizeof(r->identity_arn), text, len);
-    if (xml_path_ends(path, "GetCallerIdentityResult/UserId")) return copy(r->identity_user_id, sizeof(r->identity_user_id), text, len);
+    if (xml_path_ends(path, "GetCallerIdentityResult/Account"))
+        return copy(r->identity_account, sizeof(r->identity_account), text, len);
+    if (xml_path_ends(path, "GetCallerIdentityResult/Arn"))
+        return copy(r->identity_arn, sizeof(r->identity_arn), text, len);
+    if (xml_path_ends(path, "GetCallerIdentityResult/UserId"))
+        return copy(r->identity_user_id, sizeof(r->identity_user_id), text, len);
     if (xml_path_ends(path, "ResponseMetadata/RequestId") && !r->request_id[0])
         (void)copy(r->request_id, sizeof(r->request_id), text, len); /* for logs only */
     return 0;
@@ -65,7 +70,8 @@ int aws_sts_parse_identity(const char *body, size_t len, struct aws_result *r)
     int rc = xml_read(body, len, &h);
     if (rc == ERR_SYNTAX) return ERR_NET_BAD_REPLY;
     if (rc < 0) return rc;
-    return aws_account_valid(r->identity_account) && r->identity_arn[0] && r->identity_user_id[0] ? 0 : ERR_NET_BAD_REPLY;
+    return aws_account_valid(r->identity_account) && r->identity_arn[0] && r->identity_user_id[0] ? 0
+                                                                                                  : ERR_NET_BAD_REPLY;
 }
 
 struct credentials {
@@ -79,7 +85,8 @@ static int credentials_leaf(void *arg, const char *path, const char *text, size_
     struct credentials *c = arg;
     if (xml_path_ends(path, "Credentials/AccessKeyId")) return copy(c->key_id, sizeof(c->key_id), text, len);
     if (xml_path_ends(path, "Credentials/Expiration")) c->expires_ms = time_parse(text);
-    bool secret = xml_path_ends(path, "Credentials/SecretAccessKey"), token = xml_path_ends(path, "Credentials/SessionToken");
+    bool secret = xml_path_ends(path, "Credentials/SecretAccessKey"),
+         token = xml_path_ends(path, "Credentials/SessionToken");
     if (!secret && !token) return 0;
     struct secret **at = secret ? &c->secret : &c->token;
     if (*at || len == 0) return ERR_NET_BAD_REPLY;
@@ -90,8 +97,8 @@ static int credentials_leaf(void *arg, const char *path, const char *text, size_
 static int make_identity(struct credentials *c, struct aws_identity **ret)
 {
     if (!aws_key_id_valid(c->key_id) || !c->secret || !c->token || c->expires_ms == TIME_NONE) return ERR_NET_BAD_REPLY;
-    *ret = aws_identity_new(c->key_id, secret_bytes(c->secret), secret_len(c->secret), secret_bytes(c->token), secret_len(c->token),
-                            c->expires_ms);
+    *ret = aws_identity_new(c->key_id, secret_bytes(c->secret), secret_len(c->secret), secret_bytes(c->token),
+                            secret_len(c->token), c->expires_ms);
     return *ret ? 0 : ERR_NOMEM;
 }
 
@@ -122,8 +129,8 @@ bool aws_arn_user(const char *arn, char out[AWS_USER_MAX])
     return true;
 }
 
-struct aws_identity *aws_identity_new(const char *key_id, const char *secret, size_t secret_len_, const char *token, size_t token_len,
-                                      int64_t expires_ms)
+struct aws_identity *aws_identity_new(const char *key_id, const char *secret, size_t secret_len_, const char *token,
+                                      size_t token_len, int64_t expires_ms)
 {
     struct aws_identity *i = calloc(1, sizeof(*i));
     if (!i) return NULL;

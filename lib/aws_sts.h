@@ -18,13 +18,15 @@ MUST_CHECK int aws_sts_form_assume(const struct aws_sts_role *role, struct buf *
 MUST_CHECK int aws_sts_form_web_identity(const struct aws_sts_role *role, const struct secret *token, struct buf *out);
 /* Fills identity_account, identity_arn, identity_user_id; ERR_NET_BAD_REPLY when one is missing. */
 MUST_CHECK int aws_sts_parse_identity(const char *body, size_t len, struct aws_result *r);
-/* The Credentials of an answer as a new identity with one reference. All four parts are required. ERR_NET_BAD_REPLY, ERR_NOMEM. */
+/* The Credentials of an answer as a new identity with one reference. All four parts are required. ERR_NET_BAD_REPLY,
+ * ERR_NOMEM. */
 MUST_CHECK int aws_sts_parse_credentials(const char *body, size_t len, struct aws_identity **ret_identity);
-/* The user's name in "arn:aws:iam::123456789012:user/path/Name"; false for roles, the root user and anything else. Pure. */
+/* The user's name in "arn:aws:iam::123456789012:user/path/Name"; false for roles, the root user and anything else.
+ * Pure. */
 bool aws_arn_user(const char *arn, char out[AWS_USER_MAX]);
 
 /* A new identity with one reference; copies. token may be NULL. NULL when out of memory. */
-struct aws_identity *aws_identity_new(const char *key_id, const char *secret, size_t secret_len, const char *token, size_t token_len,
-                                      int64_t expires_ms);
+struct aws_identity *aws_identity_new(const char *key_id, const char *secret, size_t secret_len, const char *token,
+                                      size_t token_len, int64_t expires_ms);
 
 #endif

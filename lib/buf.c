@@ -1,5 +1,5 @@
-/* A growing byte buffer. Growth doubles from 64 bytes up to the cap given at birth, so that no input from outside can make
- * us allocate without bound. The first failure sticks: callers append many times and look at the error once.
+/* A growing byte buffer. Growth doubles from 64 bytes up to the cap given at birth, so that no input from outside can
+ * make us allocate without bound. The first failure sticks: callers append many times and look at the error once.
  * Secret buffers never use realloc, which could leave a copy of the old bytes behind: they allocate, copy and wipe.
  * Limits: not thread-safe; pointers into the data die with the next append. */
 #include "lib/buf.h"

@@ -1,6 +1,7 @@
 /* Real time and randomness, and the pure conversions between milliseconds and text.
  * Conversions are done here rather than by strptime/timegm: these depend on the locale and accept more than AWS or
- * RFC 9110 write. Proleptic Gregorian calendar, years 1 to 9999, no leap seconds (:60 is read as the next minute's :00). */
+ * RFC 9110 write. Proleptic Gregorian calendar, years 1 to 9999, no leap seconds (:60 is read as the next minute's
+ * :00). */
 #include "lib/clock.h"
 
 #include <assert.h>

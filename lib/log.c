@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VALUE_MAX ((size_t)2000)
+#define VALUE_MAX      ((size_t)2000)
 #define LINE_MAX_BYTES ((size_t)16384)
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
@@ -50,7 +50,11 @@ bool log_level_parse(const char *name, enum log_level *ret_level)
 /* Length of the well-formed UTF-8 sequence at p (RFC 3629: no overlong forms, no surrogates), 0 when there is none. */
 static size_t utf8_len(const unsigned char *p, size_t left)
 {
-    size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+    size_t n = p[0] < 0x80                   ? 1
+               : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+               : (p[0] & 0xf0) == 0xe0       ? 3
+               : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+                                             : 0;
     if (n == 0 || n > left) return 0;
     for (size_t i = 1; i < n; i++)
         if ((p[i] & 0xc0) != 0x80) return 0;

@@ -1,5 +1,5 @@
-/* Metrics in Prometheus' text format 0.0.4. A metric holds up to 64 series (label pairs) in an array: values of labels are
- * bounded by design, and what comes beyond is folded into "other", so that no outside input can grow the memory.
+/* Metrics in Prometheus' text format 0.0.4. A metric holds up to 64 series (label pairs) in an array: values of labels
+ * are bounded by design, and what comes beyond is folded into "other", so that no outside input can grow the memory.
  * Look-up is linear with pointers compared first, since callers pass literals; a metric is hot for a handful of series.
  * A metric without labels shows its zero from the start; one with labels shows a series from its first use on.
  * Limits: loop thread only; an update for which there is no memory is dropped. */
@@ -13,8 +13,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define SERIES_MAX   64
-#define COLLECT_MAX  16
+#define SERIES_MAX  64
+#define COLLECT_MAX 16
 
 struct series {
     char *v1, *v2;     /* owned; NULL when the label is unused */
@@ -106,8 +106,8 @@ static struct series *series_add(struct metric *m, const char *v1, const char *v
     return m->series[m->n_series++] = s;
 }
 
-struct metric *metric_new(struct metrics *ms, enum metric_type type, const char *name, const char *help, const char *label1,
-                          const char *label2, const double *bounds, size_t n_bounds)
+struct metric *metric_new(struct metrics *ms, enum metric_type type, const char *name, const char *help,
+                          const char *label1, const char *label2, const double *bounds, size_t n_bounds)
 {
     for (struct metric *m = ms->first; m; m = m->next)
         if (strcmp(m->name, name) == 0) return m;
@@ -212,7 +212,8 @@ static void add_label(struct buf *out, bool *first, const char *name, const char
 }
 
 /* One sample line up to the value. le: NULL, or the bucket's upper bound. */
-static void add_sample(struct buf *out, const struct metric *m, const struct series *s, const char *suffix, const double *le)
+static void add_sample(struct buf *out, const struct metric *m, const struct series *s, const char *suffix,
+                       const double *le)
 {
     bool first = true;
     (void)buf_addf(out, "%s%s", m->name, suffix);

@@ -1,8 +1,8 @@
-/* The only home of secret bytes. Thousands live at once and RLIMIT_MEMLOCK is small, so they share pages: a slab allocator
- * with a few slot sizes over anonymous mappings that are locked (best effort: a container without the right keeps working),
- * left out of core dumps and not inherited by a fork. A slot is wiped when it is freed; mappings are kept for reuse.
- * Larger contents (a web identity token may be 20,000 bytes) get a mapping of their own.
- * Limits: no guard pages; a secret is a value, not to be changed in place. Thread-safe (one mutex). */
+/* The only home of secret bytes. Thousands live at once and RLIMIT_MEMLOCK is small, so they share pages: a slab
+ * allocator with a few slot sizes over anonymous mappings that are locked (best effort: a container without the right
+ * keeps working), left out of core dumps and not inherited by a fork. A slot is wiped when it is freed; mappings are
+ * kept for reuse. Larger contents (a web identity token may be 20,000 bytes) get a mapping of their own. Limits: no
+ * guard pages; a secret is a value, not to be changed in place. Thread-safe (one mutex). */
 #include "lib/secret.h"
 
 #include <assert.h>
@@ -12,10 +12,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define SECRET_MAGIC    0x5ec2e7a1u
-#define CHUNK_BYTES     ((size_t)32768)
-#define LARGE_CLASS     ((uint8_t)0xff)
-#define SECRET_MAX      ((size_t)1 << 20)
+#define SECRET_MAGIC 0x5ec2e7a1u
+#define CHUNK_BYTES  ((size_t)32768)
+#define LARGE_CLASS  ((uint8_t)0xff)
+#define SECRET_MAX   ((size_t)1 << 20)
 
 struct secret {
     uint32_t magic;
@@ -69,10 +69,10 @@ static size_t whole_bytes(size_t len)
 
 static struct secret *alloc_secret(size_t len)
 {
-    for (size_t class = 0; class < ARRAY_LEN(slot_bytes); class++) {
+    for (size_t class = 0; class < ARRAY_LEN(slot_bytes); class ++) {
         if (whole_bytes(len) > slot_bytes[class]) continue;
         struct secret *s = alloc_slot(class);
-        if (s) s->class = (uint8_t)class;
+        if (s) s->class = (uint8_t) class;
         return s;
     }
     struct secret *s = map_pages(whole_bytes(len));

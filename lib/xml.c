@@ -1,9 +1,9 @@
-/* Bounded XML reading over expat. The path of the element being read is one string that grows and shrinks; the text of the
- * innermost element is gathered in a buffer which is emptied whenever an element starts, so that at an end tag it holds the
- * text of a leaf. A doctype stops the parser before it could declare anything.
- * expat takes its memory from an arena that is used again for the next document and wiped after each: creating a parser is
- * most of the cost of a small document, and CreateAccessKey's answer leaves no copy of the secret behind.
- * Limits: see the header; loop thread only (the arena is one per process; a nested reading falls back to the heap). */
+/* Bounded XML reading over expat. The path of the element being read is one string that grows and shrinks; the text of
+ * the innermost element is gathered in a buffer which is emptied whenever an element starts, so that at an end tag it
+ * holds the text of a leaf. A doctype stops the parser before it could declare anything. expat takes its memory from an
+ * arena that is used again for the next document and wiped after each: creating a parser is most of the cost of a small
+ * document, and CreateAccessKey's answer leaves no copy of the secret behind. Limits: see the header; loop thread only
+ * (the arena is one per process; a nested reading falls back to the heap). */
 #include "lib/xml.h"
 
 #include "lib/err.h"
@@ -20,8 +20,8 @@ struct reader {
     size_t path_len;
     size_t name_at[XML_DEPTH_MAX]; /* length of the path before each open element */
     unsigned depth;
-    bool leaf;       /* no child element since the last start tag */
-    int error;       /* first failure; the parser was stopped */
+    bool leaf; /* no child element since the last start tag */
+    int error; /* first failure; the parser was stopped */
     struct buf text;
 };
 
@@ -173,7 +173,8 @@ static void on_doctype(void *arg, const XML_Char *name, const XML_Char *sysid, c
 
 static int parse(struct reader *r, const char *data, size_t len)
 {
-    (void)XML_SetHashSalt(r->parser, (unsigned long)(uintptr_t)r ^ 0x9e3779b97f4a7c15UL); /* saves a getrandom() each time */
+    (void)XML_SetHashSalt(r->parser,
+                          (unsigned long)(uintptr_t)r ^ 0x9e3779b97f4a7c15UL); /* saves a getrandom() each time */
     XML_SetUserData(r->parser, r);
     XML_SetElementHandler(r->parser, on_start, on_end);
     XML_SetCharacterDataHandler(r->parser, on_text);

@@ -1,6 +1,7 @@
-/* A bounded XML reader by local name: elements are named by the path of local names from the root, "ErrorResponse/Error/Code";
- * namespaces and prefixes are ignored, unknown elements are simply not looked at. No DTD, hence no entities but the five of
- * XML itself and character references: a document type declaration ends the reading. */
+/* A bounded XML reader by local name: elements are named by the path of local names from the root,
+ * "ErrorResponse/Error/Code"; namespaces and prefixes are ignored, unknown elements are simply not looked at. No DTD,
+ * hence no entities but the five of XML itself and character references: a document type declaration ends the reading.
+ */
 #ifndef KEYROLL_XML_H
 #define KEYROLL_XML_H
 
@@ -9,9 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define XML_DEPTH_MAX 32                    /* elements inside each other */
-#define XML_PATH_MAX  512                   /* bytes of a path, terminator included */
-#define XML_BYTES_MAX ((size_t)64 << 20)    /* bytes of a document */
+#define XML_DEPTH_MAX 32                 /* elements inside each other */
+#define XML_PATH_MAX  512                /* bytes of a path, terminator included */
+#define XML_BYTES_MAX ((size_t)64 << 20) /* bytes of a document */
 
 /* What is called while reading; any of them may be NULL. Strings are borrowed until the callback returns.
  * A callback returns 0 to go on, another code to stop: xml_read() returns that code. */
@@ -26,14 +27,16 @@ struct xml_handler {
 };
 
 /* Reads a whole document. Everything that was held of it is wiped afterwards: it may carry a secret.
- * Errors: ERR_SYNTAX (not well-formed, a DTD, too deep, a path too long), ERR_TOO_LARGE, ERR_NOMEM, a callback's code. */
+ * Errors: ERR_SYNTAX (not well-formed, a DTD, too deep, a path too long), ERR_TOO_LARGE, ERR_NOMEM, a callback's code.
+ */
 MUST_CHECK int xml_read(const char *data, size_t len, const struct xml_handler *h);
 
-/* Appends the text of the first leaf whose path ends with `end` (see xml_path_ends). ERR_NOT_FOUND, those of xml_read(), those of buf_add(). */
+/* Appends the text of the first leaf whose path ends with `end` (see xml_path_ends). ERR_NOT_FOUND, those of
+ * xml_read(), those of buf_add(). */
 MUST_CHECK int xml_find(const char *data, size_t len, const char *end, struct buf *out);
 
-/* Does path consist of, or end with, the whole names of `end`? "ErrorResponse/Error/Code" ends with "Error/Code", not with
- * "ode". Case-sensitive. Pure. */
+/* Does path consist of, or end with, the whole names of `end`? "ErrorResponse/Error/Code" ends with "Error/Code", not
+ * with "ode". Case-sensitive. Pure. */
 bool xml_path_ends(const char *path, const char *end);
 
 #endif

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#define MAX ((size_t)1 << 20)
+#define MAX     ((size_t)1 << 20)
 #define VECTORS TEST_DATA "/vectors/sigv4"
 
 static char *read_file(const char *dir, const char *name, size_t *ret_len)
@@ -70,13 +70,18 @@ static void check_vector(const char *name)
     AUTO_SECRET struct secret *token = token_text && !omit ? secret_from_string(token_text) : NULL;
     struct vector v = {.text = read_file(name, "request.txt", &len)};
     vector_split(&v);
-    struct aws_sign_request r = {
-        .method = v.method, .path = v.path, .query = v.query, .headers = v.headers, .n_headers = v.n, .body = v.body,
-        .body_len = strlen(v.body), .region = json_string_value(json_object_get(context, "region")),
-        .service = json_string_value(json_object_get(context, "service")),
-        .normalize_path = json_is_true(json_object_get(context, "normalize")),
-        .add_content_sha256 = json_is_true(json_object_get(context, "sign_body")),
-        .wall_ms = time_parse(json_string_value(json_object_get(context, "timestamp")))};
+    struct aws_sign_request r = {.method = v.method,
+                                 .path = v.path,
+                                 .query = v.query,
+                                 .headers = v.headers,
+                                 .n_headers = v.n,
+                                 .body = v.body,
+                                 .body_len = strlen(v.body),
+                                 .region = json_string_value(json_object_get(context, "region")),
+                                 .service = json_string_value(json_object_get(context, "service")),
+                                 .normalize_path = json_is_true(json_object_get(context, "normalize")),
+                                 .add_content_sha256 = json_is_true(json_object_get(context, "sign_body")),
+                                 .wall_ms = time_parse(json_string_value(json_object_get(context, "timestamp")))};
 
     AUTO_BUF struct buf canonical, names, out;
     buf_init(&canonical, MAX);
@@ -88,7 +93,8 @@ static void check_vector(const char *name)
 
     struct aws_sign_keys *keys = aws_sign_keys_new(4);
     size_t n = 0;
-    assert_int_equal(aws_sign(keys, &r, json_string_value(json_object_get(c, "access_key_id")), secret, token, &out, &n), 0);
+    assert_int_equal(
+        aws_sign(keys, &r, json_string_value(json_object_get(c, "access_key_id")), secret, token, &out, &n), 0);
     assert_int_equal(n, 2 + (token != NULL) + r.add_content_sha256);
     const char *line = out.data;
     for (size_t i = 1; i < n; i++) line += strlen(line) + 1;
@@ -96,7 +102,8 @@ static void check_vector(const char *name)
     char expected[1024];
     (void)snprintf(expected, sizeof(expected),
                    "Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "
-                   "SignedHeaders=%s, Signature=%s", buf_str(&names), signature);
+                   "SignedHeaders=%s, Signature=%s",
+                   buf_str(&names), signature);
     assert_string_equal(line, expected);
     aws_sign_keys_free(keys);
     free(v.text);
@@ -130,7 +137,8 @@ static void botocore_agrees(void **state)
     assert_true(json_array_size(cases) >= 30);
     struct aws_sign_keys *keys = aws_sign_keys_new(3); /* smaller than the list: eviction is met too */
     size_t i;
-    json_array_foreach(cases, i, c) {
+    json_array_foreach(cases, i, c)
+    {
         AUTO_SECRET struct secret *secret = secret_from_string(text_of(c, "secret"));
         AUTO_SECRET struct secret *token = text_of(c, "token") ? secret_from_string(text_of(c, "token")) : NULL;
         AUTO_FREE char *url = strdup(text_of(c, "url"));
@@ -139,11 +147,19 @@ static void botocore_agrees(void **state)
         if (query) *query++ = '\0';
         bool s3 = strcmp(text_of(c, "service"), "s3") == 0;
         struct aws_sign_header headers[2] = {{"Host", host_copy}, {"Content-Type", text_of(c, "content_type")}};
-        struct aws_sign_request r = {.method = text_of(c, "method"), .path = path, .query = query, .headers = headers,
-                                     .n_headers = headers[1].value ? 2 : 1, .body = text_of(c, "body"),
-                                     .body_len = strlen(text_of(c, "body")), .region = text_of(c, "region"),
-                                     .service = text_of(c, "service"), .double_encode_path = !s3, .normalize_path = !s3,
-                                     .add_content_sha256 = s3, .wall_ms = time_parse(text_of(c, "time"))};
+        struct aws_sign_request r = {.method = text_of(c, "method"),
+                                     .path = path,
+                                     .query = query,
+                                     .headers = headers,
+                                     .n_headers = headers[1].value ? 2 : 1,
+                                     .body = text_of(c, "body"),
+                                     .body_len = strlen(text_of(c, "body")),
+                                     .region = text_of(c, "region"),
+                                     .service = text_of(c, "service"),
+                                     .double_encode_path = !s3,
+                                     .normalize_path = !s3,
+                                     .add_content_sha256 = s3,
+                                     .wall_ms = time_parse(text_of(c, "time"))};
         AUTO_BUF struct buf out;
         buf_init_secret(&out, MAX);
         size_t n = 0;
@@ -151,7 +167,8 @@ static void botocore_agrees(void **state)
         const char *line = out.data;
         for (size_t k = 0; k < n; k++, line += strlen(line) + 1) {
             if (strncmp(line, "Authorization: ", 15) == 0) assert_string_equal(line + 15, text_of(c, "authorization"));
-            if (strncmp(line, "X-Amz-Content-Sha256: ", 22) == 0) assert_string_equal(line + 22, text_of(c, "content_sha256"));
+            if (strncmp(line, "X-Amz-Content-Sha256: ", 22) == 0)
+                assert_string_equal(line + 22, text_of(c, "content_sha256"));
         }
     }
     aws_sign_keys_free(keys);
@@ -160,7 +177,8 @@ static void botocore_agrees(void **state)
 static void sign_once(struct aws_sign_keys *keys, const struct secret *secret, struct buf *out)
 {
     struct aws_sign_header host = {"Host", "sts.amazonaws.com"};
-    struct aws_sign_request r = {.method = "POST", .headers = &host, .n_headers = 1, .region = "us-east-1", .service = "sts"};
+    struct aws_sign_request r = {
+        .method = "POST", .headers = &host, .n_headers = 1, .region = "us-east-1", .service = "sts"};
     size_t n;
     assert_int_equal(aws_sign(keys, &r, "AKIAIOSFODNN7EXAMPLE", secret, NULL, out, &n), 0);
 }
