@@ -118,7 +118,7 @@ void settings_write_sample(const struct setting *rows, size_t n_rows, const char
         (void)buf_addc(&facts, ')');
         (void)buf_adds(out, "# ");
         write_wrapped(out, "# ", buf_str(&facts), 2);
-        (void)buf_addf(out, "#%s = %s\n", row->name, row->fallback ? row->fallback : "");
+        (void)buf_addf(out, "#%s =%s%s\n", row->name, row->fallback ? " " : "", row->fallback ? row->fallback : "");
     }
 }
 

@@ -71,7 +71,8 @@ static struct inventory *read_good(const char *text, bool json)
 static void refuses(const char *text, bool json, int expected, uint32_t line, const char *part)
 {
     int rc;
-    AUTO_INVENTORY struct inventory *inv = read_text(text, json, &rc);
+    struct inventory *inv = read_text(text, json, &rc);
+    inventory_free(inv);
     assert_int_equal(rc, expected);
     assert_true(told.n >= 1);
     assert_int_equal(told.line[told.n - 1], line);
