@@ -342,8 +342,8 @@ static void on_refusal(struct fetch *f, const struct http_reply *reply)
     }
     if (r.err == ERR_AWS_CREDENTIALS && f->slot != c->own && f->signer == c->own->identity)
         aws_creds_invalidate(c, NULL);
-    (void)snprintf(message, sizeof(message), "STS for %.60s: %s %s", f->roles[f->at].arn,
-                   r.code[0] ? r.code : "no code", r.message);
+    (void)snprintf(message, sizeof(message), "STS for %.60s: HTTP %d %s %s", f->roles[f->at].arn, reply->status, r.code,
+                   r.message);
     fetch_end(f, retriable(r.err), message, NULL);
 }
 

@@ -303,7 +303,7 @@ static void a_role_per_account_is_shared(void **state)
     turn(0);
     assert_int_equal(got.n, 51);
     assert_int_equal(got.err, ERR_AWS_DENIED);
-    assert_string_equal(got.message, "STS for arn:aws:iam::210987654321:role/keyroll: AccessDenied no");
+    assert_string_equal(got.message, "STS for arn:aws:iam::210987654321:role/keyroll: HTTP 403 AccessDenied no");
 }
 
 static void failures_have_no_unknown_outcome(void **state)
