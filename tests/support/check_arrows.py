@@ -20,7 +20,7 @@ ARROWS = {
 # Header of a library that does I/O -> the files that may include it. Jansson and OpenSSL's hashes are free to all.
 IO_HEADERS = {
     r"hiredis/.*": {"lib/redis.c"},
-    r"librdkafka/.*": {"lib/kafka_in.c", "lib/kafka_out.c", "lib/kafka_admin.c", "lib/kafka_conf.c", "lib/kafka_mock.c"},
+    r"librdkafka/.*": {"lib/kafka_in.c", "lib/kafka_out.c", "lib/kafka_follow.c", "lib/kafka_admin.c", "lib/kafka_conf.c", "lib/kafka_mock.c"},
     r"curl/.*": {"lib/http.c"},
     r"microhttpd\.h": {"lib/http_server.c"},
     r"expat\.h": {"lib/xml.c"},

@@ -1,0 +1,234 @@
+/* Publishing is paced twice: jobs per second (plan_publish_rate), so that a fleet that comes due at once does not flood
+ * the topic, and new keys per hour (max_rotations_per_hour). The workers' gate is the hard limit of the latter; pacing
+ * here only keeps the topic free of work that would have to wait there. What operators ask for and exposed keys do not
+ * count.
+ *
+ * Nothing here is needed for correctness: a job published twice is the same job, and the hold-back below is thrift. It
+ * is lifted as soon as record or journal show that the job had an effect, with a growing pause so that nothing runs in
+ * a circle. */
+#include "producer/dispatch.h"
+
+#include "lib/err.h"
+#include "producer/map.h"
+#include "producer/publish.h"
+#include "schema/options.h"
+
+#include <string.h>
+
+#define HOLD_MIN_MS   60000
+#define HOLD_TICKS    10
+#define HOLD_FIRST_MS 1000
+#define PACE_MS       20
+#define PRUNE_EVERY   200 /* lists */
+
+struct hold {
+    char job_id[IDENTITY_JOB_ID_MAX];
+    uint64_t signature;
+    int64_t mono_ms; /* when it was published last */
+    unsigned times;
+};
+
+struct dispatch {
+    struct dispatch_options o;
+    struct loop_timer *timer;
+    const struct survey_due *items;
+    size_t n, at;
+    struct map holds; /* user key -> struct hold */
+    struct pace pace;
+    double tokens;
+    int64_t tokens_mono_ms;
+    size_t limited;
+    unsigned lists;
+};
+
+/* A message under way: what its report is about. */
+struct sent {
+    struct dispatch *d;
+    struct job job;
+};
+
+static void publish_some(void *arg);
+
+struct dispatch *dispatch_new(const struct dispatch_options *o)
+{
+    struct dispatch *d = calloc(1, sizeof *d);
+    if (!d) return NULL;
+    d->o = *o;
+    d->tokens = o->o->plan_publish_rate;
+    d->tokens_mono_ms = clock_mono_ms(o->clock);
+    if ((d->timer = loop_timer_new(o->loop, publish_some, d))) return d;
+    free(d);
+    return NULL;
+}
+
+void dispatch_free(struct dispatch *d)
+{
+    if (!d) return;
+    loop_timer_free(d->timer);
+    map_done(&d->holds, free);
+    free(d);
+}
+
+/* ---- hold-back ---- */
+
+int64_t dispatch_hold_ms(int64_t tick_ms, unsigned times, bool changed)
+{
+    int64_t longest = HOLD_TICKS * tick_ms > HOLD_MIN_MS ? HOLD_TICKS * tick_ms : HOLD_MIN_MS;
+    if (!changed) return longest;
+    int64_t ms = times < 16 ? HOLD_FIRST_MS << (times ? times - 1 : 0) : longest;
+    return ms < longest ? ms : longest;
+}
+
+static bool is_held(const struct dispatch *d, const char *user_key, const struct job *j, uint64_t signature)
+{
+    const struct hold *h = map_get(&d->holds, user_key);
+    if (!h || strcmp(h->job_id, j->job_id) != 0) return false;
+    return clock_mono_ms(d->o.clock) - h->mono_ms <
+           dispatch_hold_ms(d->o.o->tick_ms, h->times, h->signature != signature);
+}
+
+/* False when this very job was counted already: it was lost or still queues. */
+static bool is_new(const struct dispatch *d, const char *user_key, const struct job *j, uint64_t signature)
+{
+    const struct hold *h = map_get(&d->holds, user_key);
+    return !h || strcmp(h->job_id, j->job_id) != 0 || h->signature != signature;
+}
+
+static void hold(struct dispatch *d, const char *user_key, const struct job *j, uint64_t signature)
+{
+    struct hold *h = map_get(&d->holds, user_key);
+    if (!h) {
+        h = calloc(1, sizeof *h);
+        if (!h) return; /* it is published again at the next tick: harmless */
+        if (map_put(&d->holds, user_key, h, NULL) < 0) {
+            free(h);
+            return;
+        }
+    }
+    bool same = strcmp(h->job_id, j->job_id) == 0;
+    memcpy(h->job_id, j->job_id, sizeof h->job_id);
+    h->times = same ? h->times + 1 : 1;
+    h->signature = signature;
+    h->mono_ms = clock_mono_ms(d->o.clock);
+}
+
+static void release(struct dispatch *d, const struct job *j)
+{
+    char key[IDENTITY_KEY_MAX];
+    if (job_key(j, key) == 0) free(map_take(&d->holds, key));
+}
+
+/* Forgets what is long past, so that licences that left do not stay for ever. */
+static void prune(struct dispatch *d)
+{
+    int64_t now = clock_mono_ms(d->o.clock), longest = 2 * dispatch_hold_ms(d->o.o->tick_ms, 0, false);
+    struct map kept = {0};
+    const char *key;
+    size_t at = 0;
+    for (struct hold *h; (h = map_next(&d->holds, &at, &key));) {
+        if (now - h->mono_ms >= longest || map_put(&kept, key, h, NULL) < 0) free(h);
+    }
+    map_done(&d->holds, NULL);
+    d->holds = kept;
+}
+
+/* ---- publishing ---- */
+
+static void on_report(void *self, uint64_t id, const void *result)
+{
+    struct sent *s = self;
+    const struct kafka_report *r = result;
+    (void)id;
+    if (r->err) release(s->d, &s->job);
+    s->d->o.reported(s->d->o.arg, &s->job, r->err, r->detail ? r->detail : "");
+    free(s);
+}
+
+static bool counts(const struct job *j)
+{
+    return j->kind == JOB_ROTATE && j->reason == JOB_SCHEDULED;
+}
+
+/* 0: done with this one, in one way or the other. ERR_BUSY: the client's queue is full, later. */
+static int publish_one(struct dispatch *d, const struct survey_due *due)
+{
+    struct sent *s = calloc(1, sizeof *s);
+    char key[IDENTITY_KEY_MAX];
+    int64_t now = clock_wall_ms(d->o.clock);
+    int rc = s ? publish_make(due->row, &due->verdict, d->o.by, now, &s->job) : ERR_NOMEM;
+    if (rc == 0) rc = job_key(&s->job, key);
+    if (rc == 0 && is_held(d, key, &s->job, due->signature)) {
+        free(s);
+        return 0;
+    }
+    bool counted = rc == 0 && counts(&s->job) && is_new(d, key, &s->job, due->signature);
+    if (counted && pace_left(&d->pace, d->o.o->max_rotations_per_hour, now) <= 0) {
+        d->limited++;
+        free(s);
+        return 0;
+    }
+    if (rc == 0) {
+        s->d = d;
+        rc = publish_job(d->o.kafka, d->o.o, &s->job, (struct ticket){on_report, s, 0});
+    }
+    if (rc == 0) {
+        hold(d, key, &s->job, due->signature);
+        if (counted) pace_count(&d->pace, now);
+        d->tokens -= 1;
+        return 0;
+    }
+    if (s && rc != ERR_BUSY) d->o.reported(d->o.arg, &s->job, rc, "");
+    free(s);
+    return rc == ERR_BUSY ? ERR_BUSY : 0;
+}
+
+/* Tokens for the time that has gone by; at most one second's worth is saved up. */
+static bool may_publish(struct dispatch *d)
+{
+    double rate = d->o.o->plan_publish_rate;
+    int64_t now = clock_mono_ms(d->o.clock);
+    if (rate <= 0) return true;
+    d->tokens += rate * (double)(now - d->tokens_mono_ms) / 1000;
+    d->tokens_mono_ms = now;
+    double most = rate > 1 ? rate : 1;
+    if (d->tokens > most) d->tokens = most;
+    return d->tokens >= 1;
+}
+
+static void publish_some(void *arg)
+{
+    struct dispatch *d = arg;
+    int rc = 0;
+    for (int n = 0; n < 500 && d->at < d->n && may_publish(d); n++) {
+        rc = publish_one(d, &d->items[d->at]);
+        if (rc == ERR_BUSY) break;
+        d->at++;
+    }
+    if (d->at < d->n) loop_timer_start(d->timer, d->o.o->plan_publish_rate <= 0 && rc == 0 ? 0 : PACE_MS);
+}
+
+void dispatch_list(struct dispatch *d, const struct survey_due *items, size_t n)
+{
+    d->items = items;
+    d->n = n;
+    d->at = 0;
+    d->limited = 0;
+    if (++d->lists % PRUNE_EVERY == 0) prune(d);
+    publish_some(d);
+}
+
+void dispatch_stop(struct dispatch *d)
+{
+    d->n = d->at = 0;
+    loop_timer_stop(d->timer);
+}
+
+size_t dispatch_left(const struct dispatch *d)
+{
+    return d->n - d->at;
+}
+
+size_t dispatch_limited(const struct dispatch *d)
+{
+    return d->limited;
+}

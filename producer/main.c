@@ -1,0 +1,103 @@
+/* keyroll: the scheduler and the operators' commands. main() finds the command in its table, reads the settings and
+ * hands over. */
+#include "lib/err.h"
+#include "lib/log.h"
+#include "producer/command.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct command commands[] = {
+    {"schedule", "", "the scheduler: decides what is due and publishes it, until SIGTERM",
+     "Runs in the foreground and logs JSON lines to stderr. Several may run: one leads, the others stand by.\n"
+     "SIGHUP reads the inventory again; so does a change of the file. SIGTERM ends it.\n"
+     "Exit codes: 0 ended as asked, 1 could not start or a fatal error, 2 wrong settings.\n",
+     cmd_schedule},
+    {"plan", "[LICENCE...] [--all] [--json]", "who is due, why and when; changes nothing",
+     "Shows what the scheduler would publish now, in its order; --all also what is not due yet.\n"
+     "In mode observe it shows what would be done in mode rotate.\n"
+     "Exit codes: 0 shown, 1 could not (Redis or inventory), 2 usage or settings.\n",
+     cmd_plan},
+};
+
+static void print_usage(FILE *out)
+{
+    fprintf(out, "usage: keyroll COMMAND [ARGUMENTS] [SETTINGS]\n\nRolls the AWS access keys of a fleet of Synergist "
+                 "cloud instances.\n\ncommands:\n");
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(out, "\nkeyroll COMMAND --help tells more of one, keyroll --help of the settings.\n");
+    fprintf(out, "Exit codes of all commands: 0 done, 1 could not be done, 2 wrong usage or settings, 3 done, with a "
+                 "bad result.\n");
+}
+
+static int print_help(const struct command *c)
+{
+    AUTO_BUF struct buf text;
+    buf_init(&text, 1 << 20);
+    if (c) {
+        printf("usage: keyroll %s %s%s[SETTINGS]\n\n%s.\n\n%s\n", c->name, c->args, c->args[0] ? " " : "", c->summary,
+               c->help);
+    } else {
+        print_usage(stdout);
+        putchar('\n');
+    }
+    options_write_help(OPTIONS_ALL, &text);
+    fputs(buf_str(&text), stdout);
+    return text.error ? EXIT_FAILED : EXIT_OK;
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    return NULL;
+}
+
+static bool asks_for(int argc, char **argv, const char *flag, const char *letter)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], flag) == 0 || (letter && strcmp(argv[i], letter) == 0)) return true;
+    return false;
+}
+
+/* The command is the first word: settings may only stand behind it. */
+static int run(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : NULL;
+    const struct command *c = name ? find_command(name) : NULL;
+    if (name && strcmp(name, "help") == 0) return print_help(argc > 2 ? find_command(argv[2]) : NULL);
+    if (asks_for(argc, argv, "--help", "-h")) return print_help(c);
+    if (name && (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)) {
+        printf("keyroll %s\n", KEYROLL_VERSION);
+        return EXIT_OK;
+    }
+    if (!c) {
+        if (name) fprintf(stderr, "keyroll: there is no command \"%s\"\n", name);
+        print_usage(stderr);
+        return EXIT_USAGE;
+    }
+    struct options o;
+    AUTO_FREE char *why = NULL;
+    int n = argc - 1;
+    int rc = options_load(&o, OPTIONS_ALL, &n, argv + 1, environ, &why);
+    if (rc < 0) {
+        fprintf(stderr, "keyroll: %s\n", why ? why : err_text(rc));
+        options_done(&o);
+        return EXIT_USAGE;
+    }
+    log_open(STDERR_FILENO, (enum log_level)o.log_level, "keyroll", o.worker_id);
+    int code = c->run(&o, n - 1, argv + 2);
+    options_done(&o);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    int code = run(argc, argv);
+    if (fflush(stdout) != 0 && code == 0) code = EXIT_FAILED;
+    return code;
+}

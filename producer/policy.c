@@ -1,0 +1,318 @@
+/* The scheduler's policy (policy.h). It remembers nothing: what was asked for before does not count, only what the
+ * record and the journal say now (design, section 3), so that a lost message, broker or Redis delays work and harms
+ * nothing.
+ *
+ * The order of the rules is the order of their importance: what is open is finished first (R2), then what stands in the
+ * record as planned (retire, reap; R6), then what an operator or a leak asks for (R9), then age, then the daily look.
+ * The record's own next-try time holds publishing back (R10). A state that waits for a person gets a look now and then
+ * and nothing else. */
+#include "producer/policy.h"
+
+#include "schema/options.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RUNG_GRACE_MAX_MS 30000 /* how long a job on a retry topic is left to Kafka after its time */
+
+void policy_from_options(const struct options *o, struct policy *ret)
+{
+    *ret = (struct policy){.observe = o->mode == OPTIONS_OBSERVE,
+                           .max_age_ms = o->max_age_ms,
+                           .max_age_jitter_ms = o->max_age_jitter_ms,
+                           .audit_interval_ms = o->audit_interval_ms,
+                           .assisted_poll_ms = o->assisted_poll_ms,
+                           .rungs = (unsigned)o->retry_delays.n};
+}
+
+/* FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/), folded: every bit of the name counts, the same on every machine.
+ */
+static uint64_t name_hash(const char *s)
+{
+    uint64_t h = 14695981039346656037ULL;
+    for (; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211ULL;
+    h ^= h >> 33;
+    h *= 0xff51afd7ed558ccdULL;
+    return h ^ (h >> 33);
+}
+
+int64_t policy_age_ms(const struct policy *p, const char *licence)
+{
+    char name[IDENTITY_LICENCE_MAX];
+    identity_lower(licence, name, sizeof name);
+    if (p->max_age_jitter_ms <= 0) return p->max_age_ms;
+    return p->max_age_ms - (int64_t)(name_hash(name) % (uint64_t)(p->max_age_jitter_ms + 1));
+}
+
+const char *policy_rank_name(enum policy_rank r)
+{
+    static const char *const names[] = {"exposed", "urgent",     "retire", "reap",   "resume",
+                                        "rotate",  "first look", "audit",  "nothing"};
+    return names[r];
+}
+
+int policy_compare(const struct policy_verdict *a, const struct policy_verdict *b)
+{
+    if (a->rank != b->rank) return a->rank < b->rank ? -1 : 1;
+    return (a->at_ms > b->at_ms) - (a->at_ms < b->at_ms);
+}
+
+/* ---- helpers ---- */
+
+static void say(struct policy_verdict *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void say(struct policy_verdict *v, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(v->why, sizeof v->why, fmt, ap);
+    va_end(ap);
+}
+
+static void set_job(struct policy_verdict *v, int kind, int reason, const char *key_id, int64_t rotation)
+{
+    v->kind = kind;
+    v->reason = reason;
+    snprintf(v->replace_key_id, sizeof v->replace_key_id, "%s", key_id);
+    v->rotation = rotation;
+}
+
+/* Due now, or planned: rank NOTHING with the time at which it will be. */
+static void due_at(struct policy_verdict *v, enum policy_rank rank, int64_t at_ms, int64_t now_ms)
+{
+    v->at_ms = at_ms;
+    v->rank = at_ms <= now_ms ? rank : POLICY_NOTHING;
+}
+
+static bool is_exposed(const struct store_peek *u, const char *id)
+{
+    for (size_t i = 0; i < u->n_exposed; i++)
+        if (strcmp(u->exposed_ids[i], id) == 0) return true;
+    return false;
+}
+
+/* When the scheduler may publish again after a failure: what is on a retry topic comes back from there first. */
+static int64_t ready_ms(const struct policy *p, const struct record *r)
+{
+    bool on_rung = r->state == RECORD_RETRY && r->error && r->attempts >= 1 && r->attempts <= p->rungs;
+    if (r->next_ms == TIME_NONE || !on_rung || r->updated_ms == TIME_NONE) return r->next_ms;
+    int64_t delay = r->next_ms - r->updated_ms;
+    int64_t grace = delay < 0 ? 0 : delay < RUNG_GRACE_MAX_MS ? delay : RUNG_GRACE_MAX_MS;
+    return r->next_ms + grace;
+}
+
+static bool waits_for_person(enum record_state s)
+{
+    return s == RECORD_DRIFTED || s == RECORD_EXCLUDED || s == RECORD_AWAITING;
+}
+
+/* ---- an open journal ---- */
+
+static int journal_job(const struct journal *j)
+{
+    return j->kind == JOURNAL_RETIRE ? JOB_RETIRE : j->kind == JOURNAL_REAP ? JOB_REAP : JOB_ROTATE;
+}
+
+/* How long the journal is left alone after the last look at it. */
+static int64_t journal_rest_ms(const struct policy *p, const struct store_peek *u, bool *ret_poll)
+{
+    const struct journal *j = &u->journal;
+    enum record_state state = u->has_record ? u->record.state : RECORD_NEW;
+    *ret_poll = true;
+    if (state == RECORD_DRIFTED || state == RECORD_EXCLUDED) return p->audit_interval_ms;
+    if (j->step == JOURNAL_AWAIT)
+        return p->audit_interval_ms; /* waits for reveal; looked at daily, so that nothing waits in silence */
+    if (j->assisted && j->step == JOURNAL_SET) return p->assisted_poll_ms;
+    if (state == RECORD_AWAITING) return p->assisted_poll_ms; /* whether the person has looked shows in the world */
+    *ret_poll = false;
+    return 0;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void judge_journal(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
+{
+    const struct journal *j = &u->journal;
+    bool poll;
+    int64_t rest = journal_rest_ms(p, u, &poll);
+    int64_t touched = later(j->updated_ms, u->has_record ? u->record.updated_ms : TIME_NONE);
+    int64_t at = u->has_record ? ready_ms(p, &u->record) : TIME_NONE;
+    if (poll && touched != TIME_NONE) at = later(at, touched + rest);
+    int64_t rotation = j->rotation > 0 ? j->rotation : 1; /* a message needs one; the worker goes by the journal */
+    set_job(v, journal_job(j), poll ? JOB_POLL : JOB_RESUME, j->key_old,
+            journal_job(j) == JOB_ROTATE ? j->rotation : rotation);
+    v->urgent = j->exposed;
+    if (u->lease_ms >= 0) {
+        v->at_ms = TIME_NONE;
+        say(v, "a worker is at it: %s", journal_step_name(j->step));
+        return;
+    }
+    due_at(v, v->urgent ? POLICY_EXPOSED : POLICY_RESUME, at, now_ms);
+    if (at == TIME_NONE) v->at_ms = touched;
+    if (poll)
+        say(v, "open at %s, waits for a person; looked at again", journal_step_name(j->step));
+    else
+        say(v, "open at %s, no worker is at it", journal_step_name(j->step));
+}
+
+/* ---- what the record plans ---- */
+
+/* The key whose retire or reap comes first; exposed ones at once, before all others. */
+static const struct record_key *planned_key(const struct store_peek *u, int64_t now_ms, int64_t *ret_at_ms,
+                                            bool *ret_exposed)
+{
+    const struct record_key *best = NULL;
+    for (size_t i = 0; i < u->record.n_keys; i++) {
+        const struct record_key *k = &u->record.keys[i];
+        if (k->next == KEY_NEXT_NONE || k->role == KEY_CURRENT || k->next_ms == TIME_NONE) continue;
+        bool exposed = k->next == KEY_NEXT_RETIRE && (k->exposed || is_exposed(u, k->id));
+        int64_t at = exposed && k->next_ms > now_ms ? now_ms : k->next_ms;
+        if (best && (*ret_exposed ? !exposed || at >= *ret_at_ms : !exposed && at >= *ret_at_ms)) continue;
+        best = k;
+        *ret_at_ms = at;
+        *ret_exposed = exposed;
+    }
+    return best;
+}
+
+static bool judge_planned(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
+{
+    const struct record *r = &u->record;
+    int64_t at = TIME_NONE;
+    bool exposed = false;
+    const struct record_key *k = planned_key(u, now_ms, &at, &exposed);
+    if (!k) return false;
+    bool failing = r->state == RECORD_RETRY || r->state == RECORD_STUCK || r->state == RECORD_FAILED;
+    bool retire = k->next == KEY_NEXT_RETIRE;
+    set_job(v, retire ? JOB_RETIRE : JOB_REAP, exposed ? JOB_EXPOSED : JOB_SCHEDULED, k->id, k->rotation);
+    v->urgent = exposed;
+    due_at(v,
+           exposed  ? POLICY_EXPOSED
+           : retire ? POLICY_RETIRE
+                    : POLICY_REAP,
+           failing ? later(at, ready_ms(p, r)) : at, now_ms);
+    if (exposed)
+        say(v, "%s is exposed: it is set Inactive at once", k->id);
+    else
+        say(v, retire ? "the overlap of %s ends: it is set Inactive" : "the quarantine of %s ends: it is deleted",
+            k->id);
+    return true;
+}
+
+/* ---- rotate ---- */
+
+static void judge_rotate_now(struct policy_verdict *v, const struct record *r, const struct record_key *current,
+                             int reason)
+{
+    set_job(v, JOB_ROTATE, reason, current ? current->id : "", r->rotation);
+}
+
+static bool judge_urgent(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
+{
+    const struct record *r = &u->record;
+    const struct record_key *current = record_current(r);
+    bool exposed = current && (current->exposed || is_exposed(u, current->id));
+    if (!r->repair && !exposed) return false;
+    judge_rotate_now(v, r, current, exposed ? JOB_EXPOSED : JOB_REPAIR);
+    v->urgent = true;
+    due_at(v, exposed ? POLICY_EXPOSED : POLICY_URGENT, ready_ms(p, r), now_ms);
+    if (exposed)
+        say(v, "%s is exposed", current->id);
+    else
+        say(v, "the instance went back to an older key");
+    return true;
+}
+
+/* By age, or because the instance has no living key. */
+static void judge_age(const struct policy *p, const char *licence, const struct store_peek *u, int64_t now_ms,
+                      struct policy_verdict *v)
+{
+    const struct record *r = &u->record;
+    const struct record_key *current = record_current(r);
+    int64_t at = TIME_NONE;
+    judge_rotate_now(v, r, current, JOB_SCHEDULED);
+    if (!current) {
+        say(v, "the instance has no key");
+    } else if (!current->listed || current->status != AWS_KEY_ACTIVE) {
+        say(v, "%s is %s in AWS", current->id, current->listed ? aws_key_status_name(current->status) : "gone");
+    } else if (current->created_ms == TIME_NONE) {
+        say(v, "nobody knows the age of %s", current->id);
+    } else {
+        int64_t age = policy_age_ms(p, licence);
+        at = current->created_ms + age;
+        say(v, "%s is %" PRId64 " days old, due at %" PRId64, current->id, (now_ms - current->created_ms) / 86400000,
+            age / 86400000);
+    }
+    due_at(v, POLICY_ROTATE, later(at, ready_ms(p, r)), now_ms);
+    if (v->rank == POLICY_ROTATE && at != TIME_NONE) v->at_ms = at;
+}
+
+static void judge_audit(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
+{
+    const struct record *r = &u->record;
+    set_job(v, JOB_AUDIT, JOB_DAILY, "", r->rotation);
+    v->urgent = false;
+    int64_t last = waits_for_person(r->state) ? later(r->audited_ms, r->updated_ms) : r->audited_ms;
+    int64_t at = last == TIME_NONE ? TIME_NONE : last + p->audit_interval_ms;
+    bool failing = r->state == RECORD_RETRY || r->state == RECORD_FAILED || r->state == RECORD_STUCK;
+    if (failing && r->next_ms != TIME_NONE && r->audited_ms < r->next_ms)
+        at = ready_ms(p, r); /* one look when its time has come */
+    due_at(v, POLICY_AUDIT, at, now_ms);
+    say(v, last == TIME_NONE ? "never looked at with success" : "the last look was %" PRId64 " h ago",
+        last == TIME_NONE ? 0 : (now_ms - last) / 3600000);
+}
+
+/* ---- all rules ---- */
+
+static void judge_first(const struct store_peek *u, struct policy_verdict *v)
+{
+    (void)u;
+    set_job(v, JOB_AUDIT, JOB_DAILY, "", 0);
+    v->rank = POLICY_FIRST;
+    say(v, "first look");
+}
+
+/* The daily look, unless something else is due; what is planned stays told when neither is. */
+static void judge_or_audit(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
+{
+    struct policy_verdict audit = {.kind = -1, .rank = POLICY_NOTHING, .at_ms = TIME_NONE};
+    if (policy_is_due(v)) return;
+    judge_audit(p, u, now_ms, &audit);
+    if (policy_is_due(&audit) || v->kind < 0) *v = audit;
+}
+
+static void judge_record(const struct policy *p, const char *licence, const struct store_peek *u, int64_t now_ms,
+                         struct policy_verdict *v)
+{
+    const struct record *r = &u->record;
+    if (waits_for_person(r->state)) {
+        if (r->state == RECORD_AWAITING && judge_planned(p, u, now_ms, v) && v->rank != POLICY_EXPOSED)
+            v->rank = POLICY_NOTHING;
+        if (v->rank == POLICY_NOTHING) v->kind = -1;
+        judge_or_audit(p, u, now_ms, v);
+        return;
+    }
+    bool decided = judge_planned(p, u, now_ms, v);
+    if (!policy_is_due(v)) decided = judge_urgent(p, u, now_ms, v) || decided;
+    if (!decided && r->audited_ms != TIME_NONE) judge_age(p, licence, u, now_ms, v);
+    judge_or_audit(p, u, now_ms, v);
+}
+
+void policy_judge(const struct policy *p, const char *licence, const struct store_peek *u, int64_t now_ms,
+                  struct policy_verdict *ret)
+{
+    *ret = (struct policy_verdict){.rank = POLICY_NOTHING, .kind = -1, .at_ms = TIME_NONE};
+    if (u->has_journal)
+        judge_journal(p, u, now_ms, ret);
+    else if (u->lease_ms >= 0)
+        say(ret, "a worker is at it");
+    else if (!u->has_record)
+        judge_first(u, ret);
+    else
+        judge_record(p, licence, u, now_ms, ret);
+    ret->held = policy_is_due(ret) && p->observe && ret->kind != JOB_AUDIT;
+}

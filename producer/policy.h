@@ -1,0 +1,57 @@
+/* What is due for one licence, and why: a pure function of its settings, its record and journal, and the time. */
+#ifndef KEYROLL_POLICY_H
+#define KEYROLL_POLICY_H
+
+#include "schema/job.h"
+#include "schema/store.h"
+
+struct options;
+
+struct policy {
+    bool observe; /* mode = observe: only audits may be published */
+    int64_t max_age_ms, max_age_jitter_ms;
+    int64_t audit_interval_ms;
+    int64_t assisted_poll_ms;
+    unsigned rungs; /* retry topics: that many failures are tried again by Kafka, not by us */
+};
+
+/* In the order in which due work is published. */
+enum policy_rank {
+    POLICY_EXPOSED, /* a key that leaked is still Active */
+    POLICY_URGENT,  /* an instance went back to an old key */
+    POLICY_RETIRE,
+    POLICY_REAP,
+    POLICY_RESUME,
+    POLICY_ROTATE,
+    POLICY_FIRST, /* never looked at */
+    POLICY_AUDIT,
+    POLICY_NOTHING, /* nothing is due: at_ms says when something will be */
+};
+
+struct policy_verdict {
+    enum policy_rank rank;
+    bool held; /* due, but mode = observe keeps it from being published */
+    int kind,
+        reason; /* enum job_kind and job_reason of the job that is due or comes next; kind -1: nothing is planned */
+    bool urgent;
+    char replace_key_id[AWS_KEY_ID_MAX];
+    int64_t rotation;          /* the job's rotation number */
+    int64_t at_ms;             /* when it became due, or will be; TIME_NONE: always was, or never */
+    char why[RECORD_TEXT_MAX]; /* one plain sentence without a full stop */
+};
+
+void policy_from_options(const struct options *o, struct policy *ret);
+/* Judges one licence. u: what Redis holds of its user (u->err 0). Pure. */
+void policy_judge(const struct policy *p, const char *licence, const struct store_peek *u, int64_t now_ms,
+                  struct policy_verdict *ret);
+static inline bool policy_is_due(const struct policy_verdict *v)
+{
+    return v->rank != POLICY_NOTHING;
+}
+/* Orders due work: by rank, then the longest due first. For qsort-like use. */
+int policy_compare(const struct policy_verdict *a, const struct policy_verdict *b);
+/* The age at which this licence's key is due: max_age less its own, stable part of the jitter. Pure. */
+int64_t policy_age_ms(const struct policy *p, const char *licence);
+const char *policy_rank_name(enum policy_rank r);
+
+#endif

@@ -1,0 +1,116 @@
+/* Each message of the compacted topic <prefix>.keys is the whole state of one user, without secrets:
+ *   {"version":"keyroll.state/1","record":{...},"journal":{...}|null,"exposed":["AKIA...", ...]}
+ * The text is kept as it came and decoded when it is asked for, which is seldom: a fleet's states are read at every
+ * start and needed only when Redis lost them. Of two states the one written under the higher lease number counts, the
+ * later message among equals: a worker that was frozen may publish late. */
+#include "producer/states.h"
+
+#include "lib/err.h"
+#include "lib/buf.h"
+
+#include <string.h>
+
+#define STATE_MAX_BYTES 65536
+
+struct state_entry {
+    int64_t number; /* of the last writer */
+    bool open;      /* it has a journal */
+    size_t len;
+    char text[];
+};
+
+void states_done(struct states *s)
+{
+    map_done(&s->users, free);
+}
+
+static int decode_part(const json_t *part, struct record *r, struct journal *j)
+{
+    AUTO_FREE char *text = json_dumps(part, JSON_COMPACT);
+    if (!text) return ERR_NOMEM;
+    return r ? record_decode(text, strlen(text), r) : journal_decode(text, strlen(text), j);
+}
+
+static bool version_known(const json_t *root)
+{
+    const char *v = json_string_value(json_object_get(root, "version"));
+    size_t len = strlen(STATES_VERSION);
+    return v && strncmp(v, STATES_VERSION, len) == 0 && (!v[len] || v[len] == '.');
+}
+
+int state_decode(const char *value, size_t len, struct state *ret)
+{
+    if (len > STATE_MAX_BYTES) return ERR_TOO_LARGE;
+    AUTO_JSON json_t *root = json_loadb(value, len, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(root)) return ERR_SYNTAX;
+    if (!version_known(root)) return ERR_VERSION;
+    const json_t *record = json_object_get(root, "record"), *journal = json_object_get(root, "journal");
+    *ret = (struct state){0};
+    if (!json_is_object(record)) return ERR_SYNTAX;
+    int rc = decode_part(record, &ret->record, NULL);
+    if (rc == 0 && json_is_object(journal)) {
+        rc = decode_part(journal, NULL, &ret->journal);
+        ret->has_journal = rc == 0;
+    }
+    const json_t *ids = json_object_get(root, "exposed"), *id;
+    size_t i;
+    json_array_foreach((json_t *)ids, i, id)
+    {
+        const char *text = json_string_value(id);
+        if (text && aws_key_id_valid(text) && ret->n_exposed < RECORD_KEYS_MAX)
+            memcpy(ret->exposed[ret->n_exposed++], text, strlen(text) + 1);
+    }
+    return rc;
+}
+
+static int64_t number_of(const struct state *s)
+{
+    return s->has_journal && s->journal.number > s->record.number ? s->journal.number : s->record.number;
+}
+
+int states_take(struct states *s, const char *user_key, const char *value, size_t len)
+{
+    struct state state;
+    void *before = NULL;
+    if (len == 0) {
+        free(map_take(&s->users, user_key));
+        return 0;
+    }
+    int rc = state_decode(value, len, &state);
+    if (rc < 0) {
+        s->bad++;
+        return rc;
+    }
+    const struct state_entry *known = map_get(&s->users, user_key);
+    if (known && known->number > number_of(&state)) return 0;
+    AUTO_FREE struct state_entry *e = malloc(sizeof *e + len);
+    if (!e) return ERR_NOMEM;
+    *e = (struct state_entry){number_of(&state), state.has_journal, len};
+    memcpy(e->text, value, len);
+    rc = map_put(&s->users, user_key, e, &before);
+    if (rc < 0) return rc;
+    free(before);
+    e = NULL;
+    return 0;
+}
+
+bool states_knows(const struct states *s, const char *user_key)
+{
+    return map_get(&s->users, user_key) != NULL;
+}
+
+int states_find(const struct states *s, const char *user_key, struct state *ret)
+{
+    const struct state_entry *e = map_get(&s->users, user_key);
+    if (!e) return ERR_NOT_FOUND;
+    int rc = state_decode(e->text, e->len, ret);
+    if (rc == 0 && ret->has_journal) ret->journal.secret_lost = true;
+    return rc;
+}
+
+bool states_next(const struct states *s, size_t *at, const char **ret_user_key, bool *ret_open)
+{
+    const struct state_entry *e = map_next(&s->users, at, ret_user_key);
+    if (e) *ret_open = e->open;
+    return e != NULL;
+}

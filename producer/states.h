@@ -1,0 +1,39 @@
+/* The keys topic as a table: the newest state that the workers published of each user, from which records are put back
+ * when Redis has lost them (R8). Loop thread only. */
+#ifndef KEYROLL_STATES_H
+#define KEYROLL_STATES_H
+
+#include "producer/map.h"
+#include "schema/record.h"
+
+#include <stdbool.h>
+
+#define STATES_VERSION "keyroll.state/1"
+
+/* What a message of the keys topic says. */
+struct state {
+    struct record record;
+    struct journal journal;
+    bool has_journal;
+    char exposed[RECORD_KEYS_MAX][AWS_KEY_ID_MAX];
+    size_t n_exposed;
+};
+
+struct states {
+    struct map users; /* user key -> struct state_entry (private) */
+    uint64_t bad;     /* messages that could not be read */
+};
+void states_done(struct states *s);
+/* Takes one message in; len 0 forgets the user. An older state than the one that is known is dropped. ERR_SYNTAX,
+ * ERR_VERSION, ERR_TOO_LARGE: counted, nothing changed; ERR_NOMEM. */
+MUST_CHECK int states_take(struct states *s, const char *user_key, const char *value, size_t len);
+bool states_knows(const struct states *s, const char *user_key);
+/* The newest state, decoded. A journal that is open has lost its sealed pair: secret_lost is set. ERR_NOT_FOUND; else
+ * as state_decode. */
+MUST_CHECK int states_find(const struct states *s, const char *user_key, struct state *ret);
+/* Walks: *at from 0; false at the end. */
+bool states_next(const struct states *s, size_t *at, const char **ret_user_key, bool *ret_open);
+/* ERR_SYNTAX, ERR_VERSION, ERR_TOO_LARGE, ERR_NOMEM. */
+MUST_CHECK int state_decode(const char *value, size_t len, struct state *ret);
+
+#endif

@@ -1,0 +1,51 @@
+/* One look at the whole fleet: every licence's record and journal from Redis, judged by policy. Restores on the way
+ * what Redis lost and the keys topic knows (R8). Loop thread only. */
+#ifndef KEYROLL_SURVEY_H
+#define KEYROLL_SURVEY_H
+
+#include "producer/policy.h"
+#include "producer/states.h"
+#include "schema/inventory.h"
+
+#define SURVEY_STATES (RECORD_EXCLUDED + 1)
+#define SURVEY_RANKS  (POLICY_NOTHING + 1)
+
+/* One licence with something to do. */
+struct survey_due {
+    const struct inventory_row *row; /* borrowed from the inventory */
+    struct policy_verdict verdict;
+    uint64_t signature; /* changes with record and journal: whether a job published before had an effect */
+};
+struct survey_result {
+    int err;                  /* Redis failed on the way: nothing of it counts */
+    size_t licences, unknown; /* unknown: without a record */
+    size_t states[SURVEY_STATES];
+    size_t rotating; /* open journals with a live lease */
+    size_t due[SURVEY_RANKS];
+    size_t held; /* due, but mode = observe */
+    size_t restored, unreadable;
+    int64_t oldest_created_ms; /* of all current keys; TIME_NONE none known */
+    struct survey_due *items;
+    size_t n_items;                                /* to be published, in order; borrowed until the next survey */
+    char unreadable_licence[IDENTITY_LICENCE_MAX]; /* the first of them */
+};
+
+struct survey;
+struct survey_options {
+    struct store *store;
+    const struct policy *policy;
+    const struct states *states; /* NULL: restores nothing */
+    const struct clock *clock;
+    void (*done)(void *arg, const struct survey_result *r);
+    void *arg;
+};
+struct survey *survey_new(const struct survey_options *o);
+/* Takes NULL. Only while none is under way, or after redis_free(). */
+void survey_free(struct survey *s);
+/* Begins one; done runs later, exactly once. inv: borrowed until the next survey ends. ERR_BUSY: one is under way;
+ * ERR_REDIS_DOWN, ERR_NOMEM. */
+MUST_CHECK int survey_begin(struct survey *s, const struct inventory *inv);
+bool survey_busy(const struct survey *s);
+uint64_t survey_signature(const struct store_peek *u);
+
+#endif
