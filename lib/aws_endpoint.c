@@ -131,10 +131,14 @@ int aws_endpoint_bucket(const char *bucket, const char *region, const char *over
                         const char *query, struct aws_endpoint *ret)
 {
     if (!aws_bucket_name_valid(bucket) || !aws_region_valid(region)) return ERR_INVALID;
-    char url[AWS_URL_MAX], path[260] = "/";
-    path_style |= override || !is_label(bucket);
+    char own[128], url[AWS_URL_MAX], path[260] = "/";
+    (void)snprintf(own, sizeof(own), "https://s3.%s.%s", region, by_region(region)->suffix);
+    const char *base = override ? override : own, *host = strstr(base, "://");
+    if (!host) return ERR_INVALID;
+    host += 3;
+    path_style |= !is_label(bucket);
     if (path_style) (void)snprintf(path, sizeof(path), "/%s", bucket);
-    (void)snprintf(url, sizeof(url), "https://%s%ss3.%s.%s", path_style ? "" : bucket, path_style ? "" : ".", region,
-                   by_region(region)->suffix);
-    return fill(ret, override ? override : url, path, query, region);
+    int rc = printed(snprintf(url, sizeof(url), "%.*s%s%s%s", (int)(host - base), base, path_style ? "" : bucket,
+                              path_style ? "" : ".", host), sizeof(url));
+    return rc ? rc : fill(ret, url, path, query, region);
 }

@@ -124,9 +124,14 @@ static void endpoints(void **state)
     assert_string_equal(e.url, "https://s3.eu-west-1.amazonaws.com/my.bucket");
     assert_int_equal(aws_endpoint_bucket("my-bucket", "eu-west-1", NULL, true, NULL, &e), 0);
     assert_string_equal(e.url, "https://s3.eu-west-1.amazonaws.com/my-bucket");
-    assert_int_equal(aws_endpoint_bucket("my-bucket", "eu-west-1", "http://[::1]:9000", false, NULL, &e), 0);
+    assert_int_equal(aws_endpoint_bucket("my-bucket", "eu-west-1", "http://[::1]:9000", true, NULL, &e), 0);
     assert_string_equal(e.url, "http://[::1]:9000/my-bucket");
     assert_string_equal(e.host, "[::1]:9000");
+    assert_int_equal(aws_endpoint_bucket("my-bucket", "eu-west-1", "https://s3.localhost:9000/", false, NULL, &e), 0);
+    assert_string_equal(e.url, "https://my-bucket.s3.localhost:9000/");
+    assert_string_equal(e.host, "my-bucket.s3.localhost:9000");
+    assert_int_equal(aws_endpoint_bucket("my.bucket", "eu-west-1", "https://s3.localhost:9000", false, NULL, &e), 0);
+    assert_string_equal(e.url, "https://s3.localhost:9000/my.bucket");
     assert_int_equal(aws_endpoint_bucket("a/b", "eu-west-1", NULL, false, NULL, &e), ERR_INVALID);
     char long_url[600] = "https://";
     memset(long_url + 8, 'h', 590);
