@@ -146,7 +146,8 @@ static struct saga_verdict deactivate_got(struct saga *s, const void *result)
 static struct saga_verdict watch(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    return r->can.can_test ? step_instance(r, INSTANCE_TEST) : step_instance(r, INSTANCE_READ_KEY);
+    bool last = clock_mono_ms(r->env->clock) - r->watch_began_mono_ms >= r->env->policy.retire_watch_ms;
+    return step_instance(r, r->can.can_test ? INSTANCE_TEST : INSTANCE_READ_KEY, last);
 }
 
 /* Only the instance's own word that its key fails counts against us; a network that is down proves nothing. */

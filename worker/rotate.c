@@ -354,7 +354,7 @@ static struct saga_verdict set(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->journal.assisted) return wait_until(r, step_now_ms(r), RECORD_AWAITING, "the kept pair must be pasted again: keyroll reveal shows it");
-    return step_instance(r, INSTANCE_WRITE_KEY);
+    return step_instance(r, INSTANCE_WRITE_KEY, false);
 }
 
 static struct saga_verdict set_got(struct saga *s, const void *result)
@@ -877,7 +877,7 @@ static const struct saga_step rows[ROWS] = {
     [OFFERED_EVENT] =    {"offered event",    offered_event,      step_event_got,        60000,  20,  PUTS},
     [SET] =              {"set",              set,                set_got,              120000,   4,  SAGA_LEASED | SAGA_EFFECT},
     [CHECK] =            {"read back",        step_read,          check_got,            120000,   5,  READS},
-    [TEST] =             {"test",             step_test,          step_test_got,        120000,   6,  READS | SAGA_BOUNDARY},
+    [TEST] =             {"test",             step_test,          step_test_got,        120000,   6,  READS | SAGA_BOUNDARY | SAGA_LAST_CALL},
     [FINISH_PREPARE] =   {"finish",           finish_prepare,     NULL,                      0,   1,  SAGA_LEASED},
     [REPLACED_EVENT] =   {"replaced event",   replaced_event,     step_event_got,        60000,  20,  PUTS},
     [FINISH] =           {"finish",           finish,             step_closed_got,       20000,  10,  PUTS},

@@ -38,6 +38,7 @@ enum saga_flag {
     SAGA_EFFECT = 2,      /* changes the world outside Redis and Kafka: needs lease time left for the whole call */
     SAGA_REPEATABLE = 4,  /* an unknown outcome may simply be repeated (reads, writes by id or with the same opid) */
     SAGA_BOUNDARY = 8,    /* nothing is under way that a journal does not tell: the worker may park before it when it drains */
+    SAGA_LAST_CALL = 16,  /* the job's last request to the instance: its connection is not needed again for weeks */
 };
 struct saga_step {
     const char *name;                                                    /* published in logs, events and dead letters */

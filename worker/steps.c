@@ -357,12 +357,13 @@ int64_t step_patience_ms(const struct rotation *r)
 
 /* ---- instance ----------------------------------------------------------------------------------------------------- */
 
-struct saga_verdict step_instance(struct rotation *r, enum instance_op op)
+struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool last)
 {
     struct instance_request q = {.op = op,
                                  .target = {r->job->licence, r->job->instance_url, r->job->profile, r->job->credentials},
                                  .key_id = r->journal.key_new,
                                  .secret = r->secret,
+                                 .last_on_connection = last,
                                  .timeout_ms = op == INSTANCE_TEST ? r->can.test_timeout_ms : r->can.read_timeout_ms};
     if (op == INSTANCE_WRITE_KEY) {
         int64_t most = effect_time_ms(r);
@@ -387,7 +388,7 @@ struct saga_verdict step_read(struct saga *s)
     r->seen = INSTANCE_SEEN_UNKNOWN;
     r->seen_id[0] = '\0';
     if (!r->can.can_read) return saga_next();
-    return step_instance(r, INSTANCE_READ_KEY);
+    return step_instance(r, INSTANCE_READ_KEY, saga_row(s)->flags & SAGA_LAST_CALL);
 }
 
 struct saga_verdict step_read_got(struct saga *s, const void *result)
@@ -408,7 +409,7 @@ struct saga_verdict step_test(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (!r->can.can_test) return saga_next();
-    return step_instance(r, INSTANCE_TEST);
+    return step_instance(r, INSTANCE_TEST, saga_row(s)->flags & SAGA_LAST_CALL);
 }
 
 struct saga_verdict step_test_got(struct saga *s, const void *result)

@@ -46,7 +46,8 @@ struct saga_verdict step_put_event(struct rotation *r, enum event_type type);
 struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key_id, enum aws_key_status status);
 /* STS or bucket probe with the pair at hand. */
 struct saga_verdict step_probe(struct rotation *r, enum aws_op op);
-struct saga_verdict step_instance(struct rotation *r, enum instance_op op);
+/* last: the connection is closed after it. */
+struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool last);
 /* Takes an AWS result in: error with a Retry-After, texts for the reason. 0 or the error. */
 int step_aws_error(struct rotation *r, const struct aws_result *a);
 /* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
