@@ -36,7 +36,7 @@ struct item {
     bool handed_on;         /* the head was parked: a copy is on a retry topic, the offset is finished */
     struct job_headers headers;
     struct rotation *r;     /* under way; NULL while its outcome is being written */
-    struct job job;         /* as it came: for retries and dead letters */
+    struct job *job;        /* owned while r is NULL, see job_of(); as it came: for retries and dead letters */
     int64_t taken_mono_ms;
     /* the message that makes the outcome durable */
     const char *out_topic;
@@ -69,12 +69,24 @@ static int64_t wall(const struct intake *i)
     return clock_wall_ms(i->o.env->clock);
 }
 
+/* The rotation has the job while it runs. */
+static struct job *job_of(const struct item *t)
+{
+    return t->r ? t->r->job : t->job;
+}
+
 /* ---- items -------------------------------------------------------------------------------------------------------- */
 
 static struct item *item_new(struct intake *i, struct offset_ref ref, bool urgent)
 {
     struct item *t = calloc(1, sizeof(*t));
-    if (!t) return NULL;
+    struct job *job = calloc(1, sizeof(*job));
+    if (!t || !job) {
+        free(t);
+        free(job);
+        return NULL;
+    }
+    t->job = job;
     t->intake = i;
     t->ref = ref;
     t->urgent = urgent;
@@ -107,6 +119,7 @@ static void item_end(struct item *t, bool finished)
     if (!t->urgent) i->n_ordinary--;
     buf_done(&t->out_value);
     if (t->again) loop_timer_free(t->again);
+    free(t->job);
     free(t);
     resume_full(i);
     check_idle(i);
@@ -128,7 +141,7 @@ static void on_sent(void *self, uint64_t id, const void *result)
     (void)id;
     if (k->err && !t->intake->draining) {
         LOG(LOG_LEVEL_WARN, "handover-failed", "an outcome could not be written to Kafka yet", LOG_S("kafka.topic", t->out_topic),
-            LOG_S("job_id", t->job.job_id), LOG_S("error.code", err_name(k->err)), LOG_S("error.message", k->detail));
+            LOG_S("job_id", job_of(t)->job_id), LOG_S("error.code", err_name(k->err)), LOG_S("error.message", k->detail));
         if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
         if (t->again) {
             loop_timer_start(t->again, PRODUCE_AGAIN_MS);
@@ -152,7 +165,7 @@ static void send_out(struct item *t)
 {
     char key[IDENTITY_KEY_MAX] = "";
     struct job_header_set headers = {.n = 0};
-    if (t->job.account[0]) (void)!job_key(&t->job, key); /* a message that is no job has no key */
+    if (job_of(t)->account[0]) (void)!job_key(job_of(t), key); /* a message that is no job has no key */
     job_headers_encode(&t->out_headers, &headers);
     const struct kafka_message_out m = {t->out_topic, key, strlen(key), t->out_value.data, t->out_value.len, headers.headers, headers.n};
     int rc = t->intake->o.kafka.produce(t->intake->o.kafka.self, &m, (struct ticket){on_sent, t, 0});
@@ -182,7 +195,7 @@ static void hand_to_retry(struct item *t, int64_t delay_ms, bool counted, int er
     if (!t->out_headers.first_seen_ms) t->out_headers.first_seen_ms = wall(i);
     if (err) snprintf(t->out_headers.last_error, sizeof(t->out_headers.last_error), "%s %s", err_name(err), err_class_name(err_class(err)));
     buf_reset(&t->out_value);
-    if (job_encode(&t->job, &t->out_value) < 0) { /* it was decoded from a message: only memory can be missing */
+    if (job_encode(job_of(t), &t->out_value) < 0) { /* it was decoded from a message: only memory can be missing */
         item_end(t, false);
         return;
     }
@@ -201,7 +214,7 @@ static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int
         return;
     }
     d->has_job = !raw;
-    d->job = t->job;
+    d->job = *job_of(t);
     int rc = raw ? deadletter_set_raw(d, raw->value, raw->value_len) : 0;
     snprintf(d->step, sizeof(d->step), "%s", step);
     for (char *p = d->step; *p; p++)
@@ -235,8 +248,8 @@ static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int
 static void log_end(const struct item *t, const struct rotation *r, int outcome)
 {
     enum log_level level = outcome == OUTCOME_DEAD ? LOG_LEVEL_ERROR : r->error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
-    LOG(level, "job-end", r->reason[0] ? r->reason : "finished", LOG_S("job_id", t->job.job_id), LOG_S("kind", job_kind_name(t->job.kind)),
-        LOG_S("licence", t->job.licence), LOG_S("account", t->job.account), LOG_S("outcome", outcome_names[outcome]),
+    LOG(level, "job-end", r->reason[0] ? r->reason : "finished", LOG_S("job_id", r->job->job_id), LOG_S("kind", job_kind_name(r->job->kind)),
+        LOG_S("licence", r->job->licence), LOG_S("account", r->job->account), LOG_S("outcome", outcome_names[outcome]),
         LOG_S("step", r->error ? r->step : NULL), LOG_S("error.code", r->error ? err_name(r->error) : NULL),
         LOG_S("state", record_state_name(r->record.state)), LOG_I("attempt", t->headers.attempt),
         LOG_I("event.duration_ms", clock_mono_ms(r->env->clock) - r->begun_mono_ms));
@@ -257,8 +270,9 @@ static void on_ended(void *arg, struct saga *s, int outcome)
     snprintf(step, sizeof(step), "%s", r->step);
     snprintf(reason, sizeof(reason), "%s", r->reason);
     log_end(t, r, outcome);
-    metric_add(i->m_jobs, job_kind_name(t->job.kind), outcome_names[outcome], 1);
+    metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
     t->r = NULL;
+    t->job = TAKE(r->job);
     rotation_free(r);
     if (again && begin(t) == 0) return;
     if (t->out_topic && !t->finishing && !t->handed_on) return; /* a copy of this head is on its way: on_sent ends the item */
@@ -287,20 +301,19 @@ static void on_moved(void *arg, struct saga *s, const struct saga_step *from, co
 static int begin(struct item *t)
 {
     struct intake *i = t->intake;
-    struct job *job = malloc(sizeof(*job));
-    if (!job) return ERR_NOMEM;
-    *job = t->job;
     struct rotation *r;
-    int rc = rotation_new(i->o.env, job, &r);
+    int rc = rotation_new(i->o.env, t->job, &r);
     if (rc < 0) return rc;
-    r->owner = t;
-    t->r = r;
     rc = rotation_begin(i->engine, r);
     if (rc < 0) {
-        t->r = NULL;
+        t->job = TAKE(r->job);
         rotation_free(r);
+        return rc;
     }
-    return rc;
+    r->owner = t;
+    t->r = r;
+    t->job = NULL;
+    return 0;
 }
 
 /* ---- admission ------------------------------------------------------------------------------------------------------- */
@@ -396,13 +409,13 @@ static void admit(struct intake *i, int index, const struct kafka_message_in *m,
         refuse(t, m, headers_err, headers_fault->text);
         return;
     }
-    rc = job_decode(m->value, m->value_len, &t->job, &fault);
+    rc = job_decode(m->value, m->value_len, t->job, &fault);
     if (rc < 0) {
-        memset(&t->job, 0, sizeof(t->job));
+        memset(t->job, 0, sizeof(*t->job));
         refuse(t, m, rc, fault.text);
         return;
     }
-    if (!t->headers.job_id[0]) snprintf(t->headers.job_id, sizeof(t->headers.job_id), "%s", t->job.job_id);
+    if (!t->headers.job_id[0]) snprintf(t->headers.job_id, sizeof(t->headers.job_id), "%s", t->job->job_id);
     if (m->timestamp_ms > 0) metric_observe(i->m_delay, urgent ? "urgent" : "ordinary", NULL, (double)(wall(i) - m->timestamp_ms) / 1000);
     rc = begin(t);
     if (rc == 0) return;

@@ -224,8 +224,7 @@ static struct saga_verdict create_got(struct saga *s, const void *result)
     r->secret = secret_copy(a->created_secret);
     snprintf(j->key_new, sizeof(j->key_new), "%s", a->keys[0].id);
     j->key_new_created_ms = a->keys[0].created_ms;
-    r->n_keys = r->n_keys < AWS_KEYS_MAX ? r->n_keys : AWS_KEYS_MAX - 1;
-    r->keys[r->n_keys++] = a->keys[0];
+    if (rotation_room_for_keys(r, r->n_keys + 1)) r->keys[r->n_keys++] = a->keys[0];
     return r->secret ? saga_next() : saga_jump(UNDO); /* no memory for the only copy: the key goes again */
 }
 

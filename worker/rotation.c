@@ -13,15 +13,13 @@ int rotation_new(struct rotation_env *env, struct job *job, struct rotation **re
 {
     char key[IDENTITY_KEY_MAX];
     struct rotation *r = calloc(1, sizeof(*r));
-    if (!r) {
-        free(job);
-        return ERR_NOMEM;
-    }
+    if (!r) return ERR_NOMEM;
     r->env = env;
     r->job = job;
     int rc = job_key(job, key);
     if (!rc && !env->instance.abilities(env->instance.self, job->profile, &r->can)) rc = ERR_INVALID;
     if (rc < 0) {
+        r->job = NULL;
         rotation_free(r);
         return rc;
     }
@@ -36,6 +34,16 @@ int rotation_new(struct rotation_env *env, struct job *job, struct rotation **re
     return 0;
 }
 
+bool rotation_room_for_keys(struct rotation *r, size_t n)
+{
+    if (n <= r->max_keys) return true;
+    struct aws_key *keys = reallocarray(r->keys, n, sizeof(*keys));
+    if (!keys) return false;
+    r->keys = keys;
+    r->max_keys = n;
+    return true;
+}
+
 int rotation_begin(struct saga_engine *e, struct rotation *r)
 {
     return saga_start(e, &r->saga, tables[r->job->kind], 0);
@@ -47,6 +55,8 @@ void rotation_free(struct rotation *r)
     lease_dropped(&r->lease);
     secret_free(r->secret);
     secret_free(r->kept_secret);
+    free(r->keys);
+    free(r->exposed);
     free(r->job);
     free(r);
 }

@@ -65,10 +65,10 @@ struct rotation {
     bool secret_sealed;           /* it lies in the journal */
     bool kept;                    /* the record has the kept pair of the current key */
     struct secret *kept_secret;   /* opened; NULL: cannot be opened */
-    char exposed[RECORD_KEYS_MAX][AWS_KEY_ID_MAX]; size_t n_exposed;
+    char (*exposed)[AWS_KEY_ID_MAX]; size_t n_exposed; /* owned; NULL when there are none */
 
     /* This run's findings. */
-    struct aws_key keys[AWS_KEYS_MAX]; size_t n_keys;
+    struct aws_key *keys; size_t n_keys, max_keys; /* owned; listed, with room for one more. NULL before the first list */
     bool was_listed;
     enum instance_seen seen; char seen_id[AWS_KEY_ID_MAX];
     enum instance_proof proof;
@@ -100,8 +100,10 @@ struct rotation {
 
 #define ROTATION(s) ((struct rotation *)(s))
 
-/* Prepares a run. job: owned from now on, also on failure. 0 or ERR_NOMEM, ERR_INVALID (names). */
+/* Prepares a run. job: owned from now on; on failure it stays the caller's. 0 or ERR_NOMEM, ERR_INVALID (names). */
 MUST_CHECK int rotation_new(struct rotation_env *env, struct job *job, struct rotation **ret_rotation);
+/* Makes room for n listed keys, contents kept. False: no memory. */
+bool rotation_room_for_keys(struct rotation *r, size_t n);
 /* Begins it at the first row of its kind's table. 0 or ERR_NOMEM. */
 MUST_CHECK int rotation_begin(struct saga_engine *e, struct rotation *r);
 void rotation_free(struct rotation *r);

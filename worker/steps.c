@@ -121,7 +121,19 @@ static void load_pairs(struct rotation *r, const struct store_lease *l)
     if (r->journal.repair && !r->secret && r->kept_secret && !strcmp(l->kept_id, r->journal.key_new)) r->secret = secret_copy(r->kept_secret);
 }
 
-static void load(struct rotation *r, const struct store_lease *l)
+static int load_exposed(struct rotation *r, const struct store_lease *l)
+{
+    free(TAKE(r->exposed));
+    r->n_exposed = 0;
+    if (!l->n_exposed) return 0;
+    r->exposed = calloc(l->n_exposed, sizeof(*r->exposed));
+    if (!r->exposed) return ERR_NOMEM;
+    r->n_exposed = l->n_exposed;
+    memcpy(r->exposed, l->exposed, l->n_exposed * sizeof(*r->exposed));
+    return 0;
+}
+
+static int load(struct rotation *r, const struct store_lease *l)
 {
     r->has_journal = l->has_journal;
     if (l->has_journal) r->journal = l->journal;
@@ -130,13 +142,14 @@ static void load(struct rotation *r, const struct store_lease *l)
         if (until > r->journal.patient_ms) r->journal.patient_ms = until;
     }
     if (l->has_record) r->record = l->record;
-    r->n_exposed = l->n_exposed;
-    memcpy(r->exposed, l->exposed, sizeof(r->exposed));
+    int rc = load_exposed(r, l);
+    if (rc < 0) return rc;
     for (size_t i = 0; i < l->n_exposed; i++) {
         struct record_key *k = record_find(&r->record, l->exposed[i]);
         if (k) k->exposed = true;
     }
     load_pairs(r, l);
+    return 0;
 }
 
 static const struct saga_table *table_of(enum journal_kind kind)
@@ -160,7 +173,8 @@ struct saga_verdict step_lease_got(struct saga *s, const void *result)
     }
     if (l->err) return saga_fail(l->err);
     lease_granted(&r->lease, l);
-    load(r, l);
+    int rc = load(r, l);
+    if (rc < 0) return saga_fail(rc); /* the lease is ours: the next try confirms it */
     if (!r->has_journal || s->table == table_of(r->journal.kind)) return saga_next();
     r->again = s->table != &audit_table;
     s->table = table_of(r->journal.kind); /* every table begins with the same row */
@@ -340,6 +354,7 @@ struct saga_verdict step_list_got(struct saga *s, const void *result)
     struct rotation *r = ROTATION(s);
     const struct aws_result *a = result;
     if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(UNSENT_AGAIN_MS) : saga_fail(a->err);
+    if (!rotation_room_for_keys(r, a->n_keys + 1)) return saga_fail(ERR_NOMEM);
     r->n_keys = a->n_keys;
     memcpy(r->keys, a->keys, a->n_keys * sizeof(a->keys[0]));
     r->was_listed = true;
