@@ -349,11 +349,12 @@ void kafka_out_free(struct kafka_out *k, int64_t wait_ms)
 /* Makes the client and its queue. */
 static int connect_client(struct kafka_out *k, const struct kafka_out_options *o, char **ret_reason)
 {
-    char delivery[24], text[512];
+    char delivery[24], linger[16], text[512];
     int64_t delivery_ms = o->delivery_timeout_ms > 0 ? o->delivery_timeout_ms : DELIVERY_DEFAULT_MS;
     snprintf(delivery, sizeof(delivery), "%lld", (long long)delivery_ms);
+    snprintf(linger, sizeof(linger), "%u", o->linger_ms);
     const struct kafka_conf defaults[] = {
-        {"linger.ms", "0"},
+        {"linger.ms", linger},
         {"queue.buffering.max.messages", "100000"},
         {"queue.buffering.max.kbytes", "65536"},
         {"partitioner", "murmur2_random"}, /* as the Java clients, so that a key has one partition whoever writes it */

@@ -40,6 +40,7 @@ struct kafka_out_options {
     size_t n_topics;
     const struct kafka_conf *conf; size_t n_conf;
     int64_t delivery_timeout_ms;  /* 0 = 10000 */
+    unsigned linger_ms;           /* messages may wait so long for others; 0: each goes at once (jobs) */
     void (*on_fatal)(void *arg, const char *reason); /* the process must end */
     void (*on_log)(void *arg, int level, const char *fac, const char *text); /* syslog's levels; on the loop */
     void *arg;

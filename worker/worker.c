@@ -24,6 +24,7 @@
 #define PARK_HEAD_MS      120000
 #define COMMIT_WAIT_MS    3000
 #define LEAVE_WAIT_MS     3000
+#define LINGER_MS         5 /* each transition waits so long: a tenth less CPU for 2 % more time (tests/bench) */
 
 struct worker {
     const struct options *o;
@@ -321,7 +322,7 @@ static int make_producer(struct worker *w, char **reterr)
 {
     const struct options *o = w->o;
     const struct kafka_out_options k = {
-        .brokers = o->brokers, .conf = o->kafka, .n_conf = o->n_kafka, .on_fatal = on_kafka_fatal, .on_log = on_kafka_log, .arg = w};
+        .brokers = o->brokers, .linger_ms = LINGER_MS, .conf = o->kafka, .n_conf = o->n_kafka, .on_fatal = on_kafka_fatal, .on_log = on_kafka_log, .arg = w};
     int rc = kafka_out_new(w->loop, &k, &w->out, reterr);
     if (rc < 0) return rc;
     const struct report_topics topics = {o->topic_events, o->topic_keys};
