@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,10 +37,8 @@ static int64_t system_mono_ms(void *self)
 
 const struct clock clock_system = {.wall_ms = system_wall_ms, .mono_ms = system_mono_ms};
 
-static void system_fill(void *self, void *out, size_t len)
+static void from_kernel(unsigned char *p, size_t len)
 {
-    (void)self;
-    unsigned char *p = out;
     while (len) {
         ssize_t n = getrandom(p, len, 0);
         if (n < 0 && errno == EINTR) continue;
@@ -47,6 +46,39 @@ static void system_fill(void *self, void *out, size_t len)
         p += n;
         len -= (size_t)n;
     }
+}
+
+/* Small requests come out of a store that is filled by one system call and wiped as it is handed out. One per thread,
+ * and a child after fork() begins an empty one. */
+static _Thread_local unsigned char store[256];
+static _Thread_local size_t store_left;
+
+static void forget_store(void)
+{
+    store_left = 0;
+}
+
+static void watch_forks(void)
+{
+    if (pthread_atfork(NULL, NULL, forget_store) != 0) abort();
+}
+
+static void system_fill(void *self, void *out, size_t len)
+{
+    static pthread_once_t watched = PTHREAD_ONCE_INIT;
+    (void)self;
+    if (len > sizeof(store) / 4) {
+        from_kernel(out, len);
+        return;
+    }
+    if (len > store_left) {
+        pthread_once(&watched, watch_forks);
+        from_kernel(store, sizeof(store));
+        store_left = sizeof(store);
+    }
+    store_left -= len;
+    memcpy(out, store + store_left, len);
+    explicit_bzero(store + store_left, len);
 }
 
 const struct rng rng_system = {.fill = system_fill};
@@ -65,11 +97,14 @@ uint64_t rng_below(const struct rng *r, uint64_t bound)
 void rng_hex(const struct rng *r, size_t len_bytes, char *out)
 {
     static const char hex[] = "0123456789abcdef";
-    for (size_t i = 0; i < len_bytes; i++) {
-        unsigned char c;
-        r->fill(r->self, &c, 1);
-        *out++ = hex[c >> 4];
-        *out++ = hex[c & 15];
+    unsigned char bytes[32]; /* one system call for what callers ask for */
+    for (size_t at = 0; at < len_bytes; at += sizeof(bytes)) {
+        size_t n = len_bytes - at < sizeof(bytes) ? len_bytes - at : sizeof(bytes);
+        r->fill(r->self, bytes, n);
+        for (size_t i = 0; i < n; i++) {
+            *out++ = hex[bytes[i] >> 4];
+            *out++ = hex[bytes[i] & 15];
+        }
     }
     *out = '\0';
 }

@@ -7,10 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FIRST_BYTES ((size_t)1000) /* a login, a pair and their frames: growing would copy and wipe four times */
+
 void formdata_init(struct formdata *f, bool multipart, const struct rng *rng, size_t max)
 {
     *f = (struct formdata){.multipart = multipart};
     buf_init_secret(&f->body, max);
+    (void)buf_reserve(&f->body, max < FIRST_BYTES ? max : FIRST_BYTES); /* no memory: the first append says so */
     if (!multipart) {
         (void)snprintf(f->content_type, sizeof(f->content_type), "Content-Type: application/x-www-form-urlencoded");
         return;

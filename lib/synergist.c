@@ -426,6 +426,7 @@ static int post_form(struct op *op)
     AUTO_BUF struct buf url;
     CLEANUP(formdata_done) struct formdata form;
     buf_init(&url, 4096);
+    (void)buf_reserve(&url, strlen(op->req.target.url) + 64); /* no memory: the first append says so */
     formdata_init(&form, op->p->encoding == PROFILE_MULTIPART, op->s->o.rng, FORM_BYTES_MAX);
     fill_form(op, &form);
     int rc = formdata_end(&form);

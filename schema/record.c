@@ -293,7 +293,12 @@ static void put_quoted(struct buf *b, const char *s)
 {
     buf_addc(b, '"');
     for (; *s; s++) {
+        size_t plain = 0; /* bytes that stand for themselves are copied at once: nearly all */
+        while ((signed char)s[plain] >= 0x20 && s[plain] != '"' && s[plain] != '\\') plain++;
+        buf_add(b, s, plain);
+        s += plain;
         unsigned char c = (unsigned char)*s;
+        if (!c) break;
         if (c == '"' || c == '\\') buf_addc(b, '\\');
         if (c < 0x20)
             buf_addf(b, "\\u%04x", c);
@@ -313,8 +318,14 @@ static void put_text(struct buf *b, const char *name, const char *s)
 static void put_int(struct buf *b, const char *name, int64_t n, int64_t absent)
 {
     if (n == absent) return;
+    char digits[24]; /* by hand: a dozen numbers in each document, and buf_addf() prints twice */
+    char *at = digits + sizeof(digits);
+    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
     put_name(b, name);
-    buf_addf(b, "%lld", (long long)n);
+    do *--at = (char)('0' + left % 10);
+    while (left /= 10);
+    if (n < 0) *--at = '-';
+    buf_add(b, at, (size_t)(digits + sizeof(digits) - at));
 }
 
 static void put_bool(struct buf *b, const char *name, bool v)

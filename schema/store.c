@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define ARGS_MAX 24
+#define DOC_FIRST_BYTES 1500 /* most journals and records fit */
 
 enum call_kind { CALL_ACQUIRE, CALL_PUT, CALL_LEASE, CALL_GATE, CALL_PEEK, CALL_NUMBER, CALL_LEADER, CALL_ANY };
 struct call {
@@ -376,6 +377,7 @@ int store_journal_put(struct store *s, const struct store_user *u, const struct 
     struct args a = {.n = 0};
     AUTO_BUF struct buf doc;
     buf_init(&doc, 16384);
+    (void)buf_reserve(&doc, DOC_FIRST_BYTES); /* no memory: the first append says so */
     int rc = journal_encode(j, &doc);
     if (rc < 0) return rc;
     add_user(s, &a, u->key, 2, &keys);
@@ -396,6 +398,7 @@ int store_record_put(struct store *s, const struct store_user *u, const struct r
     struct args a = {.n = 0};
     AUTO_BUF struct buf doc;
     buf_init(&doc, 16384);
+    (void)buf_reserve(&doc, DOC_FIRST_BYTES); /* no memory: the first append says so */
     int rc = record_encode(r, &doc);
     if (rc < 0) return rc;
     add_user(s, &a, u->key, 3, &keys);

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define STATE_MAX 32768
+#define STATE_MAX   32768
+#define STATE_FIRST 2000
 
 struct report {
     struct kafka_port kafka;
@@ -111,6 +112,7 @@ static int send_both(struct report *rep, const struct rotation *r, const struct 
     AUTO_BUF struct buf value, state;
     buf_init(&value, STATE_MAX);
     buf_init(&state, STATE_MAX);
+    (void)buf_reserve(&state, STATE_FIRST); /* no memory: the first append says so */
     int rc = event_encode(e, &value);
     if (!rc) rc = write_state(r, &state);
     if (!rc) rc = event_headers(e, rep->worker_id, &headers);
