@@ -53,6 +53,7 @@ enum {
     KEEP_OPEN_PER_CLASS = 32, /* beyond it a fresh connection is closed after its request */
     SPARE_CONNECTIONS = 64,
     SWEEP_MIN_MS = 50,
+    DNS_KEEP_S = 2, /* libcurl walks all kept names after each transfer; those of a fleet are not asked for again soon */
     WARM_BODY_BYTES = 8192, /* a reply buffer up to this size is kept for the handle's next request */
     METHOD_MAX = 16,
     URL_MAX = 8192,
@@ -438,6 +439,7 @@ static int set_fixed_options(struct slot *slot)
     SET(CURLOPT_TCP_NODELAY, 1L);
     SET(CURLOPT_PATH_AS_IS, 1L); /* what was signed is what is sent */
     SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
+    SET(CURLOPT_DNS_CACHE_TIMEOUT, (long)DNS_KEEP_S);
     SET(CURLOPT_USERAGENT, h->user_agent);
     SET(CURLOPT_CAPATH, NULL); /* a CA path turns off the cache of the parsed bundle: 20 ms per connection */
     SET(CURLOPT_CAINFO, h->ca_file);
