@@ -16,13 +16,15 @@
 #define COMMIT_EVERY_MS  500
 #define PRODUCE_AGAIN_MS 1000
 #define PARK_AFTER_MS    120000
-#define RESUME_SHARE     80     /* % of the limit at which paused partitions go on */
+#define RESUME_SHARE     80     /* % of the limit at which paused partitions go on, one for each job that ends */
+#define RESUME_ALL_SHARE 40     /* and all at once */
 
 enum pause_cause { RUNNING, PAUSED_FULL, PAUSED_UNTIL };
 
 /* What is paused, and where to go on. One per partition ever assigned, in the order of offsets' indexes. */
 struct gate {
     enum pause_cause cause;
+    bool urgent;
     int64_t offset;
     int64_t due_ms; /* PAUSED_UNTIL: wall clock */
 };
@@ -52,7 +54,7 @@ struct intake {
     struct kafka_in *in;
     struct offsets *offsets;
     struct gate *gates;
-    size_t n_gates;
+    size_t n_gates, resume_from; /* where the next look for a paused gate begins: none starves */
     struct saga_engine *engine;
     struct loop_timer *engine_timer, *commit_timer, *gate_timer;
     int64_t commit_busy;
@@ -323,7 +325,7 @@ static void arm_gates(struct intake *i);
 static void pause_at(struct intake *i, int index, const struct kafka_message_in *m, enum pause_cause cause, int64_t due_ms)
 {
     struct gate *g = &i->gates[index];
-    *g = (struct gate){cause, m->offset, due_ms};
+    *g = (struct gate){cause, !strcmp(m->topic, i->o.topic_urgent), m->offset, due_ms};
     if (kafka_in_pause(i->in, m->topic, m->partition) < 0) LOG(LOG_LEVEL_WARN, "pause-failed", "a partition could not be paused", LOG_S("kafka.topic", m->topic));
     if (cause == PAUSED_UNTIL) arm_gates(i);
 }
@@ -349,11 +351,22 @@ static bool is_full(const struct intake *i, bool urgent)
     return urgent ? i->n_items >= i->o.max_in_flight : i->n_ordinary >= limit_of(i, false) || i->n_items >= i->o.max_in_flight;
 }
 
+/* One ordinary partition fills many places, and each pause and resume waits for a thread of librdkafka and fetches anew: so
+ * few are resumed while there is work. Called whenever a job ended, so the last ones resume all. */
 static void resume_full(struct intake *i)
 {
-    if (i->draining || i->n_items * 100 > limit_of(i, false) * RESUME_SHARE) return;
-    for (size_t k = 0; k < i->n_gates; k++)
-        if (i->gates[k].cause == PAUSED_FULL) resume_gate(i, (int)k);
+    size_t limit = limit_of(i, false), first = i->resume_from;
+    if (i->draining || i->n_items * 100 > limit * RESUME_SHARE) return;
+    bool enough = false, all = i->n_items * 100 <= limit * RESUME_ALL_SHARE;
+    for (size_t k = 0; k < i->n_gates; k++) {
+        size_t at = (first + k) % i->n_gates;
+        struct gate *g = &i->gates[at];
+        if (g->cause != PAUSED_FULL || (enough && !g->urgent)) continue;
+        resume_gate(i, (int)at);
+        if (all || g->urgent) continue;
+        enough = true;
+        i->resume_from = at + 1;
+    }
 }
 
 static void on_gate_timer(void *arg)
@@ -463,7 +476,7 @@ void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n)
             i->gates = g;
             i->n_gates = (size_t)index + 1;
         }
-        i->gates[index] = (struct gate){RUNNING, 0, 0};
+        i->gates[index] = (struct gate){.cause = RUNNING};
     }
 }
 
