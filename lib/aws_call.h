@@ -20,7 +20,7 @@ struct aws_call_options {
     const char *partition;         /* aws, aws-cn, aws-us-gov, ...; NULL: from region */
     const char *endpoint;          /* AWS_ENDPOINT_URL, NULL = none */
     const char *endpoint_iam, *endpoint_sts, *endpoint_s3; /* AWS_ENDPOINT_URL_*, win over endpoint */
-    bool s3_path_style;            /* default: true whenever an endpoint override is in use */
+    bool s3_path_style;            /* programs set it whenever an endpoint override is in use */
     const char *role_template;     /* "arn:aws:iam::{account}:role/keyroll"; NULL or "": use own identity as it is */
     const char *external_id;       /* may be NULL */
     const char *session_name;      /* RoleSessionName: "keyroll-<worker id>" */

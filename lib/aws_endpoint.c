@@ -78,6 +78,13 @@ static int printed(int len, size_t size)
     return len < 0 || (size_t)len >= size ? ERR_TOO_LARGE : 0;
 }
 
+/* Is the host of a URL an address, which no name can be put in front of? host: what follows "://". */
+static bool is_address(const char *host)
+{
+    size_t len = strcspn(host, ":/"), digits = strspn(host, "0123456789.");
+    return *host == '[' || (len > 0 && digits >= len);
+}
+
 /* Takes "https://host[:port][/base]" apart: the Host header as libcurl writes it, the base path without a final slash.
  */
 static int split_url(const char *url, char *host, size_t host_max, char *base, size_t base_max)
@@ -136,9 +143,10 @@ int aws_endpoint_bucket(const char *bucket, const char *region, const char *over
     const char *base = override ? override : own, *host = strstr(base, "://");
     if (!host) return ERR_INVALID;
     host += 3;
-    path_style |= !is_label(bucket);
+    path_style |= !is_label(bucket) || is_address(host);
     if (path_style) (void)snprintf(path, sizeof(path), "/%s", bucket);
     int rc = printed(snprintf(url, sizeof(url), "%.*s%s%s%s", (int)(host - base), base, path_style ? "" : bucket,
-                              path_style ? "" : ".", host), sizeof(url));
+                              path_style ? "" : ".", host),
+                     sizeof(url));
     return rc ? rc : fill(ret, url, path, query, region);
 }

@@ -130,6 +130,12 @@ static void endpoints(void **state)
     assert_int_equal(aws_endpoint_bucket("my-bucket", "eu-west-1", "https://s3.localhost:9000/", false, NULL, &e), 0);
     assert_string_equal(e.url, "https://my-bucket.s3.localhost:9000/");
     assert_string_equal(e.host, "my-bucket.s3.localhost:9000");
+    static const char *const addresses[] = {"http://127.0.0.1:9000", "http://10.0.0.1", "http://[::1]:9000"};
+    for (size_t i = 0; i < ARRAY_LEN(addresses); i++) { /* no name goes in front of an address */
+        assert_int_equal(aws_endpoint_bucket("my-bucket", "eu-west-1", addresses[i], false, NULL, &e), 0);
+        assert_string_equal(e.path, "/my-bucket");
+        assert_memory_equal(e.url, addresses[i], strlen(addresses[i]));
+    }
     assert_int_equal(aws_endpoint_bucket("my.bucket", "eu-west-1", "https://s3.localhost:9000", false, NULL, &e), 0);
     assert_string_equal(e.url, "https://s3.localhost:9000/my.bucket");
     assert_int_equal(aws_endpoint_bucket("a/b", "eu-west-1", NULL, false, NULL, &e), ERR_INVALID);
