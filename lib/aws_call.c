@@ -452,6 +452,7 @@ static int call_send(struct call *call)
                               .prepare_arg = call,
                               .fresh_connection = !call->raw && call->req.op == AWS_CREATE_ACCESS_KEY,
                               .last_on_connection = s3 && call->req.last_on_connection,
+                              .ahead = call->req.urgent,
                               .queue_timeout_ms = queue_ms > 1 ? queue_ms : 1,
                               .timeout_ms = call->req.timeout_ms,
                               .max_reply_bytes = call->raw ? RAW_REPLY_MAX : 0};

@@ -1,6 +1,6 @@
 /* HTTP client: one curl multi handle (socket API) on the loop.
  *
- * Requests wait in a FIFO queue per class as one small block each; a fixed set of easy handles per class, made when
+ * Requests wait in a queue per class, oldest first behind those marked `ahead`, as one small block each; a fixed set of easy handles per class, made when
  * first needed and kept warm, takes them from there. libcurl's cost per transfer grows with the number of transfers it
  * holds for one host, so it never holds more than that set.
  *
@@ -52,7 +52,7 @@ enum {
     READY_PER_TURN = 128,     /* ready sockets taken per turn */
     KEEP_OPEN_PER_CLASS = 32, /* beyond it a fresh connection is closed after its request */
     SPARE_CONNECTIONS = 64,
-    SWEEP_MIN_MS = 50,
+    SWEEP_MIN_MS = 200, /* a sweep walks the queue */
     DNS_KEEP_S = 2, /* libcurl walks all kept names after each transfer; those of a fleet are not asked for again soon */
     WARM_BODY_BYTES = 8192, /* a reply buffer up to this size is kept for the handle's next request */
     METHOD_MAX = 16,
@@ -67,7 +67,7 @@ struct request {
     struct request *prev, *next; /* in the queue */
     struct ticket ticket;
     enum http_class class;
-    bool fresh_connection, last_on_connection;
+    bool fresh_connection, last_on_connection, ahead;
     int (*prepare)(void *, const char *const **);
     void *prepare_arg;
     int64_t queue_deadline_mono_ms, timeout_ms;
@@ -93,7 +93,7 @@ struct slot {
 };
 
 struct queue {
-    struct request *first, *last;
+    struct request *first, *last, *last_ahead; /* those that go ahead stand in front; NULL: there are none */
     struct slot **slots; /* owned; slots_len made so far */
     unsigned slots_len, slots_max;
     struct slot *free_slots;
@@ -328,6 +328,7 @@ static int request_new(const struct http_request *req, struct ticket t, struct r
         .class = req->class,
         .fresh_connection = req->fresh_connection,
         .last_on_connection = req->last_on_connection,
+        .ahead = req->ahead,
         .prepare = req->prepare,
         .prepare_arg = req->prepare_arg,
         .timeout_ms = req->timeout_ms,
@@ -349,18 +350,23 @@ static int request_new(const struct http_request *req, struct ticket t, struct r
 
 static void queue_push(struct queue *q, struct request *r)
 {
-    r->prev = q->last;
-    r->next = NULL;
-    if (q->last)
-        q->last->next = r;
+    r->prev = r->ahead ? q->last_ahead : q->last;
+    r->next = r->prev ? r->prev->next : q->first;
+    if (r->prev)
+        r->prev->next = r;
     else
         q->first = r;
-    q->last = r;
+    if (r->next)
+        r->next->prev = r;
+    else
+        q->last = r;
+    if (r->ahead) q->last_ahead = r;
     q->queued++;
 }
 
 static void queue_remove(struct queue *q, struct request *r)
 {
+    if (q->last_ahead == r) q->last_ahead = r->prev;
     if (r->prev)
         r->prev->next = r->next;
     else

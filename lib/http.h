@@ -35,6 +35,8 @@ struct http_request {
     bool fresh_connection;      /* CURLOPT_FRESH_CONNECT: CreateAccessKey (libcurl repeats a POST on a dead reused one).
                                    Closed after use when its class has 32 connections open already. */
     bool last_on_connection;    /* CURLOPT_FORBID_REUSE: instance's and bucket's last request of a job */
+    bool ahead;                 /* goes before all queued requests of its class that are not: what was begun is finished
+                                   first, while its connections are open and its lease lasts */
     /* Called when a handle is free and the request is about to go out, if set: the last moment to compute time-bound
      * headers (signature) or to refuse (lease over). Returns 0 to go on; another code completes the request with it,
      * unsent. *ret_headers: NULL-terminated array owned by `prepare_arg`, valid until the completion, sent in addition

@@ -34,6 +34,7 @@
 #define REPLY_BYTES_MAX ((size_t)1 << 20)
 #define FETCH_BYTES_MAX ((size_t)65536) /* an S3 error is under 2 KiB; our Range asks for one byte */
 #define FIELD_MAX       256
+#define QUEUE_TIME_MAX_MS 600000
 
 enum stage {
     STAGE_VERSION,
@@ -375,6 +376,14 @@ static int64_t time_left(const struct op *op)
     return op->timeout_ms - (clock_mono_ms(op->s->o.clock) - op->started_mono_ms);
 }
 
+/* Most time in http's queue: a call without a deadline waits for its turn, however many are in front of it. */
+static int64_t queue_time(const struct op *op)
+{
+    if (!op->req.deadline_mono_ms) return QUEUE_TIME_MAX_MS;
+    int64_t left = op->req.deadline_mono_ms - op->request_timeout_ms - clock_mono_ms(op->s->o.clock);
+    return left > 1 ? left : 1;
+}
+
 static const char *area_of(const struct op *op)
 {
     switch (op->stage) {
@@ -442,9 +451,11 @@ static int post_form(struct op *op)
         .body_len = form.body.len,
         .body_is_secret = true,
         /* Each request that may be the last one to the instance: what follows is known only from its reply. */
+        .ahead = op->req.urgent,
         .last_on_connection = op->req.last_on_connection && op->stage != STAGE_VERSION && op->stage != STAGE_RECORD,
         .prepare = on_prepare,
         .prepare_arg = op,
+        .queue_timeout_ms = queue_time(op),
         .timeout_ms = op->request_timeout_ms,
         .max_reply_bytes = REPLY_BYTES_MAX,
     };
@@ -458,9 +469,11 @@ static int fetch_presigned(struct op *op)
         .class = HTTP_S3,
         .method = "GET",
         .url = op->fetch_url,
+        .ahead = op->req.urgent,
         .last_on_connection = true,
         .prepare = on_prepare,
         .prepare_arg = op,
+        .queue_timeout_ms = queue_time(op),
         .timeout_ms = op->request_timeout_ms,
         .max_reply_bytes = FETCH_BYTES_MAX,
     };

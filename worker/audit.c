@@ -87,8 +87,8 @@ static const struct saga_step rows[ROWS] = {
     /*                name        start             got                   timeout  tries  flags */
     [LEASE] =        {"lease",    step_lease,       step_lease_got,        20000,   5,  SAGA_BOUNDARY},
     [LIST] =         {"survey",   step_list,        step_list_got,        900000,   4,  READS | SAGA_BOUNDARY},
-    [READ] =         {"read",     step_read,        step_read_got,        120000,   4,  READS | SAGA_BOUNDARY},
-    [TEST] =         {"test",     step_test,        step_test_got,        120000,   3,  READS | SAGA_BOUNDARY},
+    [READ] =         {"read",     step_read,        step_read_got,        900000,   4,  READS | SAGA_BOUNDARY},
+    [TEST] =         {"test",     step_test,        step_test_got,        900000,   3,  READS | SAGA_BOUNDARY},
     [JUDGE] =        {"judge",    judge,            NULL,                      0,   1,  SAGA_LEASED},
     [EVENT] =        {"event",    audit_event,      step_event_got,        60000,  20,  READS},
     [CLOSE] =        {"finish",   close_record,     step_closed_got,       20000,  10,  READS},

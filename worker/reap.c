@@ -166,10 +166,10 @@ static const struct saga_step rows[ROWS] = {
     /*                    name                start               got                   timeout  tries  flags */
     [LEASE] =            {"lease",            step_lease,         step_lease_got,        20000,   5,  SAGA_BOUNDARY},
     [CHECK] =            {"check",            check,              NULL,                      0,   1,  SAGA_LEASED},
-    [READ_FIRST] =       {"read",             step_read,          step_read_got,        120000,   4,  READS | SAGA_BOUNDARY},
+    [READ_FIRST] =       {"read",             step_read,          step_read_got,        900000,   4,  READS | SAGA_BOUNDARY},
     [LIST] =             {"survey",           step_list,          step_list_got,        900000,   4,  READS | SAGA_BOUNDARY},
     [LAST_USED] =        {"last used",        last_used,          last_used_got,        900000,   4,  READS},
-    [READ_AGAIN] =       {"read again",       step_read,          step_read_got,        120000,   4,  READS | SAGA_LAST_CALL},
+    [READ_AGAIN] =       {"read again",       step_read,          step_read_got,        900000,   4,  READS | SAGA_LAST_CALL},
     [JUDGE] =            {"judge",            judge,              NULL,                      0,   1,  SAGA_LEASED},
     [JOURNAL] =          {"journal",          put_journal,        step_journal_got,      20000,   5,  READS},
     [DELETE] =           {"delete",           delete,             delete_got,            60000,   4,  BY_ID},

@@ -295,6 +295,12 @@ struct saga_verdict step_event_got(struct saga *s, const void *result)
 
 /* ---- AWS ---------------------------------------------------------------------------------------------------------- */
 
+/* What was begun is finished before other work begins. */
+static bool goes_first(const struct rotation *r)
+{
+    return r->job->urgent || r->has_journal;
+}
+
 static bool is_mutation(enum aws_op op)
 {
     return op == AWS_CREATE_ACCESS_KEY || op == AWS_UPDATE_ACCESS_KEY || op == AWS_DELETE_ACCESS_KEY;
@@ -308,7 +314,7 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
                             .user = r->job->user,
                             .key_id = key_id,
                             .status = status,
-                            .urgent = r->job->urgent,
+                            .urgent = goes_first(r),
                             .timeout_ms = p->read_timeout_ms,
                             .session_note = r->job->job_id};
     if (is_mutation(op)) {
@@ -328,7 +334,7 @@ struct saga_verdict step_probe(struct rotation *r, enum aws_op op)
                             .probe_secret = r->secret,
                             .bucket = r->job->bucket,
                             .region = r->job->region,
-                            .urgent = r->job->urgent,
+                            .urgent = goes_first(r),
                             .timeout_ms = r->env->policy.read_timeout_ms,
                             .last_on_connection = r->settled + 1 >= r->env->policy.settle_successes,
                             .session_note = r->job->job_id};
@@ -379,6 +385,7 @@ struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool 
                                  .key_id = r->journal.key_new,
                                  .secret = r->secret,
                                  .last_on_connection = last,
+                                 .urgent = goes_first(r),
                                  .timeout_ms = op == INSTANCE_TEST ? r->can.test_timeout_ms : r->can.read_timeout_ms};
     if (op == INSTANCE_WRITE_KEY) {
         int64_t most = effect_time_ms(r);
