@@ -56,7 +56,7 @@ struct intake {
     struct gate *gates;
     size_t n_gates, resume_from; /* where the next look for a paused gate begins: none starves */
     struct saga_engine *engine;
-    struct loop_timer *engine_timer, *commit_timer, *gate_timer;
+    struct loop_timer *engine_timer, *commit_timer, *gate_timer, *lease_timer;
     int64_t commit_busy;
     struct item *first;
     size_t n_items, n_ordinary;
@@ -562,8 +562,14 @@ static void on_commit_timer(void *arg)
     size_t n = p && i->in && !i->commit_busy ? collect(i, NULL, 0, p, max) : 0;
     if (n && kafka_in_commit(i->in, p, n) == 0) i->commit_busy = 1;
     if (!i->draining) park_heads(i);
-    leases_tick(i->o.env->leases);
     loop_timer_start(i->commit_timer, COMMIT_EVERY_MS);
+}
+
+static void on_lease_timer(void *arg)
+{
+    struct intake *i = arg;
+    leases_tick(i->o.env->leases);
+    loop_timer_start(i->lease_timer, LEASES_TICK_MS);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------- */
@@ -614,13 +620,15 @@ int intake_new(struct loop *l, const struct intake_options *o, struct intake **r
     i->engine_timer = loop_timer_new(l, on_engine_timer, i);
     i->commit_timer = loop_timer_new(l, on_commit_timer, i);
     i->gate_timer = loop_timer_new(l, on_gate_timer, i);
-    if (!rc && (!i->engine_timer || !i->commit_timer || !i->gate_timer)) rc = ERR_NOMEM;
+    i->lease_timer = loop_timer_new(l, on_lease_timer, i);
+    if (!rc && (!i->engine_timer || !i->commit_timer || !i->gate_timer || !i->lease_timer)) rc = ERR_NOMEM;
     if (rc < 0) {
         intake_free(i);
         return rc;
     }
     make_metrics(i);
     loop_timer_start(i->commit_timer, COMMIT_EVERY_MS);
+    loop_timer_start(i->lease_timer, LEASES_TICK_MS);
     *ret_intake = i;
     return 0;
 }
@@ -631,6 +639,7 @@ void intake_free(struct intake *i)
     if (i->engine_timer) loop_timer_free(i->engine_timer);
     if (i->commit_timer) loop_timer_free(i->commit_timer);
     if (i->gate_timer) loop_timer_free(i->gate_timer);
+    if (i->lease_timer) loop_timer_free(i->lease_timer);
     offsets_free(i->offsets);
     free(i->gates);
     if (i->engine && saga_count(i->engine) == 0) saga_engine_free(i->engine); /* else the process ends at its drain deadline */

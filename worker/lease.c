@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define TICK_RENEWALS 50 /* in one tick, beside what the number of leases asks for */
+
 void leases_init(struct leases *l, struct store *store, const struct clock *clock, int64_t ttl_ms, int64_t renew_ms, int64_t max_age_ms)
 {
     memset(l, 0, sizeof(*l));
@@ -100,7 +102,10 @@ void lease_renew_now(struct lease *l)
 
 void leases_tick(struct leases *l)
 {
-    int64_t now = clock_mono_ms(l->clock);
-    for (struct lease *p = l->first; p; p = p->next)
-        if (now - p->asked_mono_ms >= l->renew_ms) lease_renew_now(p);
+    int64_t now = clock_mono_ms(l->clock), most = TICK_RENEWALS + 2 * (int64_t)l->n * LEASES_TICK_MS / l->renew_ms;
+    for (struct lease *p = l->first; p && most > 0; p = p->next) {
+        if (now - p->asked_mono_ms < l->renew_ms || p->renewing) continue;
+        lease_renew_now(p);
+        most--;
+    }
 }

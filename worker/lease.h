@@ -26,7 +26,9 @@ struct lease {
 };
 void leases_init(struct leases *l, struct store *store, const struct clock *clock, int64_t ttl_ms, int64_t renew_ms, int64_t max_age_ms);
 void leases_done(struct leases *l);
-/* Renews what is due; call it about every second. progress(arg, lease): false = its holder is stuck, do not renew. */
+/* Renews what is due, no more than twice the usual number at once: thousands that were taken together fall due together. Call it
+ * every LEASES_TICK_MS. */
+#define LEASES_TICK_MS 100
 void leases_tick(struct leases *l);
 void lease_init(struct lease *l, struct leases *owner, const char *user_key);
 /* The request for it is made now. */
