@@ -100,7 +100,9 @@ static bool is_secret(const char *name)
     return strstr(name, "password") || strstr(name, "secret") || strstr(name, "key.pem") || strstr(name, "jaas");
 }
 
-static int set_all(rd_kafka_conf_t *c, const struct kafka_conf *conf, size_t n, bool is_user, char **ret_reason)
+/* is_optional: what this version does not know is passed over. */
+static int set_all(rd_kafka_conf_t *c, const struct kafka_conf *conf, size_t n, bool is_user, bool is_optional,
+                   char **ret_reason)
 {
     for (size_t i = 0; i < n; i++) {
         const char *why = is_user ? kafka_conf_reserved(conf[i].name) : NULL;
@@ -109,7 +111,8 @@ static int set_all(rd_kafka_conf_t *c, const struct kafka_conf *conf, size_t n, 
             return ERR_INVALID;
         }
         char text[256];
-        if (rd_kafka_conf_set(c, conf[i].name, conf[i].value, text, sizeof(text)) == RD_KAFKA_CONF_OK) continue;
+        rd_kafka_conf_res_t res = rd_kafka_conf_set(c, conf[i].name, conf[i].value, text, sizeof(text));
+        if (res == RD_KAFKA_CONF_OK || (res == RD_KAFKA_CONF_UNKNOWN && is_optional)) continue;
         kafka_reason(ret_reason, "%s: %s", conf[i].name, is_secret(conf[i].name) ? "not accepted" : text);
         return ERR_INVALID;
     }
@@ -143,11 +146,11 @@ int kafka_conf_make(const char *brokers, const struct kafka_conf *user, size_t n
         {"topic.metadata.refresh.interval.ms", "30000"}, /* topics made later are found in half a minute, not five */
     };
     const struct kafka_conf must[] = {{"bootstrap.servers", brokers}, {"log.queue", "true"}};
-    int rc = set_all(c, base, ARRAY_LEN(base), false, ret_reason);
-    if (rc == 0) rc = set_all(c, defaults, n_defaults, false, ret_reason);
-    if (rc == 0) rc = set_all(c, user, n_user, true, ret_reason);
-    if (rc == 0) rc = set_all(c, forced, n_forced, false, ret_reason);
-    if (rc == 0) rc = set_all(c, must, ARRAY_LEN(must), false, ret_reason);
+    int rc = set_all(c, base, ARRAY_LEN(base), false, true, ret_reason);
+    if (rc == 0) rc = set_all(c, defaults, n_defaults, false, true, ret_reason);
+    if (rc == 0) rc = set_all(c, user, n_user, true, false, ret_reason);
+    if (rc == 0) rc = set_all(c, forced, n_forced, false, false, ret_reason);
+    if (rc == 0) rc = set_all(c, must, ARRAY_LEN(must), false, false, ret_reason);
     if (rc < 0) return rc;
     *ret_conf = TAKE(c);
     return 0;
@@ -155,6 +158,7 @@ int kafka_conf_make(const char *brokers, const struct kafka_conf *user, size_t n
 
 bool kafka_log_is_noise(const char *fac, const char *text)
 {
+    if (strcmp(fac, "AUTOCREATE") == 0) return true;
     if (strcmp(fac, "CONFWARN") != 0) return false;
     return strstr(text, "is a consumer property") || strstr(text, "is a producer property");
 }

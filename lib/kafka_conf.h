@@ -10,7 +10,8 @@ struct loop;
 struct rd_kafka_conf_s; /* rd_kafka_conf_t */
 struct rd_kafka_s;      /* rd_kafka_t */
 
-/* Makes a configuration: `defaults`, then the user's properties in order, then `forced`.
+/* Makes a configuration: `defaults` (what this librdkafka does not know is passed over), then the user's properties in
+ * order, then `forced`.
  * Errors: ERR_INVALID with *ret_reason (caller frees; it never repeats the value of a password), ERR_NOMEM. */
 MUST_CHECK int kafka_conf_make(const char *brokers, const struct kafka_conf *user, size_t n_user,
                                const struct kafka_conf *defaults, size_t n_defaults, const struct kafka_conf *forced,

@@ -226,6 +226,11 @@ enum settings_source settings_source(const struct settings *s, const char *name)
     return row ? s->origins[row - s->rows].source : SETTINGS_DEFAULT;
 }
 
+void settings_write_value(const struct settings *s, const struct setting *row, struct buf *out)
+{
+    settings_value_write(row, s->target, out);
+}
+
 /* ---- file ---- */
 
 /* Cuts blanks off both ends, in place. */

@@ -98,6 +98,8 @@ MUST_CHECK int settings_set(struct settings *s, const char *name, const char *va
                             const char *where, char **reterr);
 /* Where a setting's value comes from; SETTINGS_DEFAULT for an unknown name. */
 enum settings_source settings_source(const struct settings *s, const char *name);
+/* Appends a row's value as it would be written in a settings file; nothing for a secret and for what is unset. */
+void settings_write_value(const struct settings *s, const struct setting *row, struct buf *out);
 /* The row of that name ('-' counts as '_'), or the likeliest one for a mistyped name (_suggest). NULL: none. */
 const struct setting *settings_find(const struct settings *s, const char *name);
 const struct setting *settings_suggest(const struct settings *s, const char *name);

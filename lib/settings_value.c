@@ -311,6 +311,37 @@ int settings_value_set(const struct setting *row, void *target, const char *text
     return set[row->type](row, (char *)target + row->offset, text, home, why);
 }
 
+static void write_list(const struct settings_list *list, struct buf *out)
+{
+    for (size_t i = 0; i < list->n; i++) (void)buf_addf(out, "%s%s", i ? "," : "", list->items[i]);
+}
+
+static void write_enum(const struct setting *row, int position, struct buf *out)
+{
+    const char *p = row->choices;
+    for (; position > 0; position--) p = strchrnul(p, '|') + 1;
+    (void)buf_add(out, p, (size_t)(strchrnul(p, '|') - p));
+}
+
+void settings_value_write(const struct setting *row, const void *target, struct buf *out)
+{
+    const void *field = (const char *)target + row->offset;
+    switch (row->type) {
+    case SETTING_STRING:
+    case SETTING_PATH:
+        if (*(char *const *)field) (void)buf_adds(out, *(char *const *)field);
+        break;
+    case SETTING_SECRET: break;
+    case SETTING_LIST: write_list(field, out); break;
+    case SETTING_INT:
+    case SETTING_DURATION:
+    case SETTING_SIZE: write_number(row, *(const int64_t *)field, out); break;
+    case SETTING_DOUBLE: (void)buf_addf(out, "%.17g", *(const double *)field); break;
+    case SETTING_BOOL: (void)buf_adds(out, *(const bool *)field ? "true" : "false"); break;
+    case SETTING_ENUM: write_enum(row, *(const int *)field, out); break;
+    }
+}
+
 void settings_value_done(const struct setting *row, void *target)
 {
     void *field = (char *)target + row->offset;

@@ -13,6 +13,8 @@ MUST_CHECK int settings_value_set(const struct setting *row, void *target, const
                                   char why[SETTINGS_WHY_MAX]);
 /* Frees what the field owns and sets it to nothing. */
 void settings_value_done(const struct setting *row, void *target);
+/* Appends the field as it would be written in a settings file; nothing for a secret and for what is unset. */
+void settings_value_write(const struct setting *row, const void *target, struct buf *out);
 /* "duration", "list", ... for the texts. */
 const char *settings_type_name(enum setting_type type);
 /* Appends the range of a row, "1s..10m", in its own unit; nothing when it has none. */
