@@ -625,6 +625,38 @@ static void many_requests_are_answered_in_order_by_one_handle(void **state)
     assert_int_equal(raw_server_connections(f->s), 1);
 }
 
+static void what_goes_ahead_keeps_its_order_too(void **state)
+{
+    struct fixture *f = *state; /* one handle per class */
+    for (unsigned i = 0; i < 30; i++) {
+        struct http_request req = get(f, "/ok");
+        req.ahead = i % 3 == 1;
+        send_as(f, &req, i);
+    }
+    await_all(f);
+    for (unsigned i = 0, ahead = 0, behind = 10; i < 30; i++) assert_int_equal(f->a[i].order, (int)(i % 3 == 1 ? ahead++ : behind++));
+
+    struct http_request req = get(f, "/silent");
+    f->completions = f->awaited = 0;
+    req.timeout_ms = 300;
+    send_as(f, &req, 0);
+    turn_once(f);
+    req = get(f, "/ok");
+    for (unsigned i = 1; i < 5; i++) { /* the last one that goes ahead leaves the queue by its timeout */
+        req.ahead = i == 2 || i == 3;
+        req.queue_timeout_ms = i == 3 ? 20 : 0;
+        send_as(f, &req, i);
+    }
+    loop_run_until(f->l, &f->a[3].done);
+    req.ahead = true;
+    req.queue_timeout_ms = 0;
+    send_as(f, &req, 5);
+    await_all(f);
+    assert_int_equal(f->a[3].err, ERR_TIMEOUT);
+    static const int order[] = {1, 4, 2, 0, 5, 3};
+    for (unsigned i = 0; i < 6; i++) assert_int_equal(f->a[i].order, order[i]);
+}
+
 static void classes_do_not_wait_for_each_other(void **state)
 {
     struct fixture *f = *state;
@@ -829,6 +861,7 @@ int main(void)
         WITH(setup, the_reply_cap_is_exact),
         WITH(setup, refused_connections_are_unsent),
         WITH(setup_narrow, many_requests_are_answered_in_order_by_one_handle),
+        WITH(setup_narrow, what_goes_ahead_keeps_its_order_too),
         WITH(setup, classes_do_not_wait_for_each_other),
         WITH(setup, completions_may_send),
         WITH(setup_narrow, freeing_cancels_everything_once),
