@@ -225,6 +225,27 @@ static void test_values(void **state)
     refuses(f, set(f, "cuont", "1"), "did you mean count?");
 }
 
+/* What is written for a row is read back as the same value. */
+static void test_written_values(void **state)
+{
+    static const char *const values[][2] = {{"text", "a b"},     {"path", "/x/y"},  {"list", "a,b"},  {"count", "-5"},
+                                            {"long_wait", "1h"}, {"size", "3MiB"},  {"rate", "0.25"}, {"on", "true"},
+                                            {"choice", "blue"},  {"list", ""}};
+    struct fixture *f = *state;
+    AUTO_BUF struct buf out;
+    buf_init(&out, 1000);
+    for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+        assert_int_equal(set(f, values[i][0], values[i][1]), 0);
+        buf_reset(&out);
+        settings_write_value(&f->s, settings_find(&f->s, values[i][0]), &out);
+        assert_string_equal(buf_str(&out), values[i][1]);
+    }
+    assert_int_equal(set(f, "secret", "hush"), 0);
+    buf_reset(&out);
+    settings_write_value(&f->s, settings_find(&f->s, "secret"), &out);
+    assert_string_equal(buf_str(&out), "");
+}
+
 static void test_file(void **state)
 {
     struct fixture *f = *state;
@@ -361,6 +382,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
         cmocka_unit_test(test_durations),
         cmocka_unit_test_setup_teardown(test_values, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_written_values, setup, teardown),
         cmocka_unit_test_setup_teardown(test_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_order_of_sources, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flags_that_are_refused, setup, teardown),
