@@ -19,7 +19,7 @@ struct command {
     const char *summary; /* one line */
     const char *help;    /* more lines, exit codes included; each ends with a line feed */
     int (*run)(const struct options *o, int argc,
-               char **argv); /* argv: without the program and the command; returns the exit code */
+               char **argv); /* argv: without the program and the command; returns the exit code. NULL: cmd_up */
 };
 
 /* Prints "keyroll NAME: text" to stderr and returns code. */
@@ -38,6 +38,7 @@ struct command_flag {
 bool command_flags(const char *name, const struct command_flag *flags, size_t n, int *argc, char **argv);
 
 int cmd_schedule(const struct options *o, int argc, char **argv);
+int cmd_up(int argc, char **argv); /* reads the settings itself; argv begins with the command */
 int cmd_plan(const struct options *o, int argc, char **argv);
 
 #endif

@@ -10,6 +10,12 @@
 #include <unistd.h>
 
 static const struct command commands[] = {
+    {"up", "", "all of it on this machine: Kafka, Redis, scheduler, worker; to try it out, for small fleets",
+     "Runs in the foreground until SIGTERM or Ctrl-C, then stops everything in order. Its Redis data, escrow key, logs\n"
+     "and endpoints are in state_dir, where the other commands find them. Settings given here hold for all of it.\n"
+     "Good for some hundred licences: its Kafka keeps everything in memory and forgets it when it ends.\n"
+     "Exit codes: 0 stopped as asked, 1 could not start, 2 usage or settings.\n",
+     NULL},
     {"schedule", "", "the scheduler: decides what is due and publishes it, until SIGTERM",
      "Runs in the foreground and logs JSON lines to stderr. Several may run: one leads, the others stand by.\n"
      "SIGHUP reads the inventory again; so does a change of the file. SIGTERM ends it.\n"
@@ -79,6 +85,7 @@ static int run(int argc, char **argv)
         print_usage(stderr);
         return EXIT_USAGE;
     }
+    if (!c->run) return cmd_up(argc - 1, argv + 1);
     struct options o;
     AUTO_FREE char *why = NULL;
     int n = argc - 1;
