@@ -5,8 +5,8 @@
  * and asks to be called again if there are more. Key and value are copied, the message is destroyed before the next one
  * is taken: a held message pins its whole fetch and can hang the end.
  *
- * Rebalance: cooperative. On revoke the owner commits, then the partitions are given up; between that and the next
- * assignment no commit is sent, because librdkafka below 2.10 may lose the assignment by it. Lost: nothing is
+ * Rebalance: cooperative. On revoke the owner commits, then the partitions are given up; between that and the end of
+ * the rebalance no commit is sent, because librdkafka below 2.10 may lose the assignment by it. Lost: nothing is
  * committed.
  *
  * Pausing is tracked here, since resuming a partition that is not paused may rewind it (librdkafka below 2.4) and the
@@ -48,7 +48,7 @@ struct kafka_in {
     struct part *parts; /* assigned, sorted by topic and partition */
     size_t n_parts;
     bool was_assigned;            /* an assignment came, maybe an empty one */
-    bool is_rebalancing;          /* partitions were given up, the next assignment did not come yet */
+    int assigns_to_come;          /* partitions were given up: so many assignments until the rebalance is over */
     int64_t rebalancing_mono_ms;  /* since when */
     int64_t rebalancing_limit_ms; /* the longest that commits wait for it */
     bool is_stopped, is_fatal, is_committing, is_closing;
@@ -217,7 +217,7 @@ static void assign(struct kafka_in *k, rd_kafka_topic_partition_list_t *l)
 {
     report_error(k, "ASSIGN", rd_kafka_incremental_assign(k->rk, l));
     k->was_assigned = true;
-    k->is_rebalancing = false;
+    if (k->assigns_to_come > 0) k->assigns_to_come--;
     if (!add_parts(k, l)) say(k, LOG_WARN, "ASSIGN", err_text(ERR_NOMEM));
     if (k->is_stopped) kafka_in_stop_intake(k);
     AUTO_FREE struct kafka_partition *p = partitions_of(l);
@@ -230,7 +230,8 @@ static void revoke(struct kafka_in *k, rd_kafka_topic_partition_list_t *l)
     AUTO_FREE struct kafka_partition *p = partitions_of(l);
     if (p && k->on_revoked && !k->is_closing) k->on_revoked(k->arg, p, (size_t)l->cnt, lost);
     remove_parts(k, l);
-    k->is_rebalancing = true;
+    k->assigns_to_come =
+        lost ? 1 : 2; /* librdkafka: a normal revoke is followed by an assign at once, then it joins again */
     k->rebalancing_mono_ms = clock_mono_ms(&clock_system);
     report_error(k, "UNASSIGN", rd_kafka_incremental_unassign(k->rk, l));
 }
@@ -250,7 +251,7 @@ static void rebalanced(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_p
 
 bool kafka_in_steady(const struct kafka_in *k)
 {
-    return k->was_assigned && !k->is_rebalancing && !k->is_fatal;
+    return k->was_assigned && k->assigns_to_come == 0 && !k->is_fatal;
 }
 
 /* ---- messages and errors ---- */
@@ -269,7 +270,7 @@ static void erred(rd_kafka_t *rk, int err, const char *text, void *opaque)
     struct kafka_in *k = opaque;
     if (err == RD_KAFKA_RESP_ERR__FATAL)
         note_fatal(k);
-    else
+    else if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) /* the others are logged, too */
         say(k, LOG_WARN, "ERROR", text);
 }
 
@@ -381,7 +382,7 @@ static void committed(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_pa
 /* A rebalance without a next assignment (the group is gone for good) must not stop commits for ever. */
 static bool must_wait(const struct kafka_in *k)
 {
-    return k->is_rebalancing && clock_mono_ms(&clock_system) - k->rebalancing_mono_ms < k->rebalancing_limit_ms;
+    return k->assigns_to_come > 0 && clock_mono_ms(&clock_system) - k->rebalancing_mono_ms < k->rebalancing_limit_ms;
 }
 
 int kafka_in_commit(struct kafka_in *k, const struct kafka_partition *p, size_t n)

@@ -41,7 +41,7 @@ MUST_CHECK int kafka_in_new(struct loop *l, const struct kafka_in_options *o, st
  * commit before. Uncommitted offsets are not committed. Takes NULL; may be called inside a callback. */
 void kafka_in_free(struct kafka_in *k, int64_t wait_ms);
 /* Commits offset (= next to read) per partition, asynchronously; the answer comes by on_committed. Never lower an offset: the
- * broker would take it. Errors: ERR_BUSY (one is under way, or a rebalance is: try again after on_assigned), ERR_INVALID
+ * broker would take it. Errors: ERR_BUSY (one is under way, or a rebalance is: try again after an on_assigned), ERR_INVALID
  * (n = 0), ERR_KAFKA_DOWN, ERR_NOMEM. */
 MUST_CHECK int kafka_in_commit(struct kafka_in *k, const struct kafka_partition *p, size_t n);
 /* The same and waits for the answer, at most wait_ms: only inside on_revoked and while draining. Errors: ERR_KAFKA_DOWN,

@@ -173,9 +173,10 @@ static void take_log(struct kafka_out *k, rd_kafka_event_t *ev)
 
 static void take_error(struct kafka_out *k, rd_kafka_event_t *ev)
 {
-    if (rd_kafka_event_error(ev) == RD_KAFKA_RESP_ERR__FATAL)
+    rd_kafka_resp_err_t err = rd_kafka_event_error(ev);
+    if (err == RD_KAFKA_RESP_ERR__FATAL)
         note_fatal(k);
-    else if (k->on_log && !k->closing)
+    else if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && k->on_log && !k->closing) /* the others are logged, too */
         k->on_log(k->arg, 4, "ERROR", rd_kafka_event_error_string(ev));
 }
 
