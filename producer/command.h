@@ -40,5 +40,6 @@ bool command_flags(const char *name, const struct command_flag *flags, size_t n,
 int cmd_schedule(const struct options *o, int argc, char **argv);
 int cmd_up(int argc, char **argv); /* reads the settings itself; argv begins with the command */
 int cmd_plan(const struct options *o, int argc, char **argv);
+int cmd_topics(const struct options *o, int argc, char **argv);
 
 #endif

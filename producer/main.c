@@ -26,6 +26,11 @@ static const struct command commands[] = {
      "In mode observe it shows what would be done in mode rotate.\n"
      "Exit codes: 0 shown, 1 could not (Redis or inventory), 2 usage or settings.\n",
      cmd_plan},
+    {"topics", "apply [--dry-run]", "makes the Kafka topics, or shows what differs",
+     "Names, partitions, retention and min.insync.replicas are those of schema/topics.json.\n"
+     "Exit codes: 0 as they should be, 1 Kafka cannot be reached or refuses, 2 usage, or a broker that cannot make topics,\n"
+     "3 something differs that cannot be changed here.\n",
+     cmd_topics},
 };
 
 static void print_usage(FILE *out)
