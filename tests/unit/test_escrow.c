@@ -1,5 +1,5 @@
-/* Escrow: an envelope opens for its own user and key only, every changed byte is noticed, master keys rotate, key files that
- * others may read are refused, and no secret stays behind. */
+/* Escrow: an envelope opens for its own user and key only, every changed byte is noticed, master keys rotate, key files
+ * that others may read are refused, and no secret stays behind. */
 #include "lib/err.h"
 #include "lib/escrow.h"
 

@@ -1,5 +1,5 @@
-/* Leases held here: the time that is surely left, renewals whose answer is lost, late or a refusal, the maximum age. The
- * store below talks to a Redis edge that only remembers what was asked; the test gives the answers. */
+/* Leases held here: the time that is surely left, renewals whose answer is lost, late or a refusal, the maximum age.
+ * The store below talks to a Redis edge that only remembers what was asked; the test gives the answers. */
 #include "lib/err.h"
 #include "worker/lease.h"
 
@@ -27,7 +27,8 @@ static int64_t now_ms(void *self)
     return edge.now;
 }
 
-static int eval(void *self, const struct redis_script *script, size_t n_keys, size_t n_args, const struct redis_arg *args, struct ticket t)
+static int eval(void *self, const struct redis_script *script, size_t n_keys, size_t n_args,
+                const struct redis_arg *args, struct ticket t)
 {
     (void)self, (void)n_keys, (void)n_args, (void)args;
     assert_string_equal(script->name, "lease_renew");

@@ -1,5 +1,5 @@
-/* The offset tracker: plain order, holes, epochs, limits; then random histories against a naive model that remembers every
- * delivered offset. Seeds are fixed so that a failure repeats. */
+/* The offset tracker: plain order, holes, epochs, limits; then random histories against a naive model that remembers
+ * every delivered offset. Seeds are fixed so that a failure repeats. */
 #include "lib/err.h"
 #include "worker/offsets.h"
 
@@ -134,7 +134,8 @@ static void limits_and_repeats(void **state)
     offsets_free(o);
 }
 
-/* ---- random histories --------------------------------------------------------------------------------------------- */
+/* ---- random histories ---------------------------------------------------------------------------------------------
+ */
 
 static uint64_t seed;
 
@@ -186,7 +187,8 @@ static void check(const struct offsets *o, int i, const struct model *m)
 {
     int64_t at, span, lowest = model_lowest(m);
     if (!m->n) return;
-    /* What lies between the last finished one and the next delivered one may count as open until that one is delivered. */
+    /* What lies between the last finished one and the next delivered one may count as open until that one is delivered.
+     */
     assert_true(offsets_to_commit(o, i, &at));
     bool open = lowest != m->next;
     assert_int_equal(offsets_head(o, i, &span), open ? lowest : -1);

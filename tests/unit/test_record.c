@@ -179,7 +179,8 @@ static void foreign_status_is_unknown(void **state)
 {
     (void)state;
     struct record r;
-    static const char text[] = "{\"format\":\"keyroll.record/1\",\"keys\":[{\"id\":\"AKIAIOSFODNN7EXAMPLE\",\"status\":\"Frozen\"}]}";
+    static const char text[] =
+        "{\"format\":\"keyroll.record/1\",\"keys\":[{\"id\":\"AKIAIOSFODNN7EXAMPLE\",\"status\":\"Frozen\"}]}";
     assert_int_equal(record_decode(text, strlen(text), &r), 0);
     assert_int_equal(r.keys[0].status, AWS_KEY_STATUS_UNKNOWN);
 }
@@ -196,7 +197,8 @@ static void check_record(const struct record *r)
 
 static void mutate(struct buf *b)
 {
-    static const char pieces[][12] = {"\"", "}", "]", "null", "-1", "1e99", "[[", "\\u0000", "true", ",", "99999999999", "\xff"};
+    static const char pieces[][12] = {"\"", "}",       "]",    "null", "-1",          "1e99",
+                                      "[[", "\\u0000", "true", ",",    "99999999999", "\xff"};
     for (uint64_t n = 1 + dice(4); n--;) {
         size_t at = (size_t)dice(b->len);
         if (dice(2)) {
@@ -227,11 +229,14 @@ static void mutated_documents(void **state)
         int rc = record_decode(rec.data, rec.len, &back);
         if (rc == 0) check_record(&back);
         if (journal_decode(jour.data, jour.len, &jback) == 0) {
-            assert_true((unsigned)jback.step < JOURNAL_STEPS && jback.n_seen <= AWS_KEYS_MAX && (unsigned)jback.direction <= DIRECTION_UNDO);
+            assert_true((unsigned)jback.step < JOURNAL_STEPS && jback.n_seen <= AWS_KEYS_MAX &&
+                        (unsigned)jback.direction <= DIRECTION_UNDO);
             assert_true(!jback.key_new[0] || aws_key_id_valid(jback.key_new));
         }
-        if (rc == 0) fine++;
-        else refused++;
+        if (rc == 0)
+            fine++;
+        else
+            refused++;
     }
     assert_true(fine > 100 && refused > 1000);
 }
@@ -247,7 +252,8 @@ static void foreign_text_stays_readable(void **state)
     assert_int_equal(record_decode(text.data, text.len, &back), 0);
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------------- */
+/* ---- values -------------------------------------------------------------------------------------------------------
+ */
 
 static void keys_of_a_record(void **state)
 {
@@ -317,14 +323,10 @@ static void names_are_total(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(record_comes_back),
-        cmocka_unit_test(journal_comes_back),
-        cmocka_unit_test(odd_documents),
-        cmocka_unit_test(foreign_status_is_unknown),
-        cmocka_unit_test(mutated_documents),
-        cmocka_unit_test(foreign_text_stays_readable),
-        cmocka_unit_test(keys_of_a_record),
-        cmocka_unit_test(settle_names_the_state),
+        cmocka_unit_test(record_comes_back), cmocka_unit_test(journal_comes_back),
+        cmocka_unit_test(odd_documents),     cmocka_unit_test(foreign_status_is_unknown),
+        cmocka_unit_test(mutated_documents), cmocka_unit_test(foreign_text_stays_readable),
+        cmocka_unit_test(keys_of_a_record),  cmocka_unit_test(settle_names_the_state),
         cmocka_unit_test(names_are_total),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
-#define LIVE_MAX  200
-#define DEAD_MAX  4000
-#define ROUNDS    20000
+#define LIVE_MAX 200
+#define DEAD_MAX 4000
+#define ROUNDS   20000
 
 static void id_finds_its_owner(void **state)
 {
@@ -118,10 +118,8 @@ static void random_history(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(id_finds_its_owner),
-        cmocka_unit_test(next_ends_the_earlier_id),
-        cmocka_unit_test(unknown_ids_find_nothing),
-        cmocka_unit_test(generation_wraps_without_zero),
+        cmocka_unit_test(id_finds_its_owner),       cmocka_unit_test(next_ends_the_earlier_id),
+        cmocka_unit_test(unknown_ids_find_nothing), cmocka_unit_test(generation_wraps_without_zero),
         cmocka_unit_test(random_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
