@@ -1,5 +1,6 @@
 /* Leases held here (lease.h). A renewal whose outcome is unknown changes nothing: the lease lasts as long as the last
- * answer allowed. One that is refused marks the lease as lost; the engine's guard then stops its saga before the next step. */
+ * answer allowed. One that is refused marks the lease as lost; the engine's guard then stops its saga before the next
+ * step. */
 #include "worker/lease.h"
 
 #include "lib/err.h"
@@ -8,7 +9,8 @@
 
 #define TICK_RENEWALS 50 /* in one tick, beside what the number of leases asks for */
 
-void leases_init(struct leases *l, struct store *store, const struct clock *clock, int64_t ttl_ms, int64_t renew_ms, int64_t max_age_ms)
+void leases_init(struct leases *l, struct store *store, const struct clock *clock, int64_t ttl_ms, int64_t renew_ms,
+                 int64_t max_age_ms)
 {
     memset(l, 0, sizeof(*l));
     l->store = store;
@@ -16,6 +18,7 @@ void leases_init(struct leases *l, struct store *store, const struct clock *cloc
     l->ttl_ms = ttl_ms;
     l->renew_ms = renew_ms;
     l->max_age_ms = max_age_ms;
+    l->last = &l->first;
 }
 
 void leases_done(struct leases *l)
@@ -30,6 +33,37 @@ void lease_init(struct lease *l, struct leases *owner, const char *user_key)
     store_user_init(owner->store, &l->user, user_key);
 }
 
+/* The list is in the order of the last request, so that a tick looks at those that are due and no others. */
+static void append(struct lease *l)
+{
+    struct leases *owner = l->leases;
+    l->next = NULL;
+    l->link = owner->last;
+    *owner->last = l;
+    owner->last = &l->next;
+}
+
+static void prepend(struct lease *l)
+{
+    struct leases *owner = l->leases;
+    l->next = owner->first;
+    l->link = &owner->first;
+    if (l->next)
+        l->next->link = &l->next;
+    else
+        owner->last = &l->next;
+    owner->first = l;
+}
+
+static void take_out(struct lease *l)
+{
+    *l->link = l->next;
+    if (l->next)
+        l->next->link = l->link;
+    else
+        l->leases->last = l->link;
+}
+
 void lease_asking(struct lease *l)
 {
     if (!l->held) l->asked_mono_ms = clock_mono_ms(l->leases->clock);
@@ -42,10 +76,7 @@ void lease_granted(struct lease *l, const struct store_lease *reply)
     l->held = true;
     l->lost = false;
     l->taken_mono_ms = l->asked_mono_ms;
-    l->next = l->leases->first;
-    l->link = &l->leases->first;
-    if (l->next) l->next->link = &l->next;
-    l->leases->first = l;
+    append(l);
     l->leases->n++;
 }
 
@@ -56,8 +87,7 @@ void lease_dropped(struct lease *l)
     l->renewing = false;
     if (!l->held) return;
     l->held = false;
-    *l->link = l->next;
-    if (l->next) l->next->link = l->link;
+    take_out(l);
     l->leases->n--;
 }
 
@@ -80,32 +110,52 @@ static void on_renewed(void *self, uint64_t id, const void *result)
     if (!l) return;
     slots_remove(&owner->renewals, id);
     l->renewing = false;
-    if (reply->err == 0)
+    if (reply->err == 0) {
         l->asked_mono_ms = l->renewal_asked_ms;
-    else if (reply->err == ERR_LEASE_LOST)
+    } else if (reply->err == ERR_LEASE_LOST) {
         l->lost = true;
+    } else { /* asked again at the next tick */
+        take_out(l);
+        prepend(l);
+    }
+}
+
+/* Returns 1 when it was asked for, 0 when there is nothing to ask for, or the error. */
+static int renew(struct lease *l, int64_t now)
+{
+    struct leases *owner = l->leases;
+    if (!l->held || l->lost || l->renewing || lease_left_ms(l) <= 0 || now - l->taken_mono_ms > owner->max_age_ms)
+        return 0;
+    l->renewal = slots_add(&owner->renewals, l);
+    if (!l->renewal) return ERR_NOMEM;
+    l->renewing = true;
+    l->renewal_asked_ms = now;
+    int rc = store_renew(owner->store, &l->user, (struct ticket){on_renewed, owner, l->renewal});
+    if (rc == 0) {
+        take_out(l);
+        append(l);
+        return 1;
+    }
+    slots_remove(&owner->renewals, l->renewal);
+    l->renewing = false;
+    return rc;
 }
 
 void lease_renew_now(struct lease *l)
 {
-    struct leases *owner = l->leases;
-    int64_t now = clock_mono_ms(owner->clock);
-    if (!l->held || l->lost || l->renewing || lease_left_ms(l) <= 0 || now - l->taken_mono_ms > owner->max_age_ms) return;
-    l->renewal = slots_add(&owner->renewals, l);
-    if (!l->renewal) return;
-    l->renewing = true;
-    l->renewal_asked_ms = now;
-    if (store_renew(owner->store, &l->user, (struct ticket){on_renewed, owner, l->renewal}) == 0) return;
-    slots_remove(&owner->renewals, l->renewal);
-    l->renewing = false;
+    (void)!renew(l, clock_mono_ms(l->leases->clock)); /* without it the lease runs out, and its holder sees that */
 }
 
 void leases_tick(struct leases *l)
 {
     int64_t now = clock_mono_ms(l->clock), most = TICK_RENEWALS + 2 * (int64_t)l->n * LEASES_TICK_MS / l->renew_ms;
-    for (struct lease *p = l->first; p && most > 0; p = p->next) {
-        if (now - p->asked_mono_ms < l->renew_ms || p->renewing) continue;
-        lease_renew_now(p);
-        most--;
+    struct lease *next;
+    for (struct lease *p = l->first; p && most > 0; p = next) {
+        int64_t asked_ms = p->renewing ? p->renewal_asked_ms : p->asked_mono_ms;
+        next = p->next;
+        if (now - asked_ms < l->renew_ms) break;
+        int rc = renew(p, now);
+        if (rc < 0) break; /* so would the others: at the next tick, then */
+        most -= rc;
     }
 }

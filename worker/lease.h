@@ -1,5 +1,5 @@
-/* Leases held by this worker: how long each surely lasts, and their renewal. The remaining time is counted from before the
- * request was sent, on the monotonic clock; renewal needs progress of its holder and ends at a maximum age. */
+/* Leases held by this worker: how long each surely lasts, and their renewal. The remaining time is counted from before
+ * the request was sent, on the monotonic clock; renewal needs progress of its holder and ends at a maximum age. */
 #ifndef KEYROLL_LEASE_H
 #define KEYROLL_LEASE_H
 
@@ -11,23 +11,24 @@ struct leases {
     const struct clock *clock;
     int64_t ttl_ms, renew_ms, max_age_ms;
     struct slots renewals;
-    struct lease *first;
+    struct lease *first, **last; /* oldest request first */
     size_t n;
 };
 struct lease {
     struct store_user user;
     struct leases *leases;
     bool held, lost, renewing;
-    int64_t asked_mono_ms;    /* when the request that last prolonged it was made */
+    int64_t asked_mono_ms; /* when the request that last prolonged it was made */
     int64_t taken_mono_ms;
-    uint64_t renewal;         /* id of the renewal under way */
+    uint64_t renewal; /* id of the renewal under way */
     int64_t renewal_asked_ms;
     struct lease *next, **link;
 };
-void leases_init(struct leases *l, struct store *store, const struct clock *clock, int64_t ttl_ms, int64_t renew_ms, int64_t max_age_ms);
+void leases_init(struct leases *l, struct store *store, const struct clock *clock, int64_t ttl_ms, int64_t renew_ms,
+                 int64_t max_age_ms);
 void leases_done(struct leases *l);
-/* Renews what is due, no more than twice the usual number at once: thousands that were taken together fall due together. Call it
- * every LEASES_TICK_MS. */
+/* Renews what is due, no more than twice the usual number at once: thousands that were taken together fall due
+ * together. Call it every LEASES_TICK_MS. */
 #define LEASES_TICK_MS 100
 void leases_tick(struct leases *l);
 void lease_init(struct lease *l, struct leases *owner, const char *user_key);
