@@ -1,8 +1,8 @@
 /* HTTP client: one curl multi handle (socket API) on the loop.
  *
- * Requests wait in a queue per class, oldest first behind those marked `ahead`, as one small block each; a fixed set of easy handles per class, made when
- * first needed and kept warm, takes them from there. libcurl's cost per transfer grows with the number of transfers it
- * holds for one host, so it never holds more than that set.
+ * Requests wait in a queue per class, oldest first behind those marked `ahead`, as one small block each; a fixed set of
+ * easy handles per class, made when first needed and kept warm, takes them from there. libcurl's cost per transfer
+ * grows with the number of transfers it holds for one host, so it never holds more than that set.
  *
  * Sockets are watched by an epoll descriptor of our own, itself watched by the loop: a change that libcurl takes back
  * in the same turn (a kept connection goes idle and is taken again) costs no system call, and one turn takes only as
@@ -53,7 +53,8 @@ enum {
     KEEP_OPEN_PER_CLASS = 32, /* beyond it a fresh connection is closed after its request */
     SPARE_CONNECTIONS = 64,
     SWEEP_MIN_MS = 200, /* a sweep walks the queue */
-    DNS_KEEP_S = 2, /* libcurl walks all kept names after each transfer; those of a fleet are not asked for again soon */
+    DNS_KEEP_S =
+        2, /* libcurl walks all kept names after each transfer; those of a fleet are not asked for again soon */
     WARM_BODY_BYTES = 8192, /* a reply buffer up to this size is kept for the handle's next request */
     METHOD_MAX = 16,
     URL_MAX = 8192,
@@ -94,11 +95,12 @@ struct slot {
 
 struct queue {
     struct request *first, *last, *last_ahead; /* those that go ahead stand in front; NULL: there are none */
-    struct slot **slots; /* owned; slots_len made so far */
+    struct slot **slots;                       /* owned; slots_len made so far */
     unsigned slots_len, slots_max;
     struct slot *free_slots;
     unsigned queued, running;
-    unsigned open; /* sockets */
+    unsigned open;          /* sockets */
+    int64_t due_mono_ms[2]; /* no request is due earlier, by `ahead` */
 };
 
 /* A descriptor libcurl told us about. */
@@ -361,6 +363,7 @@ static void queue_push(struct queue *q, struct request *r)
     else
         q->last = r;
     if (r->ahead) q->last_ahead = r;
+    if (r->queue_deadline_mono_ms < q->due_mono_ms[r->ahead]) q->due_mono_ms[r->ahead] = r->queue_deadline_mono_ms;
     q->queued++;
 }
 
@@ -912,7 +915,23 @@ static void arm_sweep(struct http *h, int64_t at_mono_ms, int64_t least_ms)
     loop_timer_start(h->sweep, wait_ms);
 }
 
-/* Ends what waited too long. Completions may append to the queues; they cannot take from them. */
+/* Ends what waited too long in one part of a queue. Completions may append to the queues; they cannot take from them.
+ */
+static void end_overdue(struct queue *q, bool ahead, int64_t now)
+{
+    struct request *next, *rest = q->last_ahead ? q->last_ahead->next : q->first;
+    q->due_mono_ms[ahead] = FAR_AWAY_MS;
+    for (struct request *r = ahead ? q->first : rest; r && r->ahead == ahead; r = next) {
+        next = r->next;
+        if (r->queue_deadline_mono_ms > now) {
+            if (r->queue_deadline_mono_ms < q->due_mono_ms[ahead]) q->due_mono_ms[ahead] = r->queue_deadline_mono_ms;
+            continue;
+        }
+        queue_remove(q, r);
+        complete_unsent(r, 0, ERR_TIMEOUT, "waited too long in the queue");
+    }
+}
+
 static void on_sweep(void *arg)
 {
     struct http *h = arg;
@@ -920,14 +939,10 @@ static void on_sweep(void *arg)
     h->sweep_at_mono_ms = FAR_AWAY_MS;
     enter(h);
     for (enum http_class c = 0; c < HTTP_CLASSES; c++) {
-        for (struct request *r = h->queues[c].first, *next; r; r = next) {
-            next = r->next;
-            if (r->queue_deadline_mono_ms > now) {
-                if (r->queue_deadline_mono_ms < next_at) next_at = r->queue_deadline_mono_ms;
-                continue;
-            }
-            queue_remove(&h->queues[c], r);
-            complete_unsent(r, 0, ERR_TIMEOUT, "waited too long in the queue");
+        struct queue *q = &h->queues[c];
+        for (int ahead = 0; ahead < 2; ahead++) {
+            if (q->due_mono_ms[ahead] <= now) end_overdue(q, ahead, now);
+            if (q->due_mono_ms[ahead] < next_at) next_at = q->due_mono_ms[ahead];
         }
     }
     if (next_at != FAR_AWAY_MS) arm_sweep(h, next_at, SWEEP_MIN_MS);
@@ -966,6 +981,7 @@ static int init_queues(struct http *h, const struct http_options *o, long *ret_h
     for (int c = 0; c < HTTP_CLASSES; c++) {
         struct queue *q = &h->queues[c];
         q->slots_max = o->handles[c] ? o->handles[c] : c == HTTP_IAM ? DEFAULT_HANDLES_IAM : DEFAULT_HANDLES;
+        q->due_mono_ms[0] = q->due_mono_ms[1] = FAR_AWAY_MS;
         q->slots = calloc(q->slots_max, sizeof *q->slots);
         if (!q->slots) return ERR_NOMEM;
         *ret_handles += q->slots_max;
