@@ -19,7 +19,8 @@ static void tell(void *arg, const struct inventory_complaint *c)
     struct check *k = arg;
     if (c->line == 0) {
         k->told_whole = true;
-        fprintf(stderr, "keyroll " NAME ": %s%s%s\n", strstr(c->reason, k->path) ? "" : k->path, strstr(c->reason, k->path) ? "" : ": ", c->reason);
+        fprintf(stderr, "keyroll " NAME ": %s%s%s\n", strstr(c->reason, k->path) ? "" : k->path,
+                strstr(c->reason, k->path) ? "" : ": ", c->reason);
         return;
     }
     printf("line %u%s%s: %s\n", c->line, c->licence[0] ? ", licence " : "", c->licence, c->reason);
@@ -42,7 +43,8 @@ int cmd_inventory(const struct options *o, int argc, char **argv)
 {
     if (!command_flags(NAME, NULL, 0, &argc, argv)) return EXIT_USAGE;
     const char *path = argc == 2 ? argv[1] : argc == 1 ? o->inventory : NULL;
-    if (argc < 1 || strcmp(argv[0], "check") != 0 || !path) return command_fail(NAME, EXIT_USAGE, "write keyroll inventory check FILE");
+    if (argc < 1 || strcmp(argv[0], "check") != 0 || !path)
+        return command_fail(NAME, EXIT_USAGE, "write keyroll inventory check FILE");
     struct check k = {path, false};
     AUTO_INVENTORY struct inventory *inv = inventory_new(o, tell, &k);
     struct profiles *profiles = NULL;

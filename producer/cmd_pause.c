@@ -1,7 +1,9 @@
-/* keyroll pause and resume: the word that the workers ask for before every new key. What is under way goes on to its end. */
+/* keyroll pause and resume: the word that the workers ask for before every new key. What is under way goes on to its
+ * end. */
 #include "lib/err.h"
 #include "producer/command.h"
 #include "producer/held.h"
+#include "schema/job.h"
 
 #include <stdio.h>
 
@@ -10,7 +12,8 @@ static int set_pause(const char *name, const struct options *o, const char *acco
     struct client c;
     struct store_reply r = {0};
     struct waiter w;
-    if (account && !identity_account_valid(account)) return command_fail(name, EXIT_USAGE, "--account %s: write its 12 digits", account);
+    if (account && !identity_account_valid(account))
+        return command_fail(name, EXIT_USAGE, "--account %s: write its 12 digits", account);
     if (client_init(&c, o, "keyroll-pause") < 0) return command_fail(name, EXIT_FAILED, "%s", err_text(ERR_NOMEM));
     int rc = client_redis(&c);
     if (rc < 0) return command_client_failed(name, &c, rc);
@@ -18,7 +21,8 @@ static int set_pause(const char *name, const struct options *o, const char *acco
     rc = client_reply(&c, rc, &w, &r, "Redis");
     if (rc < 0) return command_client_failed(name, &c, rc);
     client_done(&c);
-    printf("%s: %s%s%s\n", account ? account : "all accounts", reason ? "no new key is made: " : "goes on", reason ? reason : "", "");
+    printf("%s: %s%s%s\n", account ? account : "all accounts", reason ? "no new key is made: " : "goes on",
+           reason ? reason : "", "");
     return EXIT_OK;
 }
 

@@ -1,7 +1,8 @@
 /* keyroll rotate: publishes urgent rotations and, when asked, waits for their end.
  *
- * The wait is driven by the events topic, opened at its end before anything is published: each event of one of the licences makes
- * its record worth a look. A slow poll stands behind it, so that a lost event costs seconds and not the wait. */
+ * The wait is driven by the events topic, opened at its end before anything is published: each event of one of the
+ * licences makes its record worth a look. A slow poll stands behind it, so that a lost event costs seconds and not the
+ * wait. */
 #include "lib/err.h"
 #include "lib/kafka_follow.h"
 #include "producer/command.h"
@@ -14,15 +15,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NAME        "rotate"
-#define OPEN_MS     10000
-#define POLL_MS     5000
-#define SETTLE_MS   100 /* between an event and the record that follows it */
+#define NAME      "rotate"
+#define OPEN_MS   10000
+#define POLL_MS   5000
+#define SETTLE_MS 100 /* between an event and the record that follows it */
 
 enum outcome { WAITING, ROTATED, ENDED_BADLY };
 struct want {
-    int64_t before;       /* rotation number when it was published */
-    int64_t updated_ms;   /* of the record then */
+    int64_t before;     /* rotation number when it was published */
+    int64_t updated_ms; /* of the record then */
     enum outcome outcome;
 };
 struct rotate {
@@ -30,8 +31,8 @@ struct rotate {
     struct subjects subjects;
     struct want *wants;
     struct kafka_follow *events;
-    int opened;           /* the events topic is followed */
-    int news;             /* an event of ours came, or the poll is due */
+    int opened; /* the events topic is followed */
+    int news;   /* an event of ours came, or the poll is due */
     bool exposed, wait;
     char by[JOB_BY_MAX];
 };
@@ -49,7 +50,8 @@ static int check(const struct rotate *r, const struct subject *s)
     char text[RECORD_TEXT_MAX + 64];
     if (u->err) return refuse(s, "its record cannot be read: a newer keyroll may have written it");
     if (r->exposed && (!u->has_record || !record_current(&u->record)))
-        return refuse(s, "keyroll does not know its key yet: wait for the first look (keyroll status), or run keyroll rotate without --exposed");
+        return refuse(s, "keyroll does not know its key yet: wait for the first look (keyroll status), or run keyroll "
+                         "rotate without --exposed");
     if (!u->has_record) return 0;
     enum record_state state = u->record.state;
     bool person = state == RECORD_DRIFTED || state == RECORD_EXCLUDED || (state == RECORD_AWAITING && u->has_journal);
@@ -71,7 +73,8 @@ static int mark_exposed(struct rotate *r, struct subject *s)
     if (rc < 0) return rc;
     bool known = false;
     for (size_t i = 0; i < s->peek.n_exposed; i++) known = known || strcmp(s->peek.exposed_ids[i], id) == 0;
-    if (!known && s->peek.n_exposed < RECORD_KEYS_MAX) snprintf(s->peek.exposed_ids[s->peek.n_exposed++], AWS_KEY_ID_MAX, "%s", id);
+    if (!known && s->peek.n_exposed < RECORD_KEYS_MAX)
+        snprintf(s->peek.exposed_ids[s->peek.n_exposed++], AWS_KEY_ID_MAX, "%s", id);
     return witness_report(r->c, s->row, &s->peek, EVENT_EXPOSED, id, r->by, "marked as exposed by an operator");
 }
 
@@ -83,7 +86,10 @@ static void copy_report(void *into, const void *result)
 static int publish(struct rotate *r, struct subject *s)
 {
     const struct record_key *current = s->peek.has_record ? record_current(&s->peek.record) : NULL;
-    struct policy_verdict v = {.rank = POLICY_URGENT, .kind = JOB_ROTATE, .reason = r->exposed ? JOB_EXPOSED : JOB_OPERATOR, .urgent = true,
+    struct policy_verdict v = {.rank = POLICY_URGENT,
+                               .kind = JOB_ROTATE,
+                               .reason = r->exposed ? JOB_EXPOSED : JOB_OPERATOR,
+                               .urgent = true,
                                .rotation = s->peek.has_record ? s->peek.record.rotation : 0};
     struct job j;
     struct waiter w;
@@ -93,7 +99,9 @@ static int publish(struct rotate *r, struct subject *s)
     if (rc == 0) rc = publish_job(kafka_out_port(r->c->kafka), r->c->o, &j, client_ticket(&w, copy_report, &err));
     if (rc == 0) rc = client_wait(r->c, &w);
     if (rc == 0) rc = err;
-    if (rc < 0) return client_fail(r->c, rc, "%s: the job could not be published: %s%s%s", s->row->licence, err_text(rc), r->c->kafka_said[0] ? ": " : "", r->c->kafka_said);
+    if (rc < 0)
+        return client_fail(r->c, rc, "%s: the job could not be published: %s%s%s", s->row->licence, err_text(rc),
+                           r->c->kafka_said[0] ? ": " : "", r->c->kafka_said);
     if (!r->wait) printf("%s: published, job %s\n", s->row->licence, j.job_id);
     return 0;
 }
@@ -116,19 +124,28 @@ static int open_events(struct rotate *r)
 {
     AUTO_FREE char *why = NULL;
     const struct options *o = r->c->o;
-    const struct kafka_follow_options ko = {.brokers = o->brokers, .client_id = "keyroll-rotate", .topic = o->topic_events, .from_end = true,
-                                            .conf = o->kafka, .n_conf = o->n_kafka, .on_message = on_event, .on_caught_up = on_open, .arg = r};
+    const struct kafka_follow_options ko = {.brokers = o->brokers,
+                                            .client_id = "keyroll-rotate",
+                                            .topic = o->topic_events,
+                                            .from_end = true,
+                                            .conf = o->kafka,
+                                            .n_conf = o->n_kafka,
+                                            .on_message = on_event,
+                                            .on_caught_up = on_open,
+                                            .arg = r};
     int rc = kafka_follow_new(r->c->loop, &ko, &r->events, &why);
     if (rc < 0) return client_fail(r->c, rc, "Kafka: %s", why ? why : err_text(rc));
     client_pause(r->c, OPEN_MS, &r->opened);
     if (kafka_follow_caught_up(r->events)) return 0;
     const char *reason = kafka_follow_reason(r->events);
-    return client_fail(r->c, ERR_KAFKA_DOWN, "Kafka at %s: %s", o->brokers, reason[0] ? reason : "the events topic could not be opened");
+    return client_fail(r->c, ERR_KAFKA_DOWN, "Kafka at %s: %s", o->brokers,
+                       reason[0] ? reason : "the events topic could not be opened");
 }
 
 static bool needs_person(enum record_state s)
 {
-    return s == RECORD_AWAITING || s == RECORD_STUCK || s == RECORD_FAILED || s == RECORD_DRIFTED || s == RECORD_EXCLUDED;
+    return s == RECORD_AWAITING || s == RECORD_STUCK || s == RECORD_FAILED || s == RECORD_DRIFTED ||
+           s == RECORD_EXCLUDED;
 }
 
 static enum outcome judge(const struct want *w, const struct store_peek *u)
@@ -139,7 +156,7 @@ static enum outcome judge(const struct want *w, const struct store_peek *u)
     if (u->lease_ms >= 0 || r->updated_ms == w->updated_ms) return WAITING;
     if (needs_person(r->state)) return ENDED_BADLY;
     if (u->has_journal || r->state == RECORD_RETRY) return WAITING; /* it goes on by itself */
-    return r->reason[0] ? ENDED_BADLY : WAITING; /* put off: paused, limited, no free slot */
+    return r->reason[0] ? ENDED_BADLY : WAITING;                    /* put off: paused, limited, no free slot */
 }
 
 static void look(struct rotate *r, size_t *done, size_t *bad, const char **note)
@@ -184,10 +201,12 @@ static int tell_outcome(const struct rotate *r)
         const struct subject *s = &r->subjects.items[i];
         const struct record *rec = &s->peek.record;
         if (r->wants[i].outcome == ROTATED) {
-            printf("%s: rotated, %s, new key %s\n", s->row->licence, record_state_name(rec->state), record_current(rec) ? record_current(rec)->id : "-");
+            printf("%s: rotated, %s, new key %s\n", s->row->licence, record_state_name(rec->state),
+                   record_current(rec) ? record_current(rec)->id : "-");
             continue;
         }
-        printf("%s: %s: %s\n", s->row->licence, record_state_name(rec->state), rec->reason[0] ? rec->reason : err_text(rec->error));
+        printf("%s: %s: %s\n", s->row->licence, record_state_name(rec->state),
+               rec->reason[0] ? rec->reason : err_text(rec->error));
         code = EXIT_BAD;
     }
     return code;
@@ -201,7 +220,8 @@ static int run(struct rotate *r)
     if (rc == 0 && r->wait) rc = open_events(r);
     for (size_t i = 0; rc == 0 && i < r->subjects.n; i++) {
         struct subject *s = &r->subjects.items[i];
-        r->wants[i] = (struct want){s->peek.has_record ? s->peek.record.rotation : 0, s->peek.has_record ? s->peek.record.updated_ms : TIME_NONE, WAITING};
+        r->wants[i] = (struct want){s->peek.has_record ? s->peek.record.rotation : 0,
+                                    s->peek.has_record ? s->peek.record.updated_ms : TIME_NONE, WAITING};
         if (r->exposed) rc = mark_exposed(r, s);
         if (rc == 0) rc = publish(r, s);
     }
@@ -217,7 +237,9 @@ int cmd_rotate(const struct options *o, int argc, char **argv)
     if (!command_flags(NAME, flags, ARRAY_LEN(flags), &argc, argv)) return EXIT_USAGE;
     if (argc == 0) return command_fail(NAME, EXIT_USAGE, "name the licences; see keyroll " NAME " --help");
     if (o->mode == OPTIONS_OBSERVE)
-        return command_fail(NAME, EXIT_FAILED, "mode = observe: keyroll changes no key; set mode = rotate for scheduler and workers first");
+        return command_fail(
+            NAME, EXIT_FAILED,
+            "mode = observe: keyroll changes no key; set mode = rotate for scheduler and workers first");
     if (client_init(&c, o, "keyroll-rotate") < 0) return command_fail(NAME, EXIT_FAILED, "%s", err_text(ERR_NOMEM));
     person_name(r.by, sizeof r.by);
     int rc = subjects_find(&c, argc, argv, true, &r.subjects), code = EXIT_OK;

@@ -1,4 +1,5 @@
-/* keyroll status: what is known of each licence: state, keys, what happens next and why. Reads Redis and the inventory only. */
+/* keyroll status: what is known of each licence: state, keys, what happens next and why. Reads Redis and the inventory
+ * only. */
 #include "lib/err.h"
 #include "producer/command.h"
 #include "producer/policy.h"
@@ -53,8 +54,8 @@ static void set_time(json_t *o, const char *name, int64_t ms)
 
 static json_t *key_json(const struct store_peek *u, const struct record_key *k, int64_t now_ms)
 {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:b}", "id", k->id, "role", role_name(k->role), "status", aws_key_status_name(k->status), "exposed",
-                          is_exposed(u, k), "listed", k->listed);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:b, s:b}", "id", k->id, "role", role_name(k->role), "status",
+                          aws_key_status_name(k->status), "exposed", is_exposed(u, k), "listed", k->listed);
     set_time(o, "created_ms", k->created_ms);
     if (k->created_ms != TIME_NONE) json_object_set_new(o, "age_ms", json_integer(now_ms - k->created_ms));
     if (k->next != KEY_NEXT_NONE) json_object_set_new(o, "next", json_string(next_name(k->next)));
@@ -64,8 +65,9 @@ static json_t *key_json(const struct store_peek *u, const struct record_key *k, 
 
 static json_t *journal_json(const struct journal *j)
 {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:b}", "step", journal_step_name(j->step), "direction", journal_direction_name(j->direction), "key_new",
-                          j->key_new, "key_old", j->key_old, "assisted", j->assisted);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:b}", "step", journal_step_name(j->step), "direction",
+                          journal_direction_name(j->direction), "key_new", j->key_new, "key_old", j->key_old,
+                          "assisted", j->assisted);
     json_object_set_new(o, "rotation", json_integer(j->rotation));
     set_time(o, "started_ms", j->started_ms);
     set_time(o, "offered_ms", j->offered_ms);
@@ -78,8 +80,8 @@ static json_t *licence_json(const struct subject *s, const struct policy *p, int
     const struct record *r = &u->record;
     struct policy_verdict v;
     json_t *keys = json_array();
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "licence", s->row->licence, "account", s->row->account, "user", s->row->user, "state", state_of(u),
-                          "reason", reason_of(u), "keys", keys);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "licence", s->row->licence, "account", s->row->account,
+                          "user", s->row->user, "state", state_of(u), "reason", reason_of(u), "keys", keys);
     json_object_set_new(o, "journal", !u->err && u->has_journal ? journal_json(&u->journal) : json_null());
     if (u->err) return o;
     if (u->has_record) {
@@ -117,7 +119,8 @@ static void add_line(struct table *t, const struct subject *s, const struct poli
         const struct record_key *k = &u->record.keys[i];
         if (k == current) continue;
         size_t len = strlen(others);
-        snprintf(others + len, sizeof others - len, "%s%s %s%s", len ? ", " : "", k->id, aws_key_status_name(k->status), is_exposed(u, k) ? " EXPOSED" : "");
+        snprintf(others + len, sizeof others - len, "%s%s %s%s", len ? ", " : "", k->id, aws_key_status_name(k->status),
+                 is_exposed(u, k) ? " EXPOSED" : "");
     }
     table_time(v.at_ms, at);
     table_add(t, s->row->licence);
@@ -165,10 +168,12 @@ static void read_extra(struct client *c, struct extra *e)
     store_key(&c->store, NULL, "strays", strays);
     store_key(&c->store, NULL, "pause:all", paused);
     const char *const ask_strays[] = {"HGETALL", strays}, *const ask_paused[] = {"GET", paused};
-    if (client_command(c, 2, ask_strays, copy_hash, e) < 0 || client_command(c, 2, ask_paused, copy_paused, e) < 0) c->error[0] = '\0';
+    if (client_command(c, 2, ask_strays, copy_hash, e) < 0 || client_command(c, 2, ask_paused, copy_paused, e) < 0)
+        c->error[0] = '\0';
 }
 
-static void print_all(const struct subjects *s, const struct policy *p, const struct extra *e, bool asked, int64_t now_ms)
+static void print_all(const struct subjects *s, const struct policy *p, const struct extra *e, bool asked,
+                      int64_t now_ms)
 {
     static const char *const heads[] = {"LICENCE", "STATE", "KEY", "AGE", "OTHER KEYS", "NEXT", "WHEN (UTC)", "REASON"};
     AUTO_TABLE struct table t;
@@ -180,8 +185,9 @@ static void print_all(const struct subjects *s, const struct policy *p, const st
     if (asked) return;
     json_t *one;
     size_t i;
-    json_array_foreach(e->strays, i, one) printf("%s: not in the inventory any more, not touched (%s)\n", json_string_value(json_object_get(one, "licence")),
-                                                 json_string_value(json_object_get(one, "user")));
+    json_array_foreach(e->strays, i, one)
+        printf("%s: not in the inventory any more, not touched (%s)\n",
+               json_string_value(json_object_get(one, "licence")), json_string_value(json_object_get(one, "user")));
 }
 
 static int print_json(const struct subjects *s, const struct policy *p, const struct extra *e, int64_t now_ms)

@@ -13,8 +13,10 @@
 
 static int failed(int rc, const char *what, const char *why)
 {
-    return command_fail(NAME, rc == ERR_INVALID || rc == ERR_TIMEOUT_SENT ? EXIT_USAGE : EXIT_FAILED, "%s: %s%s", what, why ? why : err_text(rc),
-                        rc == ERR_TIMEOUT_SENT ? " (the broker does not answer such requests: make the topics by its own means)" : "");
+    return command_fail(
+        NAME, rc == ERR_INVALID || rc == ERR_TIMEOUT_SENT ? EXIT_USAGE : EXIT_FAILED, "%s: %s%s", what,
+        why ? why : err_text(rc),
+        rc == ERR_TIMEOUT_SENT ? " (the broker does not answer such requests: make the topics by its own means)" : "");
 }
 
 static const char *kind_name(enum kafka_change_kind k)
@@ -54,7 +56,9 @@ static int apply(struct kafka_admin *a, const struct topics *t, bool dry_run)
     if (rc < 0) return failed(rc, "applying", why);
     if (n == 0) printf("%zu topics, all as they should be\n", t->n);
     if (n > cannot) printf("%zu changes %s\n", n - cannot, dry_run ? "to be made" : "made");
-    if (cannot) return command_fail(NAME, EXIT_USAGE, "%zu differences cannot be changed on a topic that exists: see above", cannot);
+    if (cannot)
+        return command_fail(NAME, EXIT_BAD, "%zu differences cannot be changed on a topic that exists: see above",
+                            cannot);
     return EXIT_OK;
 }
 
@@ -68,7 +72,8 @@ int cmd_topics(const struct options *o, int argc, char **argv)
     AUTO_FREE char *why = NULL;
     int brokers = 0;
     if (!command_flags(NAME, flags, ARRAY_LEN(flags), &argc, argv)) return EXIT_USAGE;
-    if (argc != 1 || strcmp(argv[0], "apply") != 0) return command_fail(NAME, EXIT_USAGE, "write keyroll topics apply [--dry-run]");
+    if (argc != 1 || strcmp(argv[0], "apply") != 0)
+        return command_fail(NAME, EXIT_USAGE, "write keyroll topics apply [--dry-run]");
     int rc = options_require(o, OPTIONS_NEED_KAFKA, &why);
     if (rc < 0) return failed(rc, "settings", why);
     rc = kafka_admin_new(o->brokers, o->kafka, o->n_kafka, WAIT_MS, &a, &why);

@@ -37,9 +37,20 @@ struct command_flag {
 /* False: an unknown flag or one without its value was told on stderr. argc and argv are changed. */
 bool command_flags(const char *name, const struct command_flag *flags, size_t n, int *argc, char **argv);
 
-int cmd_schedule(const struct options *o, int argc, char **argv);
 int cmd_up(int argc, char **argv); /* reads the settings itself; argv begins with the command */
+int cmd_schedule(const struct options *o, int argc, char **argv);
 int cmd_plan(const struct options *o, int argc, char **argv);
+int cmd_rotate(const struct options *o, int argc, char **argv);
+int cmd_status(const struct options *o, int argc, char **argv);
+int cmd_audit(const struct options *o, int argc, char **argv);
+int cmd_reveal(const struct options *o, int argc, char **argv);
+int cmd_confirm(const struct options *o, int argc, char **argv);
+int cmd_adopt(const struct options *o, int argc, char **argv);
+int cmd_pause(const struct options *o, int argc, char **argv);
+int cmd_resume(const struct options *o, int argc, char **argv);
+int cmd_inventory(const struct options *o, int argc, char **argv);
 int cmd_topics(const struct options *o, int argc, char **argv);
+int cmd_doctor(const struct options *o, int argc, char **argv);
+int cmd_version(const struct options *o, int argc, char **argv);
 
 #endif

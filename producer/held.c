@@ -1,6 +1,7 @@
-/* Commands that change a user's journal or record take its lease first, as a worker does, and tell events and keys topic what they
- * did, delivery report in, before anything else comes of it (R8). A command is quick and ends with its process, so that the lease is
- * not renewed by a timer: its lifetime is the limit, and held_renew() prolongs it between slow steps. */
+/* Commands that change a user's journal or record take its lease first, as a worker does, and tell events and keys
+ * topic what they did, delivery report in, before anything else comes of it (R8). A command is quick and ends with its
+ * process, so that the lease is not renewed by a timer: its lifetime is the limit, and held_renew() prolongs it between
+ * slow steps. */
 #include "producer/held.h"
 
 #include "lib/err.h"
@@ -11,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STATE_MAX   32768
-#define PUT_TRIES   5
+#define STATE_MAX 32768
+#define PUT_TRIES 5
 
 void person_name(char *out, size_t size)
 {
@@ -80,7 +81,8 @@ int held_take(struct held *h, struct client *c, const struct inventory_row *row,
         bool busy = rc == ERR_LEASE_HELD || rc == ERR_LEASE_HOLD_OFF;
         if (!busy) return client_fail(c, rc, "%s: %s", row->licence, err_text(rc));
         if (clock_mono_ms(&clock_system) >= until)
-            return client_fail(c, rc, "%s: %s; try again in a moment", row->licence, rc == ERR_LEASE_HELD ? "a worker is at it" : err_text(rc));
+            return client_fail(c, rc, "%s: %s; try again in a moment", row->licence,
+                               rc == ERR_LEASE_HELD ? "a worker is at it" : err_text(rc));
         int over = 0;
         client_pause(c, a.wait_ms > 0 && a.wait_ms < 500 ? a.wait_ms + 1 : 500, &over);
     }
@@ -112,7 +114,8 @@ int held_put_journal(struct held *h)
     h->journal.updated_ms = clock_wall_ms(&clock_system);
     h->journal.number = h->user.number;
     for (int i = 0; i < PUT_TRIES; i++) {
-        rc = store_journal_put(&h->c->store, &h->user, &h->journal, opid, NULL, 0, client_ticket(&w, client_copy_reply, &r));
+        rc = store_journal_put(&h->c->store, &h->user, &h->journal, opid, NULL, 0,
+                               client_ticket(&w, client_copy_reply, &r));
         rc = client_reply(h->c, rc, &w, &r, h->row->licence);
         if (!may_repeat(rc)) break;
         int over = 0;
@@ -133,7 +136,8 @@ int held_close(struct held *h, bool end_journal)
     store_opid(&h->c->store, opid);
     h->record.updated_ms = clock_wall_ms(&clock_system);
     h->record.number = h->user.number;
-    const struct store_record_put how = {.end_journal = end_journal, .release = true, .pair = STORE_PAIR_SAME, .opid = opid};
+    const struct store_record_put how = {
+        .end_journal = end_journal, .release = true, .pair = STORE_PAIR_SAME, .opid = opid};
     for (int i = 0; i < PUT_TRIES; i++) {
         rc = store_record_put(&h->c->store, &h->user, &h->record, &how, client_ticket(&w, client_copy_reply, &r));
         rc = client_reply(h->c, rc, &w, &r, h->row->licence);
@@ -157,7 +161,8 @@ void held_release(struct held *h)
 
 /* ---- events and state ---- */
 
-static int write_state(const struct record *r, const struct journal *j, char (*exposed)[AWS_KEY_ID_MAX], size_t n_exposed, struct buf *out)
+static int write_state(const struct record *r, const struct journal *j, char (*exposed)[AWS_KEY_ID_MAX],
+                       size_t n_exposed, struct buf *out)
 {
     (void)buf_adds(out, "{\"version\":\"keyroll.state/1\",\"record\":");
     int rc = record_encode(r, out);
@@ -180,12 +185,13 @@ static int send_event(struct client *c, const struct event *e, const char *key)
     int rc = event_encode(e, &value);
     if (rc == 0) rc = event_headers(e, c->o->worker_id, &set);
     if (rc < 0) return client_fail(c, rc, "event %s: %s", event_type_name(e->type), err_text(rc));
-    const struct kafka_message_out m = {c->o->topic_events, key, strlen(key), value.data, value.len, set.headers, set.n};
+    const struct kafka_message_out m = {c->o->topic_events, key,         strlen(key), value.data,
+                                        value.len,          set.headers, set.n};
     return client_produce(c, &m);
 }
 
-static int send_state(struct client *c, const char *key, const struct record *r, const struct journal *j, char (*exposed)[AWS_KEY_ID_MAX],
-                      size_t n_exposed)
+static int send_state(struct client *c, const char *key, const struct record *r, const struct journal *j,
+                      char (*exposed)[AWS_KEY_ID_MAX], size_t n_exposed)
 {
     AUTO_BUF struct buf value;
     buf_init(&value, STATE_MAX);
@@ -234,8 +240,8 @@ int held_report(struct held *h, int type, int kind, const char *by, const char *
     return send_state(h->c, h->user.key, &h->record, j, h->exposed, h->n_exposed);
 }
 
-int witness_report(struct client *c, const struct inventory_row *row, const struct store_peek *u, int type, const char *key_old, const char *by,
-                   const char *reason)
+int witness_report(struct client *c, const struct inventory_row *row, const struct store_peek *u, int type,
+                   const char *key_old, const char *by, const char *reason)
 {
     struct event e;
     char key[IDENTITY_KEY_MAX];
@@ -248,5 +254,6 @@ int witness_report(struct client *c, const struct inventory_row *row, const stru
     if (rc < 0) return client_fail(c, rc, "%s: %s", row->licence, err_text(rc));
     rc = send_event(c, &e, key);
     if (rc < 0) return rc;
-    return send_state(c, key, &u->record, u->has_journal ? &u->journal : NULL, (char(*)[AWS_KEY_ID_MAX])(uintptr_t)u->exposed_ids, u->n_exposed);
+    return send_state(c, key, &u->record, u->has_journal ? &u->journal : NULL,
+                      (char(*)[AWS_KEY_ID_MAX])(uintptr_t)u->exposed_ids, u->n_exposed);
 }

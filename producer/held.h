@@ -31,8 +31,8 @@ void held_release(struct held *h);
 /* Publishes an event and the user's state, as the workers do, and waits for both delivery reports. by: who did it. */
 MUST_CHECK int held_report(struct held *h, int type, int kind, const char *by, const char *reason);
 /* The same for a user that is not held: what a peek showed of it. */
-MUST_CHECK int witness_report(struct client *c, const struct inventory_row *row, const struct store_peek *u, int type, const char *key_old, const char *by,
-                              const char *reason);
+MUST_CHECK int witness_report(struct client *c, const struct inventory_row *row, const struct store_peek *u, int type,
+                              const char *key_old, const char *by, const char *reason);
 /* The name of the person at the keyboard, for events and jobs: SUDO_USER, else the account's name. */
 void person_name(char *out, size_t size);
 

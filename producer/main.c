@@ -11,26 +11,76 @@
 
 static const struct command commands[] = {
     {"up", "", "all of it on this machine: Kafka, Redis, scheduler, worker; to try it out, for small fleets",
-     "Runs in the foreground until SIGTERM or Ctrl-C, then stops everything in order. Its Redis data, escrow key, logs\n"
+     "Runs in the foreground until SIGTERM or Ctrl-C, then stops everything in order. Its Redis data, escrow key, "
+     "logs\n"
      "and endpoints are in state_dir, where the other commands find them. Settings given here hold for all of it.\n"
      "Good for some hundred licences: its Kafka keeps everything in memory and forgets it when it ends.\n"
      "Exit codes: 0 stopped as asked, 1 could not start, 2 usage or settings.\n",
      NULL},
     {"schedule", "", "the scheduler: decides what is due and publishes it, until SIGTERM",
      "Runs in the foreground and logs JSON lines to stderr. Several may run: one leads, the others stand by.\n"
-     "SIGHUP reads the inventory again; so does a change of the file. SIGTERM ends it.\n"
+     "SIGHUP reads the inventory again; so does a change of the file. SIGTERM ends it, a second one at once.\n"
      "Exit codes: 0 ended as asked, 1 could not start or a fatal error, 2 wrong settings.\n",
      cmd_schedule},
     {"plan", "[LICENCE...] [--all] [--json]", "who is due, why and when; changes nothing",
      "Shows what the scheduler would publish now, in its order; --all also what is not due yet.\n"
-     "In mode observe it shows what would be done in mode rotate.\n"
+     "In mode observe it shows what would be done in mode rotate, as \"held\".\n"
      "Exit codes: 0 shown, 1 could not (Redis or inventory), 2 usage or settings.\n",
      cmd_plan},
-    {"topics", "apply [--dry-run]", "makes the Kafka topics, or shows what differs",
-     "Names, partitions, retention and min.insync.replicas are those of schema/topics.json.\n"
-     "Exit codes: 0 as they should be, 1 Kafka cannot be reached or refuses, 2 usage, or a broker that cannot make topics,\n"
+    {"rotate", "LICENCE... [--wait] [--exposed]", "rotates now, before all scheduled work",
+     "--exposed  the key in use has leaked: it is set Inactive as soon as its successor is proven, without an "
+     "overlap.\n"
+     "--wait     ends when every licence is rotated (the old key then stays Active for its overlap), or needs a "
+     "person.\n"
+     "Refused in mode observe.\n"
+     "Exit codes: 0 published, or rotated (--wait); 1 could not be published; 2 usage or settings; 3 --wait: a licence "
+     "was not\n"
+     "rotated: it failed, needs a person, or is put off (paused, no free key slot), with the reason.\n",
+     cmd_rotate},
+    {"status", "[LICENCE...] [--json]", "state, keys and next step of each licence",
+     "Exit codes: 0 shown, 1 could not (Redis, inventory, unknown licence), 2 usage or settings.\n", cmd_status},
+    {"audit", "LICENCE... [--json]", "looks at user, keys and instance, live; changes nothing",
+     "Asks AWS and the instance now: keys with status, age and last use, the key in the instance, its test, STS and "
+     "the bucket\n"
+     "where the pair is at hand, and what keyroll would do next.\n"
+     "Exit codes: 0 all is well, 1 could not, 2 usage or settings, 3 something is wrong.\n",
+     cmd_audit},
+    {"reveal", "LICENCE [--to FILE]", "assisted mode: shows the new pair, to be pasted into the instance",
+     "Writes the pair into a new file of mode 0600, or to the terminal. Who asked is recorded. May be repeated until "
+     "the instance\n"
+     "uses the new key.\n"
+     "Exit codes: 0 shown, 1 could not (nothing waits, a server is away), 2 usage or settings.\n",
+     cmd_reveal},
+    {"confirm", "LICENCE", "assisted mode: the pair is pasted, look now",
+     "Makes a worker look at the instance at once. It is no proof: what the instance shows counts.\n"
+     "Exit codes: 0 published, 1 could not, 2 usage or settings.\n",
+     cmd_confirm},
+    {"adopt", "LICENCE [--replaced KEY]... [--leave KEY]... [--current KEY] [--force]",
+     "accepts what is there, after drift or for odd keys",
+     "The key that the instance uses becomes the current one. Every other key must be named:\n"
+     "--replaced KEY  was in use before: it is set Inactive after the overlap and deleted after the quarantine\n"
+     "--leave KEY     is left alone\n"
+     "--current KEY   the key in use, where the instance does not show it\n"
+     "--force         also while a rotation is open: closes it; the sealed secret of its new key is lost\n"
+     "Exit codes: 0 adopted, 1 refused or could not, 2 usage or settings.\n",
+     cmd_adopt},
+    {"pause", "[--account A] [--reason TEXT]", "no new key is made until resume; what is under way goes on",
+     "Exit codes: 0 done, 1 could not, 2 usage or settings.\n", cmd_pause},
+    {"resume", "[--account A]", "ends a pause", "Exit codes: 0 done, 1 could not, 2 usage or settings.\n", cmd_resume},
+    {"inventory", "check [FILE]", "checks an inventory file, row by row",
+     "Exit codes: 0 all rows are good, 1 the file cannot be read, 2 usage or settings, 3 bad rows.\n", cmd_inventory},
+    {"topics", "apply [--dry-run] [--file FILE]", "makes the Kafka topics, or shows what differs",
+     "--file  another list of topics of the same form as schema/topics.json\n"
+     "Exit codes: 0 as they should be, 1 Kafka cannot be reached or refuses, 2 usage, or a broker that cannot make "
+     "topics,\n"
      "3 something differs that cannot be changed here.\n",
      cmd_topics},
+    {"doctor", "[LICENCE] [--json]", "checks everything that keyroll needs, and says what to do",
+     "Changes nothing. One line per check; one instance is asked for its version: the one named, else the first.\n"
+     "Exit codes: 0 all is well, 1 could not, 2 usage or settings, 3 a check fails.\n",
+     cmd_doctor},
+    {"version", "[--json]", "own and library versions, and combinations known to be bad",
+     "Exit codes: 0 fine, 2 usage or settings, 3 a combination is known to be bad.\n", cmd_version},
 };
 
 static void print_usage(FILE *out)
@@ -90,7 +140,7 @@ static int run(int argc, char **argv)
         print_usage(stderr);
         return EXIT_USAGE;
     }
-    if (!c->run) return cmd_up(argc - 1, argv + 1);
+    if (!c->run) return cmd_up(argc - 1, argv + 1); /* reads its own settings */
     struct options o;
     AUTO_FREE char *why = NULL;
     int n = argc - 1;

@@ -1,4 +1,5 @@
-/* The rate is that of the whole run so far, and the time left follows from it; neither is told before the first is done. */
+/* The rate is that of the whole run so far, and the time left follows from it; neither is told before the first is
+ * done. */
 #include "producer/progress.h"
 
 #include "producer/table.h"
@@ -12,7 +13,11 @@
 
 void progress_begin(struct progress *p, const char *what, size_t total, int64_t now_mono_ms)
 {
-    *p = (struct progress){.what = what, .total = total, .is_terminal = isatty(STDERR_FILENO) == 1, .began_mono_ms = now_mono_ms, .told_mono_ms = now_mono_ms};
+    *p = (struct progress){.what = what,
+                           .total = total,
+                           .is_terminal = isatty(STDERR_FILENO) == 1,
+                           .began_mono_ms = now_mono_ms,
+                           .told_mono_ms = now_mono_ms};
 }
 
 void progress_text(const struct progress *p, size_t done, size_t failed, int64_t now_mono_ms, char *out, size_t size)

@@ -1,4 +1,5 @@
-/* Progress of long work: a bar with rate and time left on a terminal, one line every ten seconds elsewhere. On stderr. */
+/* Progress of long work: a bar with rate and time left on a terminal, one line every ten seconds elsewhere. On stderr.
+ */
 #ifndef KEYROLL_PROGRESS_H
 #define KEYROLL_PROGRESS_H
 
@@ -7,7 +8,7 @@
 #include <stdint.h>
 
 struct progress {
-    const char *what;   /* "rotated" */
+    const char *what; /* "rotated" */
     size_t total;
     bool is_terminal, drawn;
     int64_t began_mono_ms, told_mono_ms;

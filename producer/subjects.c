@@ -1,5 +1,5 @@
-/* Commands name licences; everything else about them comes from the inventory, so that no command can act on a user that the
- * scheduler would not look after. */
+/* Commands name licences; everything else about them comes from the inventory, so that no command can act on a user
+ * that the scheduler would not look after. */
 #include "producer/subjects.h"
 
 #include "lib/err.h"
@@ -55,8 +55,11 @@ int subjects_find(struct client *c, int argc, char **argv, bool peek, struct sub
     ret->items = calloc(total + 1, sizeof *ret->items);
     if (!ret->items) return client_fail(c, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     for (size_t i = 0; rc == 0 && i < total; i++) {
-        const struct inventory_row *row = argc ? inventory_find(ret->inventory, argv[i]) : inventory_row(ret->inventory, i);
-        if (!row) return client_fail(c, ERR_NOT_FOUND, "the inventory has no (good) row for licence %s; see keyroll inventory check", argv[i]);
+        const struct inventory_row *row =
+            argc ? inventory_find(ret->inventory, argv[i]) : inventory_row(ret->inventory, i);
+        if (!row)
+            return client_fail(c, ERR_NOT_FOUND,
+                               "the inventory has no (good) row for licence %s; see keyroll inventory check", argv[i]);
         if (!argc || !has(ret, row)) rc = add(c, ret, row);
     }
     if (rc == 0 && peek) rc = client_redis(c);
