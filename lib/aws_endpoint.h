@@ -30,9 +30,9 @@ const char *aws_partition_suffix(const char *partition);
  * ERR_TOO_LARGE. */
 MUST_CHECK int aws_endpoint_iam(const char *partition, const char *override, struct aws_endpoint *ret);
 MUST_CHECK int aws_endpoint_sts(const char *region, const char *override, struct aws_endpoint *ret);
-/* A bucket: virtual host style; path style when asked, for names with dots, which no wildcard certificate covers, and where
- * the override's host is an address. query: appended after "?", may be NULL. Errors as above; ERR_INVALID for a name S3
- * would not accept. */
+/* A bucket: virtual host style; path style when asked, for names with dots, which no wildcard certificate covers, and
+ * where the override's host is an address. query: appended after "?", may be NULL. Errors as above; ERR_INVALID for a
+ * name S3 would not accept. */
 MUST_CHECK int aws_endpoint_bucket(const char *bucket, const char *region, const char *override, bool path_style,
                                    const char *query, struct aws_endpoint *ret);
 bool aws_bucket_name_valid(const char *bucket); /* 3..63 of [a-z0-9.-], and [A-Za-z_] of old ones up to 255 */

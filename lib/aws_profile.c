@@ -136,7 +136,7 @@ static int set(struct aws_profile *p, const char *name, size_t n, const char *va
         if (is(name, n, texts[i].name)) return set_text(texts[i].at, value, len);
     if (is(name, n, "aws_secret_access_key")) return set_secret(&p->secret, value, len);
     if (is(name, n, "aws_session_token")) return set_secret(&p->token, value, len);
-    if (is(name, n, "duration_seconds")) p->duration_s = len && len < 8 ? atoi(value) : 0;
+    if (is(name, n, "duration_seconds")) p->duration_s = len && len < 8 ? (int)strtol(value, NULL, 10) : 0;
     return 0;
 }
 

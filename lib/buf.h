@@ -9,11 +9,11 @@
 #include <stdint.h>
 
 struct buf {
-    char *data;   /* NULL until the first byte; owned */
-    size_t len;   /* bytes in use, without the terminator */
-    size_t cap;   /* bytes allocated */
-    size_t max;   /* most bytes it may ever hold */
-    int error;    /* first failure (ERR_NOMEM, ERR_TOO_LARGE): sticky, so that a run of appends is checked once */
+    char *data;    /* NULL until the first byte; owned */
+    size_t len;    /* bytes in use, without the terminator */
+    size_t cap;    /* bytes allocated */
+    size_t max;    /* most bytes it may ever hold */
+    int error;     /* first failure (ERR_NOMEM, ERR_TOO_LARGE): sticky, so that a run of appends is checked once */
     int is_secret; /* wiped when freed or moved by growth */
 };
 

@@ -5,14 +5,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Times: *_ms = wall clock, milliseconds since 1970 UTC; *_mono_ms = monotonic milliseconds, meaningful in one process. */
+/* Times: *_ms = wall clock, milliseconds since 1970 UTC; *_mono_ms = monotonic milliseconds, meaningful in one process.
+ */
 struct clock {
     void *self;
     int64_t (*wall_ms)(void *self);
     int64_t (*mono_ms)(void *self);
 };
-static inline int64_t clock_wall_ms(const struct clock *c) { return c->wall_ms(c->self); }
-static inline int64_t clock_mono_ms(const struct clock *c) { return c->mono_ms(c->self); }
+static inline int64_t clock_wall_ms(const struct clock *c)
+{
+    return c->wall_ms(c->self);
+}
+static inline int64_t clock_mono_ms(const struct clock *c)
+{
+    return c->mono_ms(c->self);
+}
 /* CLOCK_REALTIME and CLOCK_MONOTONIC. */
 extern const struct clock clock_system;
 

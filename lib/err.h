@@ -1,6 +1,6 @@
-/* The one table of error codes. A fallible function returns 0 or one of these (negative). The class decides what happens
- * next and belongs to the code; it is never guessed from text. Map curl, HTTP, Redis, Kafka and AWS errors to ours once,
- * at their boundary. */
+/* The one table of error codes. A fallible function returns 0 or one of these (negative). The class decides what
+ * happens next and belongs to the code; it is never guessed from text. Map curl, HTTP, Redis, Kafka and AWS errors to
+ * ours once, at their boundary. */
 #ifndef KEYROLL_ERR_H
 #define KEYROLL_ERR_H
 

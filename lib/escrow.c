@@ -1,5 +1,6 @@
-/* Escrow of secrets (escrow.h). Envelope: "kr1." key id "." base64(nonce, ciphertext, tag). The version prefix is part of
- * the associated data, together with user (lower case, since IAM names are unique without regard to case) and key id. */
+/* Escrow of secrets (escrow.h). Envelope: "kr1." key id "." base64(nonce, ciphertext, tag). The version prefix is part
+ * of the associated data, together with user (lower case, since IAM names are unique without regard to case) and key
+ * id. */
 #include "lib/escrow.h"
 
 #include "lib/err.h"
@@ -150,14 +151,15 @@ static int associated(struct buf *b, const char *user, const char *key_id)
 }
 
 /* in/out: ciphertext or plaintext of len bytes; tag is written (seal) or checked (open). 1 on success. */
-static int gcm(int seal, const struct secret *key, const unsigned char *nonce, const struct buf *ad, const unsigned char *in, size_t len, unsigned char *out,
-               unsigned char *tag)
+static int gcm(int seal, const struct secret *key, const unsigned char *nonce, const struct buf *ad,
+               const unsigned char *in, size_t len, unsigned char *out, unsigned char *tag)
 {
     int n = 0, ok;
     EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
     if (!c) return 0;
     ok = EVP_CipherInit_ex(c, EVP_aes_256_gcm(), NULL, (const unsigned char *)secret_bytes(key), nonce, seal) &&
-         EVP_CipherUpdate(c, NULL, &n, (const unsigned char *)ad->data, (int)ad->len) && EVP_CipherUpdate(c, out, &n, in, (int)len);
+         EVP_CipherUpdate(c, NULL, &n, (const unsigned char *)ad->data, (int)ad->len) &&
+         EVP_CipherUpdate(c, out, &n, in, (int)len);
     if (ok && !seal) ok = EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tag);
     if (ok) ok = EVP_CipherFinal_ex(c, out + n, &n) > 0;
     if (ok && seal) ok = EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, tag);
@@ -165,7 +167,8 @@ static int gcm(int seal, const struct secret *key, const unsigned char *nonce, c
     return ok;
 }
 
-int escrow_seal(const struct escrow *e, const struct rng *rng, const char *user, const char *key_id, const struct secret *secret, struct buf *out)
+int escrow_seal(const struct escrow *e, const struct rng *rng, const char *user, const char *key_id,
+                const struct secret *secret, struct buf *out)
 {
     unsigned char body[BODY_MAX];
     size_t len = secret_len(secret);
@@ -174,7 +177,9 @@ int escrow_seal(const struct escrow *e, const struct rng *rng, const char *user,
     int rc = associated(&ad, user, key_id);
     if (rc < 0) return rc;
     rng->fill(rng->self, body, NONCE_BYTES);
-    if (!gcm(1, e->keys[0].key, body, &ad, (const unsigned char *)secret_bytes(secret), len, body + NONCE_BYTES, body + NONCE_BYTES + len)) return ERR_INTERNAL;
+    if (!gcm(1, e->keys[0].key, body, &ad, (const unsigned char *)secret_bytes(secret), len, body + NONCE_BYTES,
+             body + NONCE_BYTES + len))
+        return ERR_INTERNAL;
     buf_adds(out, PREFIX);
     buf_adds(out, e->keys[0].id);
     buf_addc(out, '.');
@@ -190,7 +195,8 @@ static const struct master *named(const struct escrow *e, const char *envelope, 
     return NULL;
 }
 
-int escrow_open(const struct escrow *e, const char *user, const char *key_id, const char *envelope, size_t len, struct secret **ret_secret)
+int escrow_open(const struct escrow *e, const char *user, const char *key_id, const char *envelope, size_t len,
+                struct secret **ret_secret)
 {
     unsigned char body[BODY_MAX], plain[BODY_MAX];
     size_t head = strlen(PREFIX) + ID_HEX + 1;

@@ -1,5 +1,5 @@
-/* A Synergist instance as the rotation sees it: typed calls through one table of functions (simulation stands in for it).
- * The real one is lib/synergist.c, driven by a profile (lib/profile.h): the vendor documents the envelope, not the
+/* A Synergist instance as the rotation sees it: typed calls through one table of functions (simulation stands in for
+ * it). The real one is lib/synergist.c, driven by a profile (lib/profile.h): the vendor documents the envelope, not the
  * System Parameters calls, so names and ways are configuration. */
 #ifndef KEYROLL_INSTANCE_H
 #define KEYROLL_INSTANCE_H
@@ -9,7 +9,8 @@
 struct profile;
 
 enum instance_op {
-    INSTANCE_READ_KEY,  /* which key id does it use: read-back, else presigned URL, as the profile says -> key_seen, proof */
+    INSTANCE_READ_KEY,  /* which key id does it use: read-back, else presigned URL, as the profile says -> key_seen,
+                           proof */
     INSTANCE_WRITE_KEY, /* both halves in ONE request */
     INSTANCE_TEST,      /* exercise the key: the instance's own test call, else a GET of a presigned URL */
     INSTANCE_VERSION,   /* action=version: reachable, login accepted? */
@@ -23,35 +24,38 @@ enum instance_proof { INSTANCE_PROOF_NONE, INSTANCE_PROOF_READ_BACK, INSTANCE_PR
 /* Where an instance is and how it is talked to. Borrowed. */
 struct instance_target {
     const char *licence;
-    const char *url;            /* base URL of the instance */
-    const char *profile;        /* profile name */
-    const char *credentials;    /* reference: file:PATH#LICENCE or env:NAME; resolved at each call (re-read on change) */
+    const char *url;         /* base URL of the instance */
+    const char *profile;     /* profile name */
+    const char *credentials; /* reference: file:PATH#LICENCE or env:NAME; resolved at each call (re-read on change) */
 };
 struct instance_request {
     enum instance_op op;
     struct instance_target target;
-    const char *key_id; const struct secret *secret; /* WRITE_KEY */
+    const char *key_id;
+    const struct secret *secret; /* WRITE_KEY */
     int64_t timeout_ms;
-    int64_t deadline_mono_ms;   /* as in aws_request */
+    int64_t deadline_mono_ms; /* as in aws_request */
     bool last_on_connection;
-    bool urgent;                /* goes before others in the queue */
+    bool urgent; /* goes before others in the queue */
 };
 /* What a ticket is completed with: const struct instance_result *. Borrowed. */
 struct instance_result {
-    int err;   /* 0; ERR_INSTANCE_LOGIN (404001-404003: stop trying), ERR_INSTANCE_REFUSED (definite, no effect), ERR_INSTANCE_FAILURE,
-                  ERR_INSTANCE_TEST (the test ran and failed), ERR_INSTANCE_UNSUPPORTED (the profile has no such way), ERR_NET_*, ERR_TIMEOUT_*, ERR_NOT_FOUND (credentials reference) */
+    int err; /* 0; ERR_INSTANCE_LOGIN (404001-404003: stop trying), ERR_INSTANCE_REFUSED (definite, no effect),
+                ERR_INSTANCE_FAILURE, ERR_INSTANCE_TEST (the test ran and failed), ERR_INSTANCE_UNSUPPORTED (the profile
+                has no such way), ERR_NET_*, ERR_TIMEOUT_*, ERR_NOT_FOUND (credentials reference) */
     int http_status;
     char code[16];     /* the instance's error code, "404002" */
     char message[200]; /* the instance's words, cleaned; never a secret */
-    enum instance_seen seen; char key_seen[AWS_KEY_ID_MAX]; /* READ_KEY */
-    enum instance_proof proof; /* READ_KEY, TEST: how we know; TEST by presigned GET also sets key_seen */
+    enum instance_seen seen;
+    char key_seen[AWS_KEY_ID_MAX]; /* READ_KEY */
+    enum instance_proof proof;     /* READ_KEY, TEST: how we know; TEST by presigned GET also sets key_seen */
     int64_t retry_after_ms;
 };
 /* Abilities of a profile, known without a call. */
 struct instance_abilities {
-    bool can_write;      /* false: assisted mode */
-    bool can_read;       /* read-back or presigned URL: READ_KEY may answer with an id */
-    bool can_test;       /* own test call or presigned GET */
+    bool can_write;        /* false: assisted mode */
+    bool can_read;         /* read-back or presigned URL: READ_KEY may answer with an id */
+    bool can_test;         /* own test call or presigned GET */
     int64_t write_life_ms; /* longest time after which a write that was sent may still land (R1, R7) */
     int64_t write_timeout_ms, read_timeout_ms, test_timeout_ms;
 };

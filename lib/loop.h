@@ -32,11 +32,13 @@ void loop_timer_stop(struct loop_timer *t);
 void loop_timer_unref(struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t);
 
-/* Calls fn in this turn, after the current callback returned (keeps "never completes before it returns"). 0 or ERR_NOMEM. */
+/* Calls fn in this turn, after the current callback returned (keeps "never completes before it returns"). 0 or
+ * ERR_NOMEM. */
 MUST_CHECK int loop_defer(struct loop *l, loop_fn fn, void *arg);
 /* Drops all calls deferred with this fn and arg which did not run yet (before arg is freed). */
 void loop_defer_cancel(struct loop *l, loop_fn fn, const void *arg);
-/* Calls fn at the end of each turn, before the loop sleeps (batching of writes). One registration per caller; NULL on ENOMEM. */
+/* Calls fn at the end of each turn, before the loop sleeps (batching of writes). One registration per caller; NULL on
+ * ENOMEM. */
 struct loop_turn;
 struct loop_turn *loop_on_turn(struct loop *l, loop_fn fn, void *arg);
 void loop_turn_free(struct loop_turn *t);
@@ -50,10 +52,15 @@ struct loop_fd *loop_fd_new(struct loop *l, int fd, loop_fn fn, void *arg);
 void loop_fd_unref(struct loop_fd *f);
 void loop_fd_free(struct loop_fd *f);
 
-/* Monotonic ms of the last turn begun, readable from any thread: the liveness heartbeat. An idle loop turns once a second. */
+/* Monotonic ms of the last turn begun, readable from any thread: the liveness heartbeat. An idle loop turns once a
+ * second. */
 int64_t loop_heartbeat_mono_ms(const struct loop *l);
-/* Turn durations (time between waking and sleeping), microseconds: count and p50/p99/max of the last minute, for metrics. */
-struct loop_stats { uint64_t turns; double p50_us, p99_us, max_us; };
+/* Turn durations (time between waking and sleeping), microseconds: count and p50/p99/max of the last minute, for
+ * metrics. */
+struct loop_stats {
+    uint64_t turns;
+    double p50_us, p99_us, max_us;
+};
 void loop_stats(struct loop *l, struct loop_stats *ret);
 
 #endif

@@ -19,7 +19,8 @@ struct presigned {
 MUST_CHECK int presigned_parse(const char *url, struct presigned *ret);
 
 /* An absolute http(s) URL without user info, blanks or control characters. *ret_loopback: its host is 127.0.0.0/8,
- * [::1], localhost or a name under it (RFC 6761, section 6.3); *ret_tls: https. Used for instance addresses too. ERR_SYNTAX. */
+ * [::1], localhost or a name under it (RFC 6761, section 6.3); *ret_tls: https. Used for instance addresses too.
+ * ERR_SYNTAX. */
 MUST_CHECK int presigned_check_url(const char *url, bool *ret_tls, bool *ret_loopback);
 
 /* What an instance may show as an access key id: 16 to 128 of A-Z, 0-9 and _ (AWS's rule is wider, \w; but a secret in

@@ -331,14 +331,25 @@ void settings_value_write(const struct setting *row, const void *target, struct 
     case SETTING_PATH:
         if (*(char *const *)field) (void)buf_adds(out, *(char *const *)field);
         break;
-    case SETTING_SECRET: break;
-    case SETTING_LIST: write_list(field, out); break;
+    case SETTING_SECRET:
+        break;
+    case SETTING_LIST:
+        write_list(field, out);
+        break;
     case SETTING_INT:
     case SETTING_DURATION:
-    case SETTING_SIZE: write_number(row, *(const int64_t *)field, out); break;
-    case SETTING_DOUBLE: (void)buf_addf(out, "%.17g", *(const double *)field); break;
-    case SETTING_BOOL: (void)buf_adds(out, *(const bool *)field ? "true" : "false"); break;
-    case SETTING_ENUM: write_enum(row, *(const int *)field, out); break;
+    case SETTING_SIZE:
+        write_number(row, *(const int64_t *)field, out);
+        break;
+    case SETTING_DOUBLE:
+        (void)buf_addf(out, "%.17g", *(const double *)field);
+        break;
+    case SETTING_BOOL:
+        (void)buf_adds(out, *(const bool *)field ? "true" : "false");
+        break;
+    case SETTING_ENUM:
+        write_enum(row, *(const int *)field, out);
+        break;
     }
 }
 

@@ -1,5 +1,5 @@
-/* Slot map (slots.h): an array of (owner, generation) with a free list. Generations wrap after 2^32 uses of one slot, far
- * beyond the life of any answer. */
+/* Slot map (slots.h): an array of (owner, generation) with a free list. Generations wrap after 2^32 uses of one slot,
+ * far beyond the life of any answer. */
 #include "lib/slots.h"
 
 #include <string.h>

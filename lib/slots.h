@@ -1,5 +1,5 @@
-/* Slot map: gives out ids that are not used again soon. An id names a slot and a generation, so a late answer for something
- * that ended finds nothing instead of freed memory. Pure. */
+/* Slot map: gives out ids that are not used again soon. An id names a slot and a generation, so a late answer for
+ * something that ended finds nothing instead of freed memory. Pure. */
 #ifndef KEYROLL_SLOTS_H
 #define KEYROLL_SLOTS_H
 
@@ -9,7 +9,11 @@
 #include <stdint.h>
 
 struct slots {
-    struct slot { void *owner; uint32_t generation; uint32_t next_free; } *v;
+    struct slot {
+        void *owner;
+        uint32_t generation;
+        uint32_t next_free;
+    } * v;
     size_t n, cap, used;
     uint32_t free_head; /* index + 1, 0 = none */
 };

@@ -27,13 +27,13 @@
 #include <string.h>
 #include <strings.h>
 
-#define OP_MAGIC        0x5e9e5257u
-#define LANE_BUCKETS    4096u
-#define QUEUE_MAX       16
-#define FORM_BYTES_MAX  ((size_t)65536)
-#define REPLY_BYTES_MAX ((size_t)1 << 20)
-#define FETCH_BYTES_MAX ((size_t)65536) /* an S3 error is under 2 KiB; our Range asks for one byte */
-#define FIELD_MAX       256
+#define OP_MAGIC          0x5e9e5257u
+#define LANE_BUCKETS      4096u
+#define QUEUE_MAX         16
+#define FORM_BYTES_MAX    ((size_t)65536)
+#define REPLY_BYTES_MAX   ((size_t)1 << 20)
+#define FETCH_BYTES_MAX   ((size_t)65536) /* an S3 error is under 2 KiB; our Range asks for one byte */
+#define FIELD_MAX         256
 #define QUEUE_TIME_MAX_MS 600000
 
 enum stage {

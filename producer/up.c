@@ -150,7 +150,7 @@ static int free_port(void)
 static void choose_listen(struct member *m, bool is_worker)
 {
     const char *given = m->up->o->listen, *colon = given ? strrchr(given, ':') : NULL;
-    int port = colon ? atoi(colon + 1) : 0;
+    int port = colon ? (int)strtol(colon + 1, NULL, 10) : 0;
     int host = colon ? (int)(colon - given) : 0;
     if (port > 0 && port + is_worker <= 65535)
         port += is_worker;

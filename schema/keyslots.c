@@ -1,9 +1,9 @@
-/* The decision table of keyslots.h. Everything here is a pure function of what was listed, what the instance shows and what
- * the record explains. Three rules stand above the rows:
+/* The decision table of keyslots.h. Everything here is a pure function of what was listed, what the instance shows and
+ * what the record explains. Three rules stand above the rows:
  *   - a key that the record does not explain is never touched, and no new key is made beside it: a person decides (I3);
  *   - "unknown" (status, use, what the instance holds) is a value of its own and never counts as the convenient one;
- *   - room is made only by deleting a key that is Inactive, was so for its quarantine, and whose replacement was seen in use
- *     since (R5). */
+ *   - room is made only by deleting a key that is Inactive, was so for its quarantine, and whose replacement was seen
+ * in use since (R5). */
 #include "schema/keyslots.h"
 
 #include "lib/clock.h"
@@ -19,7 +19,8 @@ static const struct aws_key *listed(const struct aws_key *keys, size_t n, const 
     return NULL;
 }
 
-static void PRINTF_LIKE(4, 5) answer(struct keyslots_out *out, enum slot_action action, const char *key_id, const char *fmt, ...)
+static void PRINTF_LIKE(4, 5)
+    answer(struct keyslots_out *out, enum slot_action action, const char *key_id, const char *fmt, ...)
 {
     va_list ap;
     out->action = action;
@@ -29,7 +30,8 @@ static void PRINTF_LIKE(4, 5) answer(struct keyslots_out *out, enum slot_action 
     va_end(ap);
 }
 
-/* ---- observe ------------------------------------------------------------------------------------------------------ */
+/* ---- observe ------------------------------------------------------------------------------------------------------
+ */
 
 static void note(struct record_key *k, const struct aws_key *a, int64_t now_ms)
 {
@@ -43,7 +45,8 @@ static void note(struct record_key *k, const struct aws_key *a, int64_t now_ms)
 }
 
 /* A new record takes a plain world as it is; anything else stays unexplained and decide() will ask a person. */
-static void adopt_plain(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen, const char *seen_id, int64_t now_ms)
+static void adopt_plain(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
+                        const char *seen_id, int64_t now_ms)
 {
     const char *id = NULL;
     if (seen == INSTANCE_SEEN_ID) id = seen_id;
@@ -69,19 +72,21 @@ static const char *changed(const struct record_key *k, const struct aws_key *a)
     return NULL;
 }
 
-static bool seen_drifts(const struct record *r, enum instance_seen seen, const char *seen_id, char reason[RECORD_TEXT_MAX])
+static bool seen_drifts(const struct record *r, enum instance_seen seen, const char *seen_id,
+                        char reason[RECORD_TEXT_MAX])
 {
     const struct record_key *current = record_current(r);
     if (seen != INSTANCE_SEEN_ID) return false;
     const struct record_key *k = record_find_const(r, seen_id);
     if (k && (k->role == KEY_CURRENT || k->role == KEY_REPLACED)) return false;
-    snprintf(reason, RECORD_TEXT_MAX, "the instance uses %s, which keyroll did not give it (it gave %s); run: keyroll adopt %s", seen_id,
+    snprintf(reason, RECORD_TEXT_MAX,
+             "the instance uses %s, which keyroll did not give it (it gave %s); run: keyroll adopt %s", seen_id,
              current ? current->id : "none", r->licence);
     return true;
 }
 
-bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen, const char *seen_id, int64_t now_ms,
-                      char ret_reason[RECORD_TEXT_MAX])
+bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
+                      const char *seen_id, int64_t now_ms, char ret_reason[RECORD_TEXT_MAX])
 {
     bool drift = false;
     ret_reason[0] = '\0';
@@ -93,25 +98,29 @@ bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_key
         struct record_key *k = &r->keys[i];
         const struct aws_key *a = listed(keys, n_keys, k->id);
         const char *what = changed(k, a);
-        if (what && !drift) snprintf(ret_reason, RECORD_TEXT_MAX, "key %s %s; run: keyroll adopt %s", k->id, what, r->licence);
+        if (what && !drift)
+            snprintf(ret_reason, RECORD_TEXT_MAX, "key %s %s; run: keyroll adopt %s", k->id, what, r->licence);
         drift = drift || what;
         note(k, a, now_ms);
         if (k->role == KEY_CURRENT && seen == INSTANCE_SEEN_ID && !strcmp(seen_id, k->id)) k->seen_ms = now_ms;
     }
     for (size_t i = r->n_keys; i-- > 0;) { /* what is gone and was not in use needs no explanation any more */
         struct record_key *k = &r->keys[i];
-        if (!k->listed && k->role != KEY_CURRENT && !(seen == INSTANCE_SEEN_ID && !strcmp(seen_id, k->id))) record_remove(r, k->id);
+        if (!k->listed && k->role != KEY_CURRENT && !(seen == INSTANCE_SEEN_ID && !strcmp(seen_id, k->id)))
+            record_remove(r, k->id);
     }
     for (size_t i = 0; i < n_keys && !drift; i++) {
         if (record_find(r, keys[i].id)) continue;
-        snprintf(ret_reason, RECORD_TEXT_MAX, "key %s was made by somebody else; run: keyroll adopt %s", keys[i].id, r->licence);
+        snprintf(ret_reason, RECORD_TEXT_MAX, "key %s was made by somebody else; run: keyroll adopt %s", keys[i].id,
+                 r->licence);
         drift = r->state != RECORD_NEW && r->state != RECORD_AWAITING;
         if (!drift) ret_reason[0] = '\0';
     }
     return drift || seen_drifts(r, seen, seen_id, ret_reason);
 }
 
-/* ---- decide ------------------------------------------------------------------------------------------------------- */
+/* ---- decide -------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_ours(const struct record_key *k)
 {
@@ -136,7 +145,8 @@ static void decide_full(const struct keyslots_in *in, struct keyslots_out *out)
         const struct record_key *k = record_find_const(in->record, in->keys[i].id);
         if (!k || !is_ours(k)) continue;
         if (may_free(in->record, k, &in->keys[i], in->now_ms)) {
-            answer(out, SLOT_FREE, k->id, "key %s is Inactive, its quarantine is over and its replacement is in use", k->id);
+            answer(out, SLOT_FREE, k->id, "key %s is Inactive, its quarantine is over and its replacement is in use",
+                   k->id);
             return;
         }
         int64_t at = k->next_ms == TIME_NONE ? in->now_ms + 3600000 : k->next_ms;
@@ -149,18 +159,21 @@ static void decide_full(const struct keyslots_in *in, struct keyslots_out *out)
     }
     for (size_t i = 0; i < in->n_keys; i++) {
         if (!strcmp(in->keys[i].id, out->old_id)) continue;
-        answer(out, SLOT_PERSON, in->keys[i].id, "both key slots are taken and %s is not ours to delete; delete it in AWS or run: keyroll adopt %s",
+        answer(out, SLOT_PERSON, in->keys[i].id,
+               "both key slots are taken and %s is not ours to delete; delete it in AWS or run: keyroll adopt %s",
                in->keys[i].id, in->record->licence);
         return;
     }
-    answer(out, SLOT_PERSON, "", "both key slots are taken; look at the user in AWS, then run: keyroll adopt %s", in->record->licence);
+    answer(out, SLOT_PERSON, "", "both key slots are taken; look at the user in AWS, then run: keyroll adopt %s",
+           in->record->licence);
 }
 
 static bool unexplained(const struct keyslots_in *in, struct keyslots_out *out)
 {
     for (size_t i = 0; i < in->n_keys; i++) {
         if (record_find_const(in->record, in->keys[i].id)) continue;
-        answer(out, SLOT_PERSON, in->keys[i].id, "nobody explains key %s; run: keyroll adopt %s --replaced KEY (may be removed) or --leave KEY",
+        answer(out, SLOT_PERSON, in->keys[i].id,
+               "nobody explains key %s; run: keyroll adopt %s --replaced KEY (may be removed) or --leave KEY",
                in->keys[i].id, in->record->licence);
         return true;
     }
@@ -179,12 +192,13 @@ static bool decide_seen(const struct keyslots_in *in, const struct record_key *c
         return true;
     }
     if (current_alive && in->pair_kept) {
-        answer(out, SLOT_REPAIR, current->id, "the instance went back to %s: writing %s again", in->seen == INSTANCE_SEEN_ID ? in->seen_id : "no key",
-               current->id);
+        answer(out, SLOT_REPAIR, current->id, "the instance went back to %s: writing %s again",
+               in->seen == INSTANCE_SEEN_ID ? in->seen_id : "no key", current->id);
         return true;
     }
     if (current && !current_alive) return false; /* it never was there: the instance needs a key */
-    answer(out, SLOT_DRIFTED, in->seen == INSTANCE_SEEN_ID ? in->seen_id : "", "the instance uses %s instead of %s; run: keyroll adopt %s",
+    answer(out, SLOT_DRIFTED, in->seen == INSTANCE_SEEN_ID ? in->seen_id : "",
+           "the instance uses %s instead of %s; run: keyroll adopt %s",
            in->seen == INSTANCE_SEEN_ID ? in->seen_id : "no key", current ? current->id : "none", in->record->licence);
     return true;
 }

@@ -1,5 +1,5 @@
-/* Whose key is which, and what may be done: the pure decision table in front of CreateAccessKey. It never guesses: what the
- * journal, the record or the events do not name is left alone and a person is asked, by key id (I3, R5). */
+/* Whose key is which, and what may be done: the pure decision table in front of CreateAccessKey. It never guesses: what
+ * the journal, the record or the events do not name is left alone and a person is asked, by key id (I3, R5). */
 #ifndef KEYROLL_KEYSLOTS_H
 #define KEYROLL_KEYSLOTS_H
 
@@ -19,28 +19,31 @@ enum slot_action {
     SLOT_PERSON,  /* a person must look at key_id */
 };
 struct keyslots_in {
-    const struct aws_key *keys; size_t n_keys; /* as listed now */
-    enum instance_seen seen; const char *seen_id; /* what the instance uses; UNKNOWN: nothing can be read */
-    const struct record *record;  /* n_keys 0 and state NEW when there is none */
-    const char *replace_id;       /* the job's key to be replaced; "" = whatever is current */
-    bool pair_kept;               /* the sealed pair of the current key is there */
-    bool operator_asked;          /* a person asked for this rotation */
+    const struct aws_key *keys;
+    size_t n_keys; /* as listed now */
+    enum instance_seen seen;
+    const char *seen_id;         /* what the instance uses; UNKNOWN: nothing can be read */
+    const struct record *record; /* n_keys 0 and state NEW when there is none */
+    const char *replace_id;      /* the job's key to be replaced; "" = whatever is current */
+    bool pair_kept;              /* the sealed pair of the current key is there */
+    bool operator_asked;         /* a person asked for this rotation */
     int64_t now_ms;
 };
 struct keyslots_out {
     enum slot_action action;
-    char key_id[AWS_KEY_ID_MAX]; /* FREE, PERSON, DRIFTED: which */
-    char old_id[AWS_KEY_ID_MAX]; /* CREATE, FREE: the key that the new one will replace */
-    bool old_seen;               /* the instance was seen to use old_id */
-    int64_t until_ms;            /* WAIT */
+    char key_id[AWS_KEY_ID_MAX];  /* FREE, PERSON, DRIFTED: which */
+    char old_id[AWS_KEY_ID_MAX];  /* CREATE, FREE: the key that the new one will replace */
+    bool old_seen;                /* the instance was seen to use old_id */
+    int64_t until_ms;             /* WAIT */
     char reason[RECORD_TEXT_MAX]; /* for a person: what, which key, what to do */
 };
 /* Pure. */
 void keyslots_decide(const struct keyslots_in *in, struct keyslots_out *out);
 
-/* Brings the record in line with what was listed and seen: status of each known key, `listed`, `seen_ms`; a record that is NEW adopts a
- * plain world (one key in use, others none). Returns true when something was changed by others (drift), with the reason. Pure. */
-bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen, const char *seen_id, int64_t now_ms,
-                      char ret_reason[RECORD_TEXT_MAX]);
+/* Brings the record in line with what was listed and seen: status of each known key, `listed`, `seen_ms`; a record that
+ * is NEW adopts a plain world (one key in use, others none). Returns true when something was changed by others (drift),
+ * with the reason. Pure. */
+bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
+                      const char *seen_id, int64_t now_ms, char ret_reason[RECORD_TEXT_MAX]);
 
 #endif

@@ -1,6 +1,6 @@
-/* Codec of the record and the journal (record.h). Both are flat JSON documents; times are milliseconds, absent members mean
- * "none". A new optional member is a minor change; a changed meaning raises the major in RECORD_FORMAT and needs a reader for
- * the old one. Unknown members are ignored, so that an older worker can read what a newer one wrote. */
+/* Codec of the record and the journal (record.h). Both are flat JSON documents; times are milliseconds, absent members
+ * mean "none". A new optional member is a minor change; a changed meaning raises the major in RECORD_FORMAT and needs a
+ * reader for the old one. Unknown members are ignored, so that an older worker can read what a newer one wrote. */
 #include "schema/record.h"
 
 #include "lib/clock.h"
@@ -21,8 +21,8 @@ static const char *const state_names[] = {
 static const char *const role_names[] = {"current", "replaced", "unused", "left"};
 static const char *const next_names[] = {"none", "retire", "reap"};
 static const char *const kind_names[] = {"rotate", "retire", "reap"};
-static const char *const step_names[] = {"intent", "doubt",    "created", "await",      "set",
-                                         "withdraw", "undo",   "deactivate", "reactivate", "delete"};
+static const char *const step_names[] = {"intent",   "doubt", "created",    "await",      "set",
+                                         "withdraw", "undo",  "deactivate", "reactivate", "delete"};
 static const char *const direction_names[] = {"", "set", "undo"};
 
 const char *record_state_name(enum record_state s)
@@ -49,7 +49,8 @@ static int lookup(const char *const *names, size_t n, const char *text)
     return -1;
 }
 
-/* Each reader leaves the default where the member is absent and reports ERR_SYNTAX where it has another type or is too long. */
+/* Each reader leaves the default where the member is absent and reports ERR_SYNTAX where it has another type or is too
+ * long. */
 static int get_text(const json_t *o, const char *name, char *out, size_t size)
 {
     const json_t *v = json_object_get(o, name);
@@ -278,7 +279,8 @@ int journal_decode(const char *json, size_t len, struct journal *ret_journal)
     return 0;
 }
 
-/* ---- writing: straight into the buffer, since this is in the hot path of each transition --------------------------- */
+/* ---- writing: straight into the buffer, since this is in the hot path of each transition ---------------------------
+ */
 
 static void put_name(struct buf *b, const char *name)
 {

@@ -1,6 +1,7 @@
 /* The record and the journal of one IAM user: what the scheduler, the workers and the console know of it, in Redis.
  * The record lives as long as the user is looked after; the journal only while a change is under way. Both are JSON
- * documents (record.schema.json, journal.schema.json); the sealed pair lies beside them, never inside. Pure values: no I/O. */
+ * documents (record.schema.json, journal.schema.json); the sealed pair lies beside them, never inside. Pure values: no
+ * I/O. */
 #ifndef KEYROLL_RECORD_H
 #define KEYROLL_RECORD_H
 
@@ -10,24 +11,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define RECORD_KEYS_MAX   8
-#define RECORD_TEXT_MAX   200
+#define RECORD_KEYS_MAX    8
+#define RECORD_TEXT_MAX    200
 #define RECORD_LICENCE_MAX 48
-#define RECORD_JOB_ID_MAX 33
-#define RECORD_STEP_MAX   24
+#define RECORD_JOB_ID_MAX  33
+#define RECORD_STEP_MAX    24
 
 /* X(name, text): the named states of a licence (design, section 2). Texts are part of the published form. */
 #define RECORD_STATES(X)                                                                                               \
-    X(RECORD_NEW, "new")             /* never looked at */                                                             \
-    X(RECORD_CURRENT, "current")     /* one key, in use */                                                             \
-    X(RECORD_OVERLAP, "overlap")     /* new key live, predecessor still Active */                                      \
-    X(RECORD_QUARANTINE, "quarantine") /* predecessor Inactive */                                                      \
-    X(RECORD_RETRY, "retry")         /* failed, tried again at next_at */                                              \
+    X(RECORD_NEW, "new")                    /* never looked at */                                                      \
+    X(RECORD_CURRENT, "current")            /* one key, in use */                                                      \
+    X(RECORD_OVERLAP, "overlap")            /* new key live, predecessor still Active */                               \
+    X(RECORD_QUARANTINE, "quarantine")      /* predecessor Inactive */                                                 \
+    X(RECORD_RETRY, "retry")                /* failed, tried again at next_at */                                       \
     X(RECORD_AWAITING, "awaiting operator") /* a person must paste, confirm, or look */                                \
-    X(RECORD_STUCK, "stuck")         /* dead letter after the pivot: both keys alive */                                \
-    X(RECORD_FAILED, "failed")       /* dead letter before the pivot: undone */                                        \
-    X(RECORD_DRIFTED, "drifted")     /* instance and AWS disagree or a stranger changed a key: until `adopt` */        \
-    X(RECORD_EXCLUDED, "excluded")   /* not ours to touch */
+    X(RECORD_STUCK, "stuck")                /* dead letter after the pivot: both keys alive */                         \
+    X(RECORD_FAILED, "failed")              /* dead letter before the pivot: undone */                                 \
+    X(RECORD_DRIFTED, "drifted")            /* instance and AWS disagree or a stranger changed a key: until `adopt` */ \
+    X(RECORD_EXCLUDED, "excluded")          /* not ours to touch */
 enum record_state {
 #define RECORD_ENUM(name, text) name,
     RECORD_STATES(RECORD_ENUM)
@@ -47,39 +48,39 @@ enum key_next { KEY_NEXT_NONE, KEY_NEXT_RETIRE, KEY_NEXT_REAP };
 struct record_key {
     char id[AWS_KEY_ID_MAX];
     enum key_role role;
-    enum aws_key_status status;  /* as AWS last told us or as we last set it; UNKNOWN also when it was not listed */
-    bool listed;                 /* AWS listed it at the last look */
-    bool exposed;                /* R9 */
-    bool unseen;                 /* replaced, but nothing could be read: retire needs the last-used rule (R11) */
+    enum aws_key_status status; /* as AWS last told us or as we last set it; UNKNOWN also when it was not listed */
+    bool listed;                /* AWS listed it at the last look */
+    bool exposed;               /* R9 */
+    bool unseen;                /* replaced, but nothing could be read: retire needs the last-used rule (R11) */
     char replaced_by[AWS_KEY_ID_MAX]; /* REPLACED: its successor, "" else */
-    int64_t rotation;            /* number of the rotation that made (CURRENT, UNUSED) or replaced (REPLACED) it, 0 = not ours */
-    int64_t created_ms;          /* AWS's CreateDate, TIME_NONE unknown */
-    int64_t seen_ms;             /* CURRENT: last time the instance was seen to use it; TIME_NONE never */
-    int64_t offered_ms;          /* CURRENT, UNUSED: when it was first offered to the instance; TIME_NONE never */
-    int64_t replaced_ms;         /* REPLACED: when its successor was proven */
-    int64_t inactive_ms;         /* when it was set Inactive, or first seen so; TIME_NONE = it is not */
-    enum key_next next;          /* what happens to it next */
-    int64_t next_ms;             /* and when */
+    int64_t rotation;   /* number of the rotation that made (CURRENT, UNUSED) or replaced (REPLACED) it, 0 = not ours */
+    int64_t created_ms; /* AWS's CreateDate, TIME_NONE unknown */
+    int64_t seen_ms;    /* CURRENT: last time the instance was seen to use it; TIME_NONE never */
+    int64_t offered_ms; /* CURRENT, UNUSED: when it was first offered to the instance; TIME_NONE never */
+    int64_t replaced_ms; /* REPLACED: when its successor was proven */
+    int64_t inactive_ms; /* when it was set Inactive, or first seen so; TIME_NONE = it is not */
+    enum key_next next;  /* what happens to it next */
+    int64_t next_ms;     /* and when */
 };
 
 struct record {
     char licence[RECORD_LICENCE_MAX], account[AWS_ACCOUNT_MAX], user[AWS_USER_MAX];
     enum record_state state;
-    int64_t rotation;            /* number of the last finished rotation, 0 = none */
-    int64_t rotated_ms;          /* when it finished, TIME_NONE never */
+    int64_t rotation;   /* number of the last finished rotation, 0 = none */
+    int64_t rotated_ms; /* when it finished, TIME_NONE never */
     struct record_key keys[RECORD_KEYS_MAX];
     size_t n_keys;
-    int64_t next_ms;             /* not touched by the scheduler before (RETRY, AWAITING poll); TIME_NONE = nothing set */
+    int64_t next_ms; /* not touched by the scheduler before (RETRY, AWAITING poll); TIME_NONE = nothing set */
     char reason[RECORD_TEXT_MAX]; /* why the state is what it is, and what to do; "" when all is well */
-    char step[RECORD_STEP_MAX];  /* where the last failure happened */
-    int error;                   /* err.h code of the last failure */
-    unsigned attempts;           /* failed runs in a row */
-    bool repair;                 /* the instance went back to a predecessor: the kept pair must be written again */
-    unsigned drifts;             /* changes by others in a row (two = another rotator) */
+    char step[RECORD_STEP_MAX];   /* where the last failure happened */
+    int error;                    /* err.h code of the last failure */
+    unsigned attempts;            /* failed runs in a row */
+    bool repair;                  /* the instance went back to a predecessor: the kept pair must be written again */
+    unsigned drifts;              /* changes by others in a row (two = another rotator) */
     int64_t first_failed_ms;
-    int64_t audited_ms;          /* last successful audit or proof */
+    int64_t audited_ms; /* last successful audit or proof */
     int64_t updated_ms;
-    int64_t number;              /* lease number of the last writer: the newer of two snapshots wins by it */
+    int64_t number; /* lease number of the last writer: the newer of two snapshots wins by it */
 };
 
 /* What is under way. */
@@ -103,31 +104,32 @@ enum journal_direction { DIRECTION_NONE, DIRECTION_SET, DIRECTION_UNDO };
 const char *journal_direction_name(enum journal_direction d); /* "", "set", "undo" */
 
 struct journal {
-    int64_t version;             /* 0 = there is no journal */
+    int64_t version; /* 0 = there is no journal */
     enum journal_kind kind;
     enum journal_step step;
     enum journal_direction direction;
-    int64_t rotation;            /* number of this rotation = the lease number that began it */
+    int64_t rotation; /* number of this rotation = the lease number that began it */
     char job_id[RECORD_JOB_ID_MAX];
     char seen[AWS_KEYS_MAX][AWS_KEY_ID_MAX]; /* ids listed before the first unresolved create (R4 keeps the first) */
     size_t n_seen;
-    int64_t intent_ms;           /* X-Amz-Date of that create at the earliest */
-    int64_t intent_last_ms;      /* and of the last one */
+    int64_t intent_ms;      /* X-Amz-Date of that create at the earliest */
+    int64_t intent_last_ms; /* and of the last one */
     char key_new[AWS_KEY_ID_MAX];
     int64_t key_new_created_ms;
     char key_old[AWS_KEY_ID_MAX]; /* the key the instance used when this began, "" = none known */
-    bool old_seen;               /* it was really seen there (I3), not only assumed */
+    bool old_seen;                /* it was really seen there (I3), not only assumed */
     char key_doubt[AWS_KEY_ID_MAX];
-    int64_t doubt_inactive_ms;   /* when key_doubt was set Inactive, TIME_NONE not yet */
-    int64_t offered_ms;          /* first time, TIME_NONE never */
-    int64_t written_ms;          /* last write sent to the instance */
-    bool repair;                 /* the kept pair is written again; no new key */
+    int64_t doubt_inactive_ms; /* when key_doubt was set Inactive, TIME_NONE not yet */
+    int64_t offered_ms;        /* first time, TIME_NONE never */
+    int64_t written_ms;        /* last write sent to the instance */
+    bool repair;               /* the kept pair is written again; no new key */
     bool assisted;
-    bool exposed;                /* key_old is exposed */
-    bool secret_lost;            /* rebuilt without its sealed pair (R8, R13) */
-    int64_t patient_ms;          /* no destructive call before: one of a frozen earlier holder may still land (R7); TIME_NONE none */
+    bool exposed;     /* key_old is exposed */
+    bool secret_lost; /* rebuilt without its sealed pair (R8, R13) */
+    int64_t
+        patient_ms; /* no destructive call before: one of a frozen earlier holder may still land (R7); TIME_NONE none */
     int64_t started_ms, updated_ms;
-    int64_t number;              /* lease number of the last writer */
+    int64_t number; /* lease number of the last writer */
 };
 
 void record_init(struct record *r, const char *licence, const char *account, const char *user);

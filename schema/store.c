@@ -1,6 +1,7 @@
-/* The Redis side of the contract (store.h): builds the calls of schema/lua and turns replies into typed results. Each call
- * keeps a small block until its reply; the block translates and frees itself, so callers see only their ticket. The scripts
- * are compiled in from the files in schema/lua (schema/lua.h is made at build time), so that the shipped text is the tested one. */
+/* The Redis side of the contract (store.h): builds the calls of schema/lua and turns replies into typed results. Each
+ * call keeps a small block until its reply; the block translates and frees itself, so callers see only their ticket.
+ * The scripts are compiled in from the files in schema/lua (schema/lua.h is made at build time), so that the shipped
+ * text is the tested one. */
 #include "schema/store.h"
 
 #include "lib/buf.h"
@@ -10,13 +11,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ARGS_MAX 24
+#define ARGS_MAX        24
 #define DOC_FIRST_BYTES 1500 /* most journals and records fit */
 
 enum call_kind { CALL_ACQUIRE, CALL_PUT, CALL_LEASE, CALL_GATE, CALL_PEEK, CALL_NUMBER, CALL_LEADER, CALL_ANY };
 struct call {
     enum call_kind kind;
-    size_t n;       /* PEEK: users asked */
+    size_t n; /* PEEK: users asked */
     struct ticket t;
 };
 
@@ -32,7 +33,8 @@ static const struct redis_script script_restore = {"restore", lua_restore};
 static const struct redis_script script_leader_take = {"leader_take", lua_leader_take};
 static const struct redis_script script_leader_release = {"leader_release", lua_leader_release};
 
-/* ---- replies ------------------------------------------------------------------------------------------------------ */
+/* ---- replies ------------------------------------------------------------------------------------------------------
+ */
 
 static const char *text_of(const struct redis_value *v)
 {
@@ -220,19 +222,32 @@ static void on_reply(void *self, uint64_t id, const void *result)
     const struct redis_reply *reply = result;
     (void)id;
     switch (c->kind) {
-    case CALL_ACQUIRE: complete_acquire(c, reply); break;
-    case CALL_PUT: complete_put(c, reply); break;
-    case CALL_GATE: complete_gate(c, reply); break;
-    case CALL_PEEK: complete_peek(c, reply); break;
-    case CALL_LEADER: complete_leader(c, reply); break;
+    case CALL_ACQUIRE:
+        complete_acquire(c, reply);
+        break;
+    case CALL_PUT:
+        complete_put(c, reply);
+        break;
+    case CALL_GATE:
+        complete_gate(c, reply);
+        break;
+    case CALL_PEEK:
+        complete_peek(c, reply);
+        break;
+    case CALL_LEADER:
+        complete_leader(c, reply);
+        break;
     case CALL_LEASE:
     case CALL_NUMBER:
-    case CALL_ANY: complete_number(c, reply); break;
+    case CALL_ANY:
+        complete_number(c, reply);
+        break;
     }
     free(c);
 }
 
-/* ---- calls -------------------------------------------------------------------------------------------------------- */
+/* ---- calls --------------------------------------------------------------------------------------------------------
+ */
 
 struct args {
     struct redis_arg v[ARGS_MAX];
@@ -263,7 +278,8 @@ static struct ticket begin(enum call_kind kind, size_t n, struct ticket t)
     return (struct ticket){on_reply, c, 0};
 }
 
-static int eval(struct store *s, const struct redis_script *script, size_t n_keys, const struct args *a, enum call_kind kind, struct ticket t)
+static int eval(struct store *s, const struct redis_script *script, size_t n_keys, const struct args *a,
+                enum call_kind kind, struct ticket t)
 {
     struct ticket mine = begin(kind, 0, t);
     if (!mine.self) return ERR_NOMEM;
@@ -294,7 +310,8 @@ static void add_user(const struct store *s, struct args *a, const char *user_key
     }
 }
 
-void store_init(struct store *s, struct redis_port redis, const struct rng *rng, const char *prefix, int64_t lease_ttl_ms)
+void store_init(struct store *s, struct redis_port redis, const struct rng *rng, const char *prefix,
+                int64_t lease_ttl_ms)
 {
     memset(s, 0, sizeof(*s));
     s->redis = redis;
@@ -370,7 +387,8 @@ int store_release(struct store *s, const struct store_user *u, struct ticket t)
     return eval(s, &script_release, 2, &a, CALL_LEASE, t);
 }
 
-int store_journal_put(struct store *s, const struct store_user *u, const struct journal *j, const char *opid, const void *sealed, size_t sealed_len, struct ticket t)
+int store_journal_put(struct store *s, const struct store_user *u, const struct journal *j, const char *opid,
+                      const void *sealed, size_t sealed_len, struct ticket t)
 {
     struct user_keys keys;
     char n[24];
@@ -390,7 +408,8 @@ int store_journal_put(struct store *s, const struct store_user *u, const struct 
     return eval(s, &script_journal_put, 2, &a, CALL_PUT, t);
 }
 
-int store_record_put(struct store *s, const struct store_user *u, const struct record *r, const struct store_record_put *how, struct ticket t)
+int store_record_put(struct store *s, const struct store_user *u, const struct record *r,
+                     const struct store_record_put *how, struct ticket t)
 {
     static const char *const pair[] = {"same", "drop", "journal"};
     struct user_keys keys;
@@ -447,8 +466,8 @@ int store_peek(struct store *s, const char *const *user_keys, size_t n, struct t
     return rc;
 }
 
-int store_restore(struct store *s, const char *user_key, const struct record *r, const struct journal *j, const char *const *exposed, size_t n_exposed,
-                  struct ticket t)
+int store_restore(struct store *s, const char *user_key, const struct record *r, const struct journal *j,
+                  const char *const *exposed, size_t n_exposed, struct ticket t)
 {
     struct user_keys keys;
     char n[24];

@@ -1,8 +1,8 @@
-/* The Redis side of the contract: leases, journals, records, pauses. Names of keys, the Lua scripts (schema/lua, one round trip
- * each, all comparing lease token and versions) and typed replies. No policy. Loop thread only.
+/* The Redis side of the contract: leases, journals, records, pauses. Names of keys, the Lua scripts (schema/lua, one
+ * round trip each, all comparing lease token and versions) and typed replies. No policy. Loop thread only.
  *
- * Keys, for prefix "kr:" and user key "account/user": kr:{account/user}:lease | :journal | :record | :exposed, all in one hash slot;
- * kr:server, kr:holdoff, kr:pause:all, kr:pause:<account>, kr:rate. */
+ * Keys, for prefix "kr:" and user key "account/user": kr:{account/user}:lease | :journal | :record | :exposed, all in
+ * one hash slot; kr:server, kr:holdoff, kr:pause:all, kr:pause:<account>, kr:rate. */
 #ifndef KEYROLL_STORE_H
 #define KEYROLL_STORE_H
 
@@ -11,65 +11,79 @@
 #include "schema/identity.h"
 #include "schema/record.h"
 
-#define STORE_TOKEN_MAX  33     /* 16 random bytes as hex, and the terminator */
-#define STORE_SEALED_MAX 1024   /* bytes of a sealed pair's envelope */
+#define STORE_TOKEN_MAX  33   /* 16 random bytes as hex, and the terminator */
+#define STORE_SEALED_MAX 1024 /* bytes of a sealed pair's envelope */
 
 struct store {
-    struct redis_port redis;    /* borrowed */
+    struct redis_port redis; /* borrowed */
     const struct rng *rng;
     char prefix[32];
-    int64_t lease_ttl_ms;       /* also the hold-off after a change of server */
+    int64_t lease_ttl_ms; /* also the hold-off after a change of server */
 };
 
 /* One user's view while its lease is held. Filled by store_acquire, kept up to date by the puts. */
 struct store_user {
     char key[IDENTITY_KEY_MAX]; /* "account/user" */
     char token[STORE_TOKEN_MAX];
-    int64_t number;             /* the lease's fencing number */
+    int64_t number;                          /* the lease's fencing number */
     int64_t record_version, journal_version; /* 0 = not there */
 };
 
 /* store_acquire: const struct store_lease *. Borrowed. */
 struct store_lease {
-    int err;                    /* 0; ERR_LEASE_HELD, ERR_LEASE_HOLD_OFF (both with wait_ms), ERR_REDIS_*, ERR_SYNTAX/ERR_VERSION (a document cannot be read) */
+    int err; /* 0; ERR_LEASE_HELD, ERR_LEASE_HOLD_OFF (both with wait_ms), ERR_REDIS_*, ERR_SYNTAX/ERR_VERSION (a
+                document cannot be read) */
     int64_t wait_ms;
-    int64_t number, now_ms;     /* fencing number; the server's time */
+    int64_t number, now_ms; /* fencing number; the server's time */
     bool has_journal, has_record;
-    bool takeover;              /* the journal's last writer did not give its lease back (R7) */
-    struct journal journal;     /* valid when has_journal */
-    struct record record;       /* valid when has_record */
+    bool takeover;          /* the journal's last writer did not give its lease back (R7) */
+    struct journal journal; /* valid when has_journal */
+    struct record record;   /* valid when has_record */
     int64_t journal_version, record_version;
-    const char *sealed; size_t sealed_len;  /* the journal's sealed pair, NULL none */
-    const char *kept; size_t kept_len;      /* the record's kept pair, NULL none */
+    const char *sealed;
+    size_t sealed_len; /* the journal's sealed pair, NULL none */
+    const char *kept;
+    size_t kept_len; /* the record's kept pair, NULL none */
     char kept_id[AWS_KEY_ID_MAX];
-    char exposed[RECORD_KEYS_MAX][AWS_KEY_ID_MAX]; size_t n_exposed;
+    char exposed[RECORD_KEYS_MAX][AWS_KEY_ID_MAX];
+    size_t n_exposed;
 };
 /* All the others: const struct store_reply *. Borrowed. */
 struct store_reply {
-    int err;         /* 0; ERR_LEASE_LOST, ERR_JOURNAL_VERSION, ERR_JOURNAL_DIRECTION: definite refusals, nothing was written; ERR_PAUSED, ERR_RATE_LIMITED (gate);
-                        ERR_REDIS_* / ERR_TIMEOUT_SENT: outcome unknown for LOST and TIMEOUT, repeat with the same opid */
-    int64_t version; /* puts: the new version */
-    int64_t wait_ms; /* gate: ERR_RATE_LIMITED; server_seen: hold-off left */
+    int err; /* 0; ERR_LEASE_LOST, ERR_JOURNAL_VERSION, ERR_JOURNAL_DIRECTION: definite refusals, nothing was written;
+                ERR_PAUSED, ERR_RATE_LIMITED (gate); ERR_REDIS_* / ERR_TIMEOUT_SENT: outcome unknown for LOST and
+                TIMEOUT, repeat with the same opid */
+    int64_t version;            /* puts: the new version */
+    int64_t wait_ms;            /* gate: ERR_RATE_LIMITED; server_seen: hold-off left */
     char text[RECORD_TEXT_MAX]; /* gate: ERR_PAUSED: why */
 };
 /* store_peek: const struct store_peek_reply *, one entry per user asked, in order. Borrowed. */
 struct store_peek {
-    int64_t lease_ms;           /* time left, < 0 none */
-    int err;                    /* a document of this user cannot be read */
+    int64_t lease_ms; /* time left, < 0 none */
+    int err;          /* a document of this user cannot be read */
     bool has_journal, has_record, kept;
-    bool exposed;               /* at least one key is marked */
-    char exposed_ids[RECORD_KEYS_MAX][AWS_KEY_ID_MAX]; size_t n_exposed;
-    struct journal journal; struct record record;
+    bool exposed; /* at least one key is marked */
+    char exposed_ids[RECORD_KEYS_MAX][AWS_KEY_ID_MAX];
+    size_t n_exposed;
+    struct journal journal;
+    struct record record;
 };
-struct store_peek_reply { int err; size_t n; const struct store_peek *users; };
+struct store_peek_reply {
+    int err;
+    size_t n;
+    const struct store_peek *users;
+};
 
-void store_init(struct store *s, struct redis_port redis, const struct rng *rng, const char *prefix, int64_t lease_ttl_ms);
+void store_init(struct store *s, struct redis_port redis, const struct rng *rng, const char *prefix,
+                int64_t lease_ttl_ms);
 /* New token for one attempt to hold a lease. */
 void store_user_init(const struct store *s, struct store_user *u, const char *user_key);
 
-/* Every function: 0 and the ticket completes exactly once, later; ERR_NOMEM, ERR_REDIS_DOWN, ERR_BUSY: nothing happened. */
+/* Every function: 0 and the ticket completes exactly once, later; ERR_NOMEM, ERR_REDIS_DOWN, ERR_BUSY: nothing
+ * happened. */
 MUST_CHECK int store_server_seen(struct store *s, const struct redis_server *server, struct ticket t);
-/* Repeating it with the same token is harmless. On success the caller copies number and versions into u (store_user_hold). */
+/* Repeating it with the same token is harmless. On success the caller copies number and versions into u
+ * (store_user_hold). */
 MUST_CHECK int store_acquire(struct store *s, const struct store_user *u, struct ticket t);
 void store_user_hold(struct store_user *u, const struct store_lease *l);
 MUST_CHECK int store_renew(struct store *s, const struct store_user *u, struct ticket t);
@@ -77,21 +91,23 @@ MUST_CHECK int store_release(struct store *s, const struct store_user *u, struct
 /* A fresh opid per logical write; the same one when repeating after an unknown outcome. out: STORE_TOKEN_MAX bytes. */
 void store_opid(const struct store *s, char *out);
 /* Writes the journal at u->journal_version; the caller stores reply->version in u on success. sealed: NULL keeps. */
-MUST_CHECK int store_journal_put(struct store *s, const struct store_user *u, const struct journal *j, const char *opid, const void *sealed, size_t sealed_len,
-                                 struct ticket t);
+MUST_CHECK int store_journal_put(struct store *s, const struct store_user *u, const struct journal *j, const char *opid,
+                                 const void *sealed, size_t sealed_len, struct ticket t);
 enum store_pair { STORE_PAIR_SAME, STORE_PAIR_DROP, STORE_PAIR_FROM_JOURNAL };
 struct store_record_put {
     bool end_journal, release;
     enum store_pair pair;
-    const char *pair_key_id;    /* FROM_JOURNAL */
+    const char *pair_key_id; /* FROM_JOURNAL */
     const char *opid;
 };
-MUST_CHECK int store_record_put(struct store *s, const struct store_user *u, const struct record *r, const struct store_record_put *how, struct ticket t);
+MUST_CHECK int store_record_put(struct store *s, const struct store_user *u, const struct record *r,
+                                const struct store_record_put *how, struct ticket t);
 MUST_CHECK int store_gate(struct store *s, const char *account, int64_t most_per_hour, struct ticket t);
 /* Up to 200 users at once. */
 #define STORE_PEEK_MAX 200
 MUST_CHECK int store_peek(struct store *s, const char *const *user_keys, size_t n, struct ticket t);
-MUST_CHECK int store_restore(struct store *s, const char *user_key, const struct record *r, const struct journal *j, const char *const *exposed, size_t n_exposed,
+MUST_CHECK int store_restore(struct store *s, const char *user_key, const struct record *r, const struct journal *j,
+                             const char *const *exposed, size_t n_exposed,
                              struct ticket t); /* reply.version: 1 put back, 0 something was there */
 /* Marks a key as exposed (R9), without a lease: the mark is only ever added here and removed with the key. */
 MUST_CHECK int store_mark_exposed(struct store *s, const char *user_key, const char *key_id, struct ticket t);
@@ -99,9 +115,9 @@ MUST_CHECK int store_unmark_exposed(struct store *s, const char *user_key, const
 /* account NULL: everything. reason NULL: resume. */
 MUST_CHECK int store_pause(struct store *s, const char *account, const char *reason, struct ticket t);
 
-/* The lead of the schedulers: "kr:leader", a string that names its holder. token: printable, begins with who it is, different for each
- * process. Taking it again renews it. reply.err: 0 it is ours for ttl_ms; ERR_LEASE_HELD: wait_ms is left to the other one, whose
- * token is in text. */
+/* The lead of the schedulers: "kr:leader", a string that names its holder. token: printable, begins with who it is,
+ * different for each process. Taking it again renews it. reply.err: 0 it is ours for ttl_ms; ERR_LEASE_HELD: wait_ms is
+ * left to the other one, whose token is in text. */
 #define STORE_LEADER_MAX 160
 MUST_CHECK int store_leader_take(struct store *s, const char *token, int64_t ttl_ms, struct ticket t);
 /* Gives it back; nothing happens when it is not ours (reply.version 0). */

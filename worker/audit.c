@@ -1,6 +1,6 @@
-/* Audit: looks and changes nothing but the record. Does what AWS lists match what the record explains and what the instance
- * uses, and does it work? The first audit of a licence writes its record; later ones find drift, restored instances and keys
- * that died. */
+/* Audit: looks and changes nothing but the record. Does what AWS lists match what the record explains and what the
+ * instance uses, and does it work? The first audit of a licence writes its record; later ones find drift, restored
+ * instances and keys that died. */
 #include "lib/err.h"
 #include "worker/steps.h"
 
@@ -11,7 +11,8 @@ enum row { LEASE, LIST, READ, TEST, JUDGE, EVENT, CLOSE, DONE_RELEASE, FAIL_RECO
 
 static void note_person(struct record *rec, enum record_state state, const char *reason)
 {
-    if (state == RECORD_DRIFTED && rec->state != RECORD_DRIFTED && rec->state != RECORD_EXCLUDED && ++rec->drifts >= 2) {
+    if (state == RECORD_DRIFTED && rec->state != RECORD_DRIFTED && rec->state != RECORD_EXCLUDED &&
+        ++rec->drifts >= 2) {
         state = RECORD_EXCLUDED;
         snprintf(rec->reason, sizeof(rec->reason), "another rotator: %.170s", reason);
     } else if (rec->state != RECORD_EXCLUDED) {
@@ -23,7 +24,8 @@ static void note_person(struct record *rec, enum record_state state, const char 
 
 static bool settled_state(enum record_state s)
 {
-    return s == RECORD_NEW || s == RECORD_CURRENT || s == RECORD_OVERLAP || s == RECORD_QUARANTINE || s == RECORD_AWAITING;
+    return s == RECORD_NEW || s == RECORD_CURRENT || s == RECORD_OVERLAP || s == RECORD_QUARANTINE ||
+           s == RECORD_AWAITING;
 }
 
 /* Keys that died before keyroll ever saw the instance use another: stay as they are, policy makes them due at once. */
@@ -61,7 +63,8 @@ static struct saga_verdict judge(struct saga *s)
         note_person(rec, RECORD_DRIFTED, drift);
     else
         judge_world(r);
-    if (r->error && settled_state(rec->state)) { /* the instance's test failed: told, acted on when AWS says that the key is dead */
+    if (r->error &&
+        settled_state(rec->state)) { /* the instance's test failed: told, acted on when AWS says that the key is dead */
         rec->error = r->error;
         snprintf(rec->reason, sizeof(rec->reason), "%s", r->reason);
     }
@@ -83,6 +86,7 @@ static struct saga_verdict close_record(struct saga *s)
 
 #define READS (SAGA_LEASED | SAGA_REPEATABLE)
 
+/* clang-format off */
 static const struct saga_step rows[ROWS] = {
     /*                name        start             got                   timeout  tries  flags */
     [LEASE] =        {"lease",    step_lease,       step_lease_got,        20000,   5,  SAGA_BOUNDARY},
@@ -96,6 +100,7 @@ static const struct saga_step rows[ROWS] = {
     [FAIL_RECORD] =  {"record",   step_fail_record, step_fail_record_got,  20000,   8,  READS},
     [PARK] =         {"park",     step_park,        step_park_got,         10000,   1,  0},
 };
+/* clang-format on */
 
 static struct saga_verdict failed(struct saga *s, int row, int err)
 {

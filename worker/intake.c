@@ -1,6 +1,6 @@
-/* Intake (intake.h). One block per admitted message (struct item) ties together offset, headers and the running saga. What is
- * not admitted is not remembered: its partition is paused at that offset and resumed there, when places are free or when the
- * head of a retry topic is due. */
+/* Intake (intake.h). One block per admitted message (struct item) ties together offset, headers and the running saga.
+ * What is not admitted is not remembered: its partition is paused at that offset and resumed there, when places are
+ * free or when the head of a retry topic is due. */
 #include "worker/intake.h"
 
 #include "lib/err.h"
@@ -12,12 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_SPAN         65536  /* offsets between the head and the newest taken one, per partition */
+#define MAX_SPAN         65536 /* offsets between the head and the newest taken one, per partition */
 #define COMMIT_EVERY_MS  500
 #define PRODUCE_AGAIN_MS 1000
 #define PARK_AFTER_MS    120000
-#define RESUME_SHARE     80     /* % of the limit at which paused partitions go on, one for each job that ends */
-#define RESUME_ALL_SHARE 40     /* and all at once */
+#define RESUME_SHARE     80 /* % of the limit at which paused partitions go on, one for each job that ends */
+#define RESUME_ALL_SHARE 40 /* and all at once */
 
 enum pause_cause { RUNNING, PAUSED_FULL, PAUSED_UNTIL };
 
@@ -35,17 +35,17 @@ struct item {
     struct item *next, **link;
     struct offset_ref ref;
     bool urgent;
-    bool handed_on;         /* the head was parked: a copy is on a retry topic, the offset is finished */
+    bool handed_on; /* the head was parked: a copy is on a retry topic, the offset is finished */
     struct job_headers headers;
-    struct rotation *r;     /* under way; NULL while its outcome is being written */
-    struct job *job;        /* owned while r is NULL, see job_of(); as it came: for retries and dead letters */
+    struct rotation *r; /* under way; NULL while its outcome is being written */
+    struct job *job;    /* owned while r is NULL, see job_of(); as it came: for retries and dead letters */
     int64_t taken_mono_ms;
     /* the message that makes the outcome durable */
     const char *out_topic;
     struct buf out_value;
     struct job_headers out_headers;
     struct loop_timer *again;
-    bool finishing;         /* out_value is the saga's outcome (else: the copy of a parked head) */
+    bool finishing; /* out_value is the saga's outcome (else: the copy of a parked head) */
 };
 
 struct intake {
@@ -77,7 +77,8 @@ static struct job *job_of(const struct item *t)
     return t->r ? t->r->job : t->job;
 }
 
-/* ---- items -------------------------------------------------------------------------------------------------------- */
+/* ---- items --------------------------------------------------------------------------------------------------------
+ */
 
 static struct item *item_new(struct intake *i, struct offset_ref ref, bool urgent)
 {
@@ -127,7 +128,8 @@ static void item_end(struct item *t, bool finished)
     check_idle(i);
 }
 
-/* ---- handing on: retry topics and dead letters ---------------------------------------------------------------------- */
+/* ---- handing on: retry topics and dead letters ----------------------------------------------------------------------
+ */
 
 static void send_out(struct item *t);
 
@@ -142,8 +144,9 @@ static void on_sent(void *self, uint64_t id, const void *result)
     const struct kafka_report *k = result;
     (void)id;
     if (k->err && !t->intake->draining) {
-        LOG(LOG_LEVEL_WARN, "handover-failed", "an outcome could not be written to Kafka yet", LOG_S("kafka.topic", t->out_topic),
-            LOG_S("job_id", job_of(t)->job_id), LOG_S("error.code", err_name(k->err)), LOG_S("error.message", k->detail));
+        LOG(LOG_LEVEL_WARN, "handover-failed", "an outcome could not be written to Kafka yet",
+            LOG_S("kafka.topic", t->out_topic), LOG_S("job_id", job_of(t)->job_id),
+            LOG_S("error.code", err_name(k->err)), LOG_S("error.message", k->detail));
         if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
         if (t->again) {
             loop_timer_start(t->again, PRODUCE_AGAIN_MS);
@@ -169,15 +172,16 @@ static void send_out(struct item *t)
     struct job_header_set headers = {.n = 0};
     if (job_of(t)->account[0]) (void)!job_key(job_of(t), key); /* a message that is no job has no key */
     job_headers_encode(&t->out_headers, &headers);
-    const struct kafka_message_out m = {t->out_topic, key, strlen(key), t->out_value.data, t->out_value.len, headers.headers, headers.n};
+    const struct kafka_message_out m = {t->out_topic,    key,      strlen(key), t->out_value.data, t->out_value.len,
+                                        headers.headers, headers.n};
     int rc = t->intake->o.kafka.produce(t->intake->o.kafka.self, &m, (struct ticket){on_sent, t, 0});
     if (rc == 0) return;
     if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
     if (t->again) loop_timer_start(t->again, PRODUCE_AGAIN_MS);
 }
 
-/* The rung for a delay: the longest one not above it, the shortest at least. Jitter goes on top, never below the rung's delay, so
- * that the head of a rung is always the first one due. */
+/* The rung for a delay: the longest one not above it, the shortest at least. Jitter goes on top, never below the rung's
+ * delay, so that the head of a rung is always the first one due. */
 static size_t rung_for(const struct intake *i, int64_t delay_ms)
 {
     size_t k = 0;
@@ -195,7 +199,9 @@ static void hand_to_retry(struct item *t, int64_t delay_ms, bool counted, int er
     t->out_headers.attempt += counted;
     t->out_headers.not_before_ms = wall(i) + rung_ms + (int64_t)rng_below(i->o.env->rng, (uint64_t)(rung_ms / 10) + 1);
     if (!t->out_headers.first_seen_ms) t->out_headers.first_seen_ms = wall(i);
-    if (err) snprintf(t->out_headers.last_error, sizeof(t->out_headers.last_error), "%s %s", err_name(err), err_class_name(err_class(err)));
+    if (err)
+        snprintf(t->out_headers.last_error, sizeof(t->out_headers.last_error), "%s %s", err_name(err),
+                 err_class_name(err_class(err)));
     buf_reset(&t->out_value);
     if (job_encode(job_of(t), &t->out_value) < 0) { /* it was decoded from a message: only memory can be missing */
         item_end(t, false);
@@ -204,7 +210,8 @@ static void hand_to_retry(struct item *t, int64_t delay_ms, bool counted, int er
     send_out(t);
 }
 
-static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int err, const char *step, const char *reason, unsigned attempts, int64_t first_ms)
+static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int err, const char *step,
+                         const char *reason, unsigned attempts, int64_t first_ms)
 {
     struct intake *i = t->intake;
     const char *topic = "";
@@ -226,7 +233,8 @@ static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int
     d->last_failed_at_ms = wall(i);
     d->first_failed_at_ms = first_ms > 0 ? first_ms : d->last_failed_at_ms;
     snprintf(d->by, sizeof(d->by), "%s", i->o.worker_id);
-    if (offsets_name(i->offsets, (int)t->ref.partition, &topic, &partition, &epoch)) snprintf(d->origin_topic, sizeof(d->origin_topic), "%s", topic);
+    if (offsets_name(i->offsets, (int)t->ref.partition, &topic, &partition, &epoch))
+        snprintf(d->origin_topic, sizeof(d->origin_topic), "%s", topic);
     if (raw) snprintf(d->origin_topic, sizeof(d->origin_topic), "%s", raw->topic);
     d->origin_partition = partition;
     d->origin_offset = t->ref.offset;
@@ -237,7 +245,8 @@ static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int
     free(d);
     metric_add(i->m_dead, step, err_name(err), 1);
     if (rc < 0) {
-        LOG(LOG_LEVEL_ERROR, "dead-letter-lost", "a dead letter could not be written; the message stays", LOG_S("error.code", err_name(rc)));
+        LOG(LOG_LEVEL_ERROR, "dead-letter-lost", "a dead letter could not be written; the message stays",
+            LOG_S("error.code", err_name(rc)));
         item_end(t, false);
         return;
     }
@@ -245,13 +254,15 @@ static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int
     send_out(t);
 }
 
-/* ---- the saga's end -------------------------------------------------------------------------------------------------- */
+/* ---- the saga's end
+ * -------------------------------------------------------------------------------------------------- */
 
 static void log_end(const struct item *t, const struct rotation *r, int outcome)
 {
     enum log_level level = outcome == OUTCOME_DEAD ? LOG_LEVEL_ERROR : r->error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
-    LOG(level, "job-end", r->reason[0] ? r->reason : "finished", LOG_S("job_id", r->job->job_id), LOG_S("kind", job_kind_name(r->job->kind)),
-        LOG_S("licence", r->job->licence), LOG_S("account", r->job->account), LOG_S("outcome", outcome_names[outcome]),
+    LOG(level, "job-end", r->reason[0] ? r->reason : "finished", LOG_S("job_id", r->job->job_id),
+        LOG_S("kind", job_kind_name(r->job->kind)), LOG_S("licence", r->job->licence),
+        LOG_S("account", r->job->account), LOG_S("outcome", outcome_names[outcome]),
         LOG_S("step", r->error ? r->step : NULL), LOG_S("error.code", r->error ? err_name(r->error) : NULL),
         LOG_S("state", record_state_name(r->record.state)), LOG_I("attempt", t->headers.attempt),
         LOG_I("event.duration_ms", clock_mono_ms(r->env->clock) - r->begun_mono_ms));
@@ -277,27 +288,40 @@ static void on_ended(void *arg, struct saga *s, int outcome)
     t->job = TAKE(r->job);
     rotation_free(r);
     if (again && begin(t) == 0) return;
-    if (t->out_topic && !t->finishing && !t->handed_on) return; /* a copy of this head is on its way: on_sent ends the item */
+    if (t->out_topic && !t->finishing && !t->handed_on)
+        return; /* a copy of this head is on its way: on_sent ends the item */
     t->finishing = true;
     switch (outcome) {
-    case OUTCOME_DONE: item_end(t, true); return;
-    case OUTCOME_PARKED: item_end(t, t->handed_on); return;
-    case OUTCOME_RETRY: hand_to_retry(t, delay_ms > 0 ? delay_ms : 0, true, err); return;
-    case OUTCOME_ABANDONED: hand_to_retry(t, 0, false, err); return;
-    case OUTCOME_DEAD: hand_to_dead(t, NULL, err, step, reason, attempts, first_ms); return;
+    case OUTCOME_DONE:
+        item_end(t, true);
+        return;
+    case OUTCOME_PARKED:
+        item_end(t, t->handed_on);
+        return;
+    case OUTCOME_RETRY:
+        hand_to_retry(t, delay_ms > 0 ? delay_ms : 0, true, err);
+        return;
+    case OUTCOME_ABANDONED:
+        hand_to_retry(t, 0, false, err);
+        return;
+    case OUTCOME_DEAD:
+        hand_to_dead(t, NULL, err, step, reason, attempts, first_ms);
+        return;
     }
     assert(!"outcome");
 }
 
-static void on_moved(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err, int64_t took_ms)
+static void on_moved(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err,
+                     int64_t took_ms)
 {
     struct intake *i = arg;
     metric_observe(i->m_step, s->table->kind, from->name, (double)took_ms / 1000);
     if (err) metric_add(i->m_steps_failed, from->name, err_name(err), 1);
     if (!log_enabled(LOG_LEVEL_DEBUG)) return;
     const struct rotation *r = ROTATION(s);
-    LOG(LOG_LEVEL_DEBUG, "step", to ? to->name : "end", LOG_S("job_id", r->job->job_id), LOG_S("licence", r->job->licence), LOG_S("step", from->name),
-        LOG_S("error.code", err ? err_name(err) : NULL), LOG_S("reason", err ? r->reason : NULL), LOG_I("attempt", s->attempt), LOG_I("event.duration_ms", took_ms));
+    LOG(LOG_LEVEL_DEBUG, "step", to ? to->name : "end", LOG_S("job_id", r->job->job_id),
+        LOG_S("licence", r->job->licence), LOG_S("step", from->name), LOG_S("error.code", err ? err_name(err) : NULL),
+        LOG_S("reason", err ? r->reason : NULL), LOG_I("attempt", s->attempt), LOG_I("event.duration_ms", took_ms));
 }
 
 static int begin(struct item *t)
@@ -318,15 +342,18 @@ static int begin(struct item *t)
     return 0;
 }
 
-/* ---- admission ------------------------------------------------------------------------------------------------------- */
+/* ---- admission
+ * ------------------------------------------------------------------------------------------------------- */
 
 static void arm_gates(struct intake *i);
 
-static void pause_at(struct intake *i, int index, const struct kafka_message_in *m, enum pause_cause cause, int64_t due_ms)
+static void pause_at(struct intake *i, int index, const struct kafka_message_in *m, enum pause_cause cause,
+                     int64_t due_ms)
 {
     struct gate *g = &i->gates[index];
     *g = (struct gate){cause, !strcmp(m->topic, i->o.topic_urgent), m->offset, due_ms};
-    if (kafka_in_pause(i->in, m->topic, m->partition) < 0) LOG(LOG_LEVEL_WARN, "pause-failed", "a partition could not be paused", LOG_S("kafka.topic", m->topic));
+    if (kafka_in_pause(i->in, m->topic, m->partition) < 0)
+        LOG(LOG_LEVEL_WARN, "pause-failed", "a partition could not be paused", LOG_S("kafka.topic", m->topic));
     if (cause == PAUSED_UNTIL) arm_gates(i);
 }
 
@@ -348,11 +375,12 @@ static size_t limit_of(const struct intake *i, bool urgent)
 
 static bool is_full(const struct intake *i, bool urgent)
 {
-    return urgent ? i->n_items >= i->o.max_in_flight : i->n_ordinary >= limit_of(i, false) || i->n_items >= i->o.max_in_flight;
+    return urgent ? i->n_items >= i->o.max_in_flight
+                  : i->n_ordinary >= limit_of(i, false) || i->n_items >= i->o.max_in_flight;
 }
 
-/* One ordinary partition fills many places, and each pause and resume waits for a thread of librdkafka and fetches anew: so
- * few are resumed while there is work. Called whenever a job ended, so the last ones resume all. */
+/* One ordinary partition fills many places, and each pause and resume waits for a thread of librdkafka and fetches
+ * anew: so few are resumed while there is work. Called whenever a job ended, so the last ones resume all. */
 static void resume_full(struct intake *i)
 {
     size_t limit = limit_of(i, false), first = i->resume_from;
@@ -385,7 +413,9 @@ static void arm_gates(struct intake *i)
         if (i->gates[k].cause == PAUSED_UNTIL && i->gates[k].due_ms < first) first = i->gates[k].due_ms;
     if (first == INT64_MAX) return;
     int64_t wait = first - now;
-    loop_timer_start(i->gate_timer, wait < 1 ? 1 : wait < 1000 ? wait : 1000); /* a clock that is set is noticed within a second */
+    loop_timer_start(i->gate_timer, wait < 1      ? 1
+                                    : wait < 1000 ? wait
+                                                  : 1000); /* a clock that is set is noticed within a second */
 }
 
 static bool is_retry(const struct intake *i, const char *topic)
@@ -398,14 +428,14 @@ static bool is_retry(const struct intake *i, const char *topic)
 /* A message that is no job: to the dead letters, with its bytes. */
 static void refuse(struct item *t, const struct kafka_message_in *m, int err, const char *why)
 {
-    LOG(LOG_LEVEL_ERROR, "message-refused", why, LOG_S("kafka.topic", m->topic), LOG_I("kafka.partition", m->partition), LOG_I("kafka.offset", m->offset),
-        LOG_S("error.code", err_name(err)));
+    LOG(LOG_LEVEL_ERROR, "message-refused", why, LOG_S("kafka.topic", m->topic), LOG_I("kafka.partition", m->partition),
+        LOG_I("kafka.offset", m->offset), LOG_S("error.code", err_name(err)));
     t->finishing = true;
     hand_to_dead(t, m, err, "decode", why, 1, 0);
 }
 
-static void admit(struct intake *i, int index, const struct kafka_message_in *m, bool urgent, const struct job_headers *headers, int headers_err,
-                  const struct message_fault *headers_fault)
+static void admit(struct intake *i, int index, const struct kafka_message_in *m, bool urgent,
+                  const struct job_headers *headers, int headers_err, const struct message_fault *headers_fault)
 {
     struct offset_ref ref;
     struct message_fault fault = {""};
@@ -429,7 +459,8 @@ static void admit(struct intake *i, int index, const struct kafka_message_in *m,
         return;
     }
     if (!t->headers.job_id[0]) snprintf(t->headers.job_id, sizeof(t->headers.job_id), "%s", t->job->job_id);
-    if (m->timestamp_ms > 0) metric_observe(i->m_delay, urgent ? "urgent" : "ordinary", NULL, (double)(wall(i) - m->timestamp_ms) / 1000);
+    if (m->timestamp_ms > 0)
+        metric_observe(i->m_delay, urgent ? "urgent" : "ordinary", NULL, (double)(wall(i) - m->timestamp_ms) / 1000);
     rc = begin(t);
     if (rc == 0) return;
     t->finishing = true;
@@ -459,7 +490,8 @@ void intake_on_message(void *arg, const struct kafka_message_in *m)
     admit(i, index, m, urgent, &headers, rc, &fault);
 }
 
-/* ---- assignment and commits ------------------------------------------------------------------------------------------- */
+/* ---- assignment and commits
+ * ------------------------------------------------------------------------------------------- */
 
 void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n)
 {
@@ -481,7 +513,8 @@ void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n)
 }
 
 /* Finished offsets of the tracked partitions; only those of p when given. */
-static size_t collect(struct intake *i, const struct kafka_partition *p, size_t n, struct kafka_partition *out, size_t max)
+static size_t collect(struct intake *i, const struct kafka_partition *p, size_t n, struct kafka_partition *out,
+                      size_t max)
 {
     size_t count = 0;
     for (size_t k = 0; k < offsets_count(i->offsets) && count < max; k++) {
@@ -489,7 +522,9 @@ static size_t collect(struct intake *i, const struct kafka_partition *p, size_t 
         int32_t partition;
         uint32_t epoch;
         int64_t offset;
-        if (!offsets_name(i->offsets, (int)k, &topic, &partition, &epoch) || !offsets_to_commit(i->offsets, (int)k, &offset)) continue;
+        if (!offsets_name(i->offsets, (int)k, &topic, &partition, &epoch) ||
+            !offsets_to_commit(i->offsets, (int)k, &offset))
+            continue;
         bool wanted = p == NULL;
         for (size_t x = 0; x < n && !wanted; x++) wanted = p[x].partition == partition && !strcmp(p[x].topic, topic);
         if (wanted) out[count++] = (struct kafka_partition){topic, partition, offset};
@@ -504,7 +539,8 @@ static void note_committed(struct intake *i, const struct kafka_partition *p, si
         int32_t partition;
         uint32_t epoch;
         int index = offsets_find(i->offsets, p[k].topic, p[k].partition);
-        if (index >= 0 && offsets_name(i->offsets, index, &topic, &partition, &epoch)) offsets_committed(i->offsets, index, epoch, p[k].offset);
+        if (index >= 0 && offsets_name(i->offsets, index, &topic, &partition, &epoch))
+            offsets_committed(i->offsets, index, epoch, p[k].offset);
     }
 }
 
@@ -518,7 +554,8 @@ static void commit_sync(struct intake *i, const struct kafka_partition *only, si
     if (rc == 0)
         note_committed(i, p, n);
     else
-        LOG(LOG_LEVEL_WARN, "commit-failed", "offsets were not committed; the messages come again and change nothing", LOG_S("error.code", err_name(rc)));
+        LOG(LOG_LEVEL_WARN, "commit-failed", "offsets were not committed; the messages come again and change nothing",
+            LOG_S("error.code", err_name(rc)));
 }
 
 void intake_on_revoked(void *arg, const struct kafka_partition *p, size_t n, bool lost)
@@ -539,8 +576,8 @@ void intake_on_committed(void *arg, const struct kafka_partition *p, size_t n, i
     if (err == 0) note_committed(i, p, n);
 }
 
-/* A head that is open for too long is copied to the longest rung, so that the commit moves on; the copy finds the lease busy or the
- * work done, and changes nothing. */
+/* A head that is open for too long is copied to the longest rung, so that the commit moves on; the copy finds the lease
+ * busy or the work done, and changes nothing. */
 static void park_heads(struct intake *i)
 {
     int64_t now = clock_mono_ms(i->o.env->clock), most = i->o.park_after_ms ? i->o.park_after_ms : PARK_AFTER_MS;
@@ -572,7 +609,8 @@ static void on_lease_timer(void *arg)
     loop_timer_start(i->lease_timer, LEASES_TICK_MS);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static void on_engine_timer(void *arg)
 {
@@ -598,12 +636,17 @@ static void make_metrics(struct intake *i)
     static const double steps[] = {0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120};
     struct metrics *m = i->o.metrics;
     if (!m) return;
-    i->m_jobs = metric_new(m, METRIC_COUNTER, "keyroll_jobs_total", "Jobs ended, by kind and outcome", "kind", "outcome", NULL, 0);
+    i->m_jobs = metric_new(m, METRIC_COUNTER, "keyroll_jobs_total", "Jobs ended, by kind and outcome", "kind",
+                           "outcome", NULL, 0);
     i->m_running = metric_new(m, METRIC_GAUGE, "keyroll_jobs_in_flight", "Jobs under way", NULL, NULL, NULL, 0);
-    i->m_step = metric_new(m, METRIC_HISTOGRAM, "keyroll_step_duration_seconds", "Time spent in a step", "kind", "step", steps, ARRAY_LEN(steps));
-    i->m_steps_failed = metric_new(m, METRIC_COUNTER, "keyroll_step_failures_total", "Failed tries of a step", "step", "code", NULL, 0);
-    i->m_delay = metric_new(m, METRIC_HISTOGRAM, "keyroll_job_start_delay_seconds", "From publication to start", "queue", NULL, steps, ARRAY_LEN(steps));
-    i->m_dead = metric_new(m, METRIC_COUNTER, "keyroll_dead_letters_total", "Dead letters written", "step", "code", NULL, 0);
+    i->m_step = metric_new(m, METRIC_HISTOGRAM, "keyroll_step_duration_seconds", "Time spent in a step", "kind", "step",
+                           steps, ARRAY_LEN(steps));
+    i->m_steps_failed =
+        metric_new(m, METRIC_COUNTER, "keyroll_step_failures_total", "Failed tries of a step", "step", "code", NULL, 0);
+    i->m_delay = metric_new(m, METRIC_HISTOGRAM, "keyroll_job_start_delay_seconds", "From publication to start",
+                            "queue", NULL, steps, ARRAY_LEN(steps));
+    i->m_dead =
+        metric_new(m, METRIC_COUNTER, "keyroll_dead_letters_total", "Dead letters written", "step", "code", NULL, 0);
     metrics_on_collect(m, on_collect, i);
 }
 
@@ -642,7 +685,8 @@ void intake_free(struct intake *i)
     if (i->lease_timer) loop_timer_free(i->lease_timer);
     offsets_free(i->offsets);
     free(i->gates);
-    if (i->engine && saga_count(i->engine) == 0) saga_engine_free(i->engine); /* else the process ends at its drain deadline */
+    if (i->engine && saga_count(i->engine) == 0)
+        saga_engine_free(i->engine); /* else the process ends at its drain deadline */
     free(i);
 }
 

@@ -1,6 +1,6 @@
-/* Intake: from a Kafka message to a job under way and back. Decodes, opens the offset, admits within the limits, starts the saga;
- * when it ended, makes its outcome durable (retry topic, dead letter, or the record that is already written) and only then finishes
- * the offset (I7). Retry topics: a partition is paused until its head is due. */
+/* Intake: from a Kafka message to a job under way and back. Decodes, opens the offset, admits within the limits, starts
+ * the saga; when it ended, makes its outcome durable (retry topic, dead letter, or the record that is already written)
+ * and only then finishes the offset (I7). Retry topics: a partition is paused until its head is due. */
 #ifndef KEYROLL_INTAKE_H
 #define KEYROLL_INTAKE_H
 
@@ -17,11 +17,13 @@ struct intake_options {
     struct kafka_port kafka;
     const char *worker_id;
     const char *topic_jobs, *topic_urgent, *topic_dead;
-    const char *const *topic_retry; const int64_t *retry_delay_ms; size_t n_retry; /* rising delays */
-    size_t max_in_flight, urgent_share;   /* urgent_share: places that ordinary jobs may not take */
-    int64_t park_after_ms;                /* a head that is open for longer is handed on, so that the commit moves; 0 = 120 s */
+    const char *const *topic_retry;
+    const int64_t *retry_delay_ms;
+    size_t n_retry;                     /* rising delays */
+    size_t max_in_flight, urgent_share; /* urgent_share: places that ordinary jobs may not take */
+    int64_t park_after_ms; /* a head that is open for longer is handed on, so that the commit moves; 0 = 120 s */
     struct metrics *metrics;
-    void (*on_idle)(void *arg);           /* draining and nothing is left */
+    void (*on_idle)(void *arg); /* draining and nothing is left */
     void *arg;
 };
 MUST_CHECK int intake_new(struct loop *l, const struct intake_options *o, struct intake **ret_intake);

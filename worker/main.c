@@ -1,4 +1,5 @@
-/* keyroll-worker: settings, hardening, then worker.c. Exit codes: 0 drained; 1 could not start, or a fatal error; 2 settings. */
+/* keyroll-worker: settings, hardening, then worker.c. Exit codes: 0 drained; 1 could not start, or a fatal error; 2
+ * settings. */
 #include "lib/err.h"
 #include "lib/log.h"
 #include "worker/worker.h"
@@ -11,7 +12,8 @@
 
 extern char **environ;
 
-/* The process holds secrets: no core dumps, not traceable by others of the same user; no TLS session keys for anybody. */
+/* The process holds secrets: no core dumps, not traceable by others of the same user; no TLS session keys for anybody.
+ */
 static void harden(void)
 {
     const struct rlimit none = {0, 0};
@@ -32,9 +34,10 @@ static int usage(void)
 {
     AUTO_BUF struct buf text;
     buf_init(&text, 1 << 20);
-    buf_adds(&text, "Usage: keyroll-worker [--config FILE] [--SETTING=VALUE]...\n\n"
-                    "Takes rotation jobs from Kafka and carries them out. Stops on SIGTERM: finishes or parks what runs.\n\n"
-                    "Exit codes: 0 drained, 1 cannot start or fatal error, 2 settings are wrong.\n\nSettings:\n");
+    buf_adds(&text,
+             "Usage: keyroll-worker [--config FILE] [--SETTING=VALUE]...\n\n"
+             "Takes rotation jobs from Kafka and carries them out. Stops on SIGTERM: finishes or parks what runs.\n\n"
+             "Exit codes: 0 drained, 1 cannot start or fatal error, 2 settings are wrong.\n\nSettings:\n");
     options_write_help(OPTIONS_WORKER, &text);
     fputs(buf_str(&text), stdout);
     return 0;
@@ -63,7 +66,8 @@ static int run(const struct options *o)
         worker_free(w);
         loop_free(l);
     }
-    return code; /* otherwise something is still under way: the process ends as it is, journals and leases tell the rest */
+    return code; /* otherwise something is still under way: the process ends as it is, journals and leases tell the rest
+                  */
 }
 
 int main(int argc, char **argv)

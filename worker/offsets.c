@@ -1,5 +1,5 @@
-/* Offset tracker (offsets.h). Per partition a ring of "finished" bits above the base; the base moves over finished ones, so
- * each offset costs O(1) over its life. */
+/* Offset tracker (offsets.h). Per partition a ring of "finished" bits above the base; the base moves over finished
+ * ones, so each offset costs O(1) over its life. */
 #include "worker/offsets.h"
 
 #include "lib/err.h"
@@ -16,7 +16,7 @@ struct part {
     int64_t next;      /* one above the highest taken */
     int64_t committed; /* what the broker has, -1 unknown */
     unsigned char *done;
-    size_t size;       /* ring size in offsets, a power of two */
+    size_t size; /* ring size in offsets, a power of two */
 };
 struct offsets {
     struct part **v;
@@ -179,7 +179,8 @@ size_t offsets_count(const struct offsets *o)
     return o->n;
 }
 
-bool offsets_name(const struct offsets *o, int index, const char **ret_topic, int32_t *ret_partition, uint32_t *ret_epoch)
+bool offsets_name(const struct offsets *o, int index, const char **ret_topic, int32_t *ret_partition,
+                  uint32_t *ret_epoch)
 {
     if (index < 0 || (size_t)index >= o->n || !o->v[index]->assigned) return false;
     *ret_topic = o->v[index]->topic;

@@ -1,5 +1,6 @@
-/* What may be committed: per partition the lowest offset that is not finished. Pure. An assignment gets a new epoch, so that an end
- * which belongs to an earlier one changes nothing. Offsets that were never delivered (compaction, control records) count as finished. */
+/* What may be committed: per partition the lowest offset that is not finished. Pure. An assignment gets a new epoch, so
+ * that an end which belongs to an earlier one changes nothing. Offsets that were never delivered (compaction, control
+ * records) count as finished. */
 #ifndef KEYROLL_OFFSETS_H
 #define KEYROLL_OFFSETS_H
 
@@ -11,7 +12,11 @@
 
 struct offsets;
 /* Names one delivered message. */
-struct offset_ref { uint32_t partition; uint32_t epoch; int64_t offset; };
+struct offset_ref {
+    uint32_t partition;
+    uint32_t epoch;
+    int64_t offset;
+};
 
 MUST_CHECK int offsets_new(size_t max_span, struct offsets **ret_offsets);
 void offsets_free(struct offsets *o);
@@ -20,8 +25,8 @@ MUST_CHECK int offsets_assign(struct offsets *o, const char *topic, int32_t part
 void offsets_revoke(struct offsets *o, const char *topic, int32_t partition);
 /* Index of an assigned partition, or ERR_NOT_FOUND. */
 int offsets_find(const struct offsets *o, const char *topic, int32_t partition);
-/* A message was delivered. ERR_BUSY: the span between the head and it would be too long: pause the partition. ERR_NOT_FOUND: not assigned.
- * ERR_INVALID: it was taken before in this epoch (redelivered): drop it. */
+/* A message was delivered. ERR_BUSY: the span between the head and it would be too long: pause the partition.
+ * ERR_NOT_FOUND: not assigned. ERR_INVALID: it was taken before in this epoch (redelivered): drop it. */
 MUST_CHECK int offsets_take(struct offsets *o, int index, int64_t offset, struct offset_ref *ret_ref);
 /* It is finished: its outcome is durable (I7). */
 void offsets_done(struct offsets *o, struct offset_ref ref);
@@ -33,6 +38,7 @@ void offsets_committed(struct offsets *o, int index, uint32_t epoch, int64_t off
 int64_t offsets_head(const struct offsets *o, int index, int64_t *ret_span);
 size_t offsets_count(const struct offsets *o);
 /* Name of a tracked partition; false when that index is not assigned. */
-bool offsets_name(const struct offsets *o, int index, const char **ret_topic, int32_t *ret_partition, uint32_t *ret_epoch);
+bool offsets_name(const struct offsets *o, int index, const char **ret_topic, int32_t *ret_partition,
+                  uint32_t *ret_epoch);
 
 #endif

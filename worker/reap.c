@@ -1,5 +1,5 @@
-/* Reap: deletes, by its id, a key that is Inactive, has been so for its quarantine, and whose successor is in use (I3, R5,
- * R6). Also used by the rotation to make room. Anything unknown on the way is a reason to leave the key alone. */
+/* Reap: deletes, by its id, a key that is Inactive, has been so for its quarantine, and whose successor is in use (I3,
+ * R5, R6). Also used by the rotation to make room. Anything unknown on the way is a reason to leave the key alone. */
 #include "lib/err.h"
 #include "worker/steps.h"
 
@@ -7,12 +7,28 @@
 #include <string.h>
 
 enum row {
-    LEASE, CHECK, READ_FIRST, LIST, LAST_USED, READ_AGAIN, JUDGE, JOURNAL, DELETE, UNMARK, PREPARE, DELETED_EVENT, CLOSE,
-    DONE_RELEASE, FAIL_RECORD, PARK, ROWS
+    LEASE,
+    CHECK,
+    READ_FIRST,
+    LIST,
+    LAST_USED,
+    READ_AGAIN,
+    JUDGE,
+    JOURNAL,
+    DELETE,
+    UNMARK,
+    PREPARE,
+    DELETED_EVENT,
+    CLOSE,
+    DONE_RELEASE,
+    FAIL_RECORD,
+    PARK,
+    ROWS
 };
 enum rotate_row { ROTATE_LIST = 1 };
 
-#define LAST_USED_GRAIN_MS (20 * 60000) /* last-used keeps the first use in each 15 minutes and lags (facts/aws, section 11) */
+#define LAST_USED_GRAIN_MS                                                                                             \
+    (20 * 60000) /* last-used keeps the first use in each 15 minutes and lags (facts/aws, section 11) */
 
 static struct record_key *target(struct rotation *r)
 {
@@ -28,7 +44,8 @@ static struct saga_verdict check(struct saga *s)
     }
     const struct record_key *k = target(r);
     bool nudged = r->job->kind != JOB_REAP || (k && k->rotation == r->job->rotation);
-    if (!k || !nudged || r->env->policy.observe || k->role == KEY_CURRENT || k->role == KEY_LEFT) return saga_jump(DONE_RELEASE);
+    if (!k || !nudged || r->env->policy.observe || k->role == KEY_CURRENT || k->role == KEY_LEFT)
+        return saga_jump(DONE_RELEASE);
     if (k->next != KEY_NEXT_REAP || k->next_ms > step_now_ms(r)) return saga_jump(DONE_RELEASE);
     if (r->record.state == RECORD_DRIFTED || r->record.state == RECORD_EXCLUDED) return saga_jump(DONE_RELEASE);
     return saga_next();
@@ -62,7 +79,8 @@ static struct saga_verdict last_used_got(struct saga *s, const void *result)
         rotation_note(r, ERR_AWS_NOT_READY, true, "nobody knows whether %s was used: it stays", r->target);
         return saga_fail(ERR_AWS_NOT_READY);
     }
-    if (a->used == AWS_USED_AT && k && k->inactive_ms != TIME_NONE && a->used_at_ms > k->inactive_ms + LAST_USED_GRAIN_MS)
+    if (a->used == AWS_USED_AT && k && k->inactive_ms != TIME_NONE &&
+        a->used_at_ms > k->inactive_ms + LAST_USED_GRAIN_MS)
         return ask_person(r, RECORD_AWAITING, "was used after it had been set Inactive");
     return saga_next();
 }
@@ -75,7 +93,8 @@ static struct saga_verdict judge(struct saga *s)
     bool shown = newest && (r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, newest->id));
     if (newest && newest->status == AWS_KEY_ACTIVE && shown && strcmp(newest->id, r->target)) return saga_next();
     if (r->has_journal) {
-        rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "about to delete %s, but the instance does not show the newest key", r->target);
+        rotation_note(r, ERR_INSTANCE_UNPROVEN, true,
+                      "about to delete %s, but the instance does not show the newest key", r->target);
         return saga_jump(FAIL_RECORD);
     }
     r->saga.table = &rotate_table; /* it repairs or reports, and never creates: its target is not the current key */
@@ -95,7 +114,7 @@ static struct saga_verdict put_journal(struct saga *s)
     return step_put_journal(r, JOURNAL_DELETE);
 }
 
-static struct saga_verdict delete(struct saga *s)
+static struct saga_verdict delete (struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     int64_t left = step_patience_ms(r);
@@ -136,7 +155,8 @@ static struct saga_verdict prepare(struct saga *s)
     struct rotation *r = ROTATION(s);
     int64_t now = step_now_ms(r);
     const struct record_key *current = record_current(&r->record);
-    if (current && r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, current->id)) record_find(&r->record, current->id)->seen_ms = now;
+    if (current && r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, current->id))
+        record_find(&r->record, current->id)->seen_ms = now;
     record_remove(&r->record, r->target);
     r->record.audited_ms = now;
     if (r->record.state != RECORD_AWAITING) record_settle(&r->record);
@@ -162,6 +182,7 @@ static struct saga_verdict close_record(struct saga *s)
 #define READS (SAGA_LEASED | SAGA_REPEATABLE)
 #define BY_ID (SAGA_LEASED | SAGA_EFFECT | SAGA_REPEATABLE)
 
+/* clang-format off */
 static const struct saga_step rows[ROWS] = {
     /*                    name                start               got                   timeout  tries  flags */
     [LEASE] =            {"lease",            step_lease,         step_lease_got,        20000,   5,  SAGA_BOUNDARY},
@@ -181,6 +202,7 @@ static const struct saga_step rows[ROWS] = {
     [FAIL_RECORD] =      {"record",           step_fail_record,   step_fail_record_got,  20000,   8,  READS},
     [PARK] =             {"park",             step_park,          step_park_got,         10000,   1,  0},
 };
+/* clang-format on */
 
 static struct saga_verdict failed(struct saga *s, int row, int err)
 {

@@ -1,5 +1,5 @@
-/* Reports transitions (report.h). Two messages each: the event for people and other programs, the state for rebuilding. Both
- * must be delivered before the ticket completes without an error, since the next effect relies on them (R8). */
+/* Reports transitions (report.h). Two messages each: the event for people and other programs, the state for rebuilding.
+ * Both must be delivered before the ticket completes without an error, since the next effect relies on them (R8). */
 #include "worker/report.h"
 
 #include "lib/err.h"
@@ -24,7 +24,8 @@ struct pair {
     int err;
 };
 
-int report_new(struct kafka_port kafka, const struct clock *clock, const struct report_topics *topics, const char *worker_id, struct report **ret_report)
+int report_new(struct kafka_port kafka, const struct clock *clock, const struct report_topics *topics,
+               const char *worker_id, struct report **ret_report)
 {
     struct report *rep = calloc(1, sizeof(*rep));
     if (!rep) return ERR_NOMEM;
@@ -72,7 +73,10 @@ static void fill_event(const struct report *rep, const struct rotation *r, enum 
     e->number = r->lease.user.number;
     e->rotation = j->rotation ? j->rotation : r->record.rotation;
     snprintf(e->key_new, sizeof(e->key_new), "%s", j->key_new);
-    snprintf(e->key_old, sizeof(e->key_old), "%s", j->key_doubt[0] ? j->key_doubt : j->key_old[0] ? j->key_old : r->target);
+    snprintf(e->key_old, sizeof(e->key_old), "%s",
+             j->key_doubt[0] ? j->key_doubt
+             : j->key_old[0] ? j->key_old
+                             : r->target);
     snprintf(e->step, sizeof(e->step), "%s", saga_row(&r->saga)->name);
     for (char *p = e->step; *p; p++)
         if (*p == ' ') *p = '-';
@@ -82,7 +86,8 @@ static void fill_event(const struct report *rep, const struct rotation *r, enum 
     e->repair = j->repair;
     e->exposed = j->exposed;
     if (type != EVENT_INTENT) return;
-    for (size_t i = 0; i < j->n_seen && i < MESSAGE_KEYS_MAX; i++) snprintf(e->keys_seen.ids[e->keys_seen.n++], MESSAGE_KEY_ID_MAX, "%s", j->seen[i]);
+    for (size_t i = 0; i < j->n_seen && i < MESSAGE_KEYS_MAX; i++)
+        snprintf(e->keys_seen.ids[e->keys_seen.n++], MESSAGE_KEY_ID_MAX, "%s", j->seen[i]);
 }
 
 static int write_state(const struct rotation *r, struct buf *out)
@@ -99,7 +104,8 @@ static int write_state(const struct rotation *r, struct buf *out)
     return rc < 0 ? rc : full;
 }
 
-static int produce(struct report *rep, const char *topic, const char *key, const struct buf *value, const struct kafka_header *headers, size_t n, struct pair *p)
+static int produce(struct report *rep, const char *topic, const char *key, const struct buf *value,
+                   const struct kafka_header *headers, size_t n, struct pair *p)
 {
     const struct kafka_message_out m = {topic, key, strlen(key), value->data, value->len, headers, n};
     return rep->kafka.produce(rep->kafka.self, &m, (struct ticket){on_delivered, p, 0});

@@ -1,14 +1,16 @@
-/* Reports transitions: an event to <prefix>.events (the audit log) and the whole state, without secrets, to <prefix>.keys
- * (compacted, keyed by user: what records are rebuilt from when Redis is lost, R8). */
+/* Reports transitions: an event to <prefix>.events (the audit log) and the whole state, without secrets, to
+ * <prefix>.keys (compacted, keyed by user: what records are rebuilt from when Redis is lost, R8). */
 #ifndef KEYROLL_REPORT_H
 #define KEYROLL_REPORT_H
 
 #include "schema/event.h"
 #include "worker/rotation.h"
 
-struct report_topics { const char *events, *keys; };
-MUST_CHECK int report_new(struct kafka_port kafka, const struct clock *clock, const struct report_topics *topics, const char *worker_id,
-                          struct report **ret_report);
+struct report_topics {
+    const char *events, *keys;
+};
+MUST_CHECK int report_new(struct kafka_port kafka, const struct clock *clock, const struct report_topics *topics,
+                          const char *worker_id, struct report **ret_report);
 void report_free(struct report *r);
 /* Completed with const int * (0 or the error of the first that failed) when event and state are both delivered. */
 MUST_CHECK int report_transition(struct report *rep, const struct rotation *r, enum event_type type, struct ticket t);

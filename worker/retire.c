@@ -1,6 +1,6 @@
-/* Retire: the predecessor is set Inactive after the overlap, the instance is watched, and the key is made Active again when
- * the instance fails. The message is only a nudge (R6): the record must name this key with this rotation's number, its time
- * must have passed, and two fresh reads must show the newest key in use. */
+/* Retire: the predecessor is set Inactive after the overlap, the instance is watched, and the key is made Active again
+ * when the instance fails. The message is only a nudge (R6): the record must name this key with this rotation's number,
+ * its time must have passed, and two fresh reads must show the newest key in use. */
 #include "lib/err.h"
 #include "worker/steps.h"
 
@@ -8,10 +8,29 @@
 #include <string.h>
 
 enum row {
-    LEASE, CHECK, READ_FIRST, LIST, READ_AGAIN, JUDGE, NEW_LAST_USED, OLD_LAST_USED, BASELINE, JOURNAL, DEACTIVATE, WATCH, WATCHED,
-    PREPARE, INACTIVE_EVENT, CLOSE,
-    BACK, REACTIVATE, REACTIVATED_EVENT,
-    DONE_RELEASE, FAIL_RECORD, PARK, ROWS
+    LEASE,
+    CHECK,
+    READ_FIRST,
+    LIST,
+    READ_AGAIN,
+    JUDGE,
+    NEW_LAST_USED,
+    OLD_LAST_USED,
+    BASELINE,
+    JOURNAL,
+    DEACTIVATE,
+    WATCH,
+    WATCHED,
+    PREPARE,
+    INACTIVE_EVENT,
+    CLOSE,
+    BACK,
+    REACTIVATE,
+    REACTIVATED_EVENT,
+    DONE_RELEASE,
+    FAIL_RECORD,
+    PARK,
+    ROWS
 };
 enum rotate_row { ROTATE_LIST = 1 }; /* rotate_table's survey */
 
@@ -31,17 +50,20 @@ static struct saga_verdict check(struct saga *s)
         return saga_jump(r->journal.step == JOURNAL_REACTIVATE ? REACTIVATE : READ_FIRST);
     }
     const struct record_key *k = target(r);
-    if (!k || r->env->policy.observe || k->role == KEY_CURRENT || k->next != KEY_NEXT_RETIRE) return saga_jump(DONE_RELEASE);
+    if (!k || r->env->policy.observe || k->role == KEY_CURRENT || k->next != KEY_NEXT_RETIRE)
+        return saga_jump(DONE_RELEASE);
     if (k->rotation != r->job->rotation || (k->next_ms > step_now_ms(r) && !k->exposed)) return saga_jump(DONE_RELEASE);
     if (r->record.state == RECORD_DRIFTED || r->record.state == RECORD_EXCLUDED) return saga_jump(DONE_RELEASE);
     return saga_next();
 }
 
-/* The instance shows something else than the newest key, or that key is not alive: the rotation's own table knows what to do. */
+/* The instance shows something else than the newest key, or that key is not alive: the rotation's own table knows what
+ * to do. */
 static struct saga_verdict hand_over(struct rotation *r)
 {
     if (r->has_journal) { /* nothing was changed yet, or the key is Inactive already: a person looks */
-        rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "retiring %s, but the instance does not show the newest key", r->target);
+        rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "retiring %s, but the instance does not show the newest key",
+                      r->target);
         return saga_jump(FAIL_RECORD);
     }
     r->saga.table = &rotate_table; /* its target is not the current key: it repairs or reports, and never creates */
@@ -58,7 +80,8 @@ static struct saga_verdict judge(struct saga *s)
     if (r->seen != INSTANCE_SEEN_UNKNOWN && strcmp(r->seen_id, current->id)) return hand_over(r);
     if (!old || old->status == AWS_KEY_INACTIVE) return saga_jump(PREPARE);
     if (old->status != AWS_KEY_ACTIVE && old->status != AWS_KEY_EXPIRED) {
-        rotation_note(r, ERR_NEEDS_PERSON, false, "key %s has a status that keyroll does not know: look at it in AWS", r->target);
+        rotation_note(r, ERR_NEEDS_PERSON, false, "key %s has a status that keyroll does not know: look at it in AWS",
+                      r->target);
         r->end_state = RECORD_AWAITING;
         return saga_jump(FAIL_RECORD);
     }
@@ -80,8 +103,10 @@ static struct saga_verdict new_last_used_got(struct saga *s, const void *result)
     const struct aws_result *a = result;
     const struct record_key *current = record_current(&r->record);
     if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
-    if (a->used == AWS_USED_AT && current->offered_ms != TIME_NONE && a->used_at_ms + 1000 >= current->offered_ms) return saga_next();
-    rotation_note(r, ERR_INSTANCE_UNPROVEN, false, "AWS has not seen %s in use since it was given to the instance", current->id);
+    if (a->used == AWS_USED_AT && current->offered_ms != TIME_NONE && a->used_at_ms + 1000 >= current->offered_ms)
+        return saga_next();
+    rotation_note(r, ERR_INSTANCE_UNPROVEN, false, "AWS has not seen %s in use since it was given to the instance",
+                  current->id);
     r->next_ms = step_now_ms(r) + r->env->policy.retry_cap_ms;
     return saga_jump(FAIL_RECORD);
 }
@@ -99,9 +124,11 @@ static struct saga_verdict old_last_used_got(struct saga *s, const void *result)
     const struct aws_result *a = result;
     const struct record_key *k = target(r);
     if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
-    bool quiet = a->used == AWS_USED_NEVER || (a->used == AWS_USED_AT && k && k->replaced_ms != TIME_NONE && a->used_at_ms < k->replaced_ms);
+    bool quiet = a->used == AWS_USED_NEVER ||
+                 (a->used == AWS_USED_AT && k && k->replaced_ms != TIME_NONE && a->used_at_ms < k->replaced_ms);
     if (quiet) return saga_next();
-    rotation_note(r, ERR_INSTANCE_UNPROVEN, false, "AWS saw %s in use after it was replaced: somebody still holds it", r->target);
+    rotation_note(r, ERR_INSTANCE_UNPROVEN, false, "AWS saw %s in use after it was replaced: somebody still holds it",
+                  r->target);
     r->next_ms = step_now_ms(r) + r->env->policy.retry_cap_ms;
     return saga_jump(FAIL_RECORD);
 }
@@ -201,7 +228,8 @@ static struct saga_verdict close_record(struct saga *s)
     return step_put_record(ROTATION(s), true, true, STORE_PAIR_SAME, NULL);
 }
 
-/* ---- the way back --------------------------------------------------------------------------------------------------- */
+/* ---- the way back ---------------------------------------------------------------------------------------------------
+ */
 
 static struct saga_verdict back(struct saga *s)
 {
@@ -232,9 +260,11 @@ static struct saga_verdict reactivate_got(struct saga *s, const void *result)
     r->record.error = ERR_INSTANCE_TEST;
     r->record.next_ms = step_now_ms(r) + r->env->policy.overlap_ms;
     snprintf(r->record.step, sizeof(r->record.step), "watch");
-    snprintf(r->record.reason, sizeof(r->record.reason), "the instance failed after %s was set Inactive: it is Active again; run: keyroll audit %s", r->target,
+    snprintf(r->record.reason, sizeof(r->record.reason),
+             "the instance failed after %s was set Inactive: it is Active again; run: keyroll audit %s", r->target,
              r->job->licence);
-    rotation_note(r, ERR_INSTANCE_TEST, true, "the instance failed after %s was set Inactive: it is Active again; run: keyroll audit %s", r->target,
+    rotation_note(r, ERR_INSTANCE_TEST, true,
+                  "the instance failed after %s was set Inactive: it is Active again; run: keyroll audit %s", r->target,
                   r->job->licence);
     r->closing = true;
     r->end_outcome = OUTCOME_DEAD;
@@ -255,6 +285,7 @@ static struct saga_verdict reactivated_got(struct saga *s, const void *result)
 #define READS (SAGA_LEASED | SAGA_REPEATABLE)
 #define BY_ID (SAGA_LEASED | SAGA_EFFECT | SAGA_REPEATABLE)
 
+/* clang-format off */
 static const struct saga_step rows[ROWS] = {
     /*                    name                start               got                   timeout  tries  flags */
     [LEASE] =            {"lease",            step_lease,         step_lease_got,        20000,   5,  SAGA_BOUNDARY},
@@ -280,6 +311,7 @@ static const struct saga_step rows[ROWS] = {
     [FAIL_RECORD] =      {"record",           step_fail_record,   step_fail_record_got,  20000,   8,  READS},
     [PARK] =             {"park",             step_park,          step_park_got,         10000,   1,  0},
 };
+/* clang-format on */
 
 static struct saga_verdict failed(struct saga *s, int row, int err)
 {

@@ -1,7 +1,7 @@
-/* The rotation: create, set, test, finish (AWS Secrets Manager's terms), with what must hold when any step fails, is repeated
- * or is gone on with by another worker. The table below is the story; each row starts one operation. `set` is the pivot: before
- * it a rotation is undone, after it there is only forward. Resumption reads the journal and enters at the row that follows it.
- * R1..R14 name the rules of the design, section 2. */
+/* The rotation: create, set, test, finish (AWS Secrets Manager's terms), with what must hold when any step fails, is
+ * repeated or is gone on with by another worker. The table below is the story; each row starts one operation. `set` is
+ * the pivot: before it a rotation is undone, after it there is only forward. Resumption reads the journal and enters at
+ * the row that follows it. R1..R14 name the rules of the design, section 2. */
 #include "lib/err.h"
 #include "worker/steps.h"
 
@@ -9,31 +9,85 @@
 #include <string.h>
 
 enum row {
-    LEASE, LIST, READ, DECIDE,
-    GATE, INTENT, INTENT_EVENT, CREATE, ESCROW, CREATED_EVENT,
-    SETTLE, SETTLE_STS, SETTLE_BUCKET, AWAIT, AWAIT_EVENT, AWAIT_RECORD,
-    REPAIR, PIVOT, OFFERED_EVENT, SET, CHECK, TEST, FINISH_PREPARE, REPLACED_EVENT, FINISH,
-    REVIEW_LIST, REVIEW, REVIVE, LOST_EVENT, LOST_CLOSE,
-    DOUBT_LIST, DOUBT_JUDGE, DOUBT_READ, DOUBT_LAST_USED, DOUBT_JOURNAL, DOUBT_EVENT, DOUBT_DEACTIVATE, DOUBT_INACTIVE, DOUBT_WAIT,
-    DOUBT_RESUME, DOUBT_UNUSED, DOUBT_DELETE, DOUBT_DELETED_EVENT, ABSENT,
-    WITHDRAW, WITHDRAW_EVENT, WITHDRAW_WAIT, WITHDRAW_READ, WITHDRAW_JUDGE, FORWARD, WITHDRAW_DEACTIVATE, WITHDRAW_PREPARE,
-    WITHDRAWN_EVENT, WITHDRAW_CLOSE,
-    UNDO, UNDO_EVENT, UNDO_DELETE, UNDO_PREPARE, UNDONE_EVENT, UNDO_CLOSE,
-    ORPHAN, DONE_RELEASE, FAIL_RECORD, PARK,
+    LEASE,
+    LIST,
+    READ,
+    DECIDE,
+    GATE,
+    INTENT,
+    INTENT_EVENT,
+    CREATE,
+    ESCROW,
+    CREATED_EVENT,
+    SETTLE,
+    SETTLE_STS,
+    SETTLE_BUCKET,
+    AWAIT,
+    AWAIT_EVENT,
+    AWAIT_RECORD,
+    REPAIR,
+    PIVOT,
+    OFFERED_EVENT,
+    SET,
+    CHECK,
+    TEST,
+    FINISH_PREPARE,
+    REPLACED_EVENT,
+    FINISH,
+    REVIEW_LIST,
+    REVIEW,
+    REVIVE,
+    LOST_EVENT,
+    LOST_CLOSE,
+    DOUBT_LIST,
+    DOUBT_JUDGE,
+    DOUBT_READ,
+    DOUBT_LAST_USED,
+    DOUBT_JOURNAL,
+    DOUBT_EVENT,
+    DOUBT_DEACTIVATE,
+    DOUBT_INACTIVE,
+    DOUBT_WAIT,
+    DOUBT_RESUME,
+    DOUBT_UNUSED,
+    DOUBT_DELETE,
+    DOUBT_DELETED_EVENT,
+    ABSENT,
+    WITHDRAW,
+    WITHDRAW_EVENT,
+    WITHDRAW_WAIT,
+    WITHDRAW_READ,
+    WITHDRAW_JUDGE,
+    FORWARD,
+    WITHDRAW_DEACTIVATE,
+    WITHDRAW_PREPARE,
+    WITHDRAWN_EVENT,
+    WITHDRAW_CLOSE,
+    UNDO,
+    UNDO_EVENT,
+    UNDO_DELETE,
+    UNDO_PREPARE,
+    UNDONE_EVENT,
+    UNDO_CLOSE,
+    ORPHAN,
+    DONE_RELEASE,
+    FAIL_RECORD,
+    PARK,
     ROWS
 };
 
-#define CHECK_POLL_MS     1000
-#define CHECK_POLLS       5
-#define PROOF_FRESH_MS    2000
-#define SET_ROUNDS        3
-#define DOUBT_POLL_MS     1000
-#define DOUBT_POLLS       3
-#define WAIT_IN_PLACE_MS  60000
-#define DATE_SLACK_MS     2000  /* CreateDate has whole seconds; clocks are corrected by the Date header */
-#define CREATE_SPAN_MS    60000 /* from the journalled intent to the last try of the call */
+#define CHECK_POLL_MS    1000
+#define CHECK_POLLS      5
+#define PROOF_FRESH_MS   2000
+#define SET_ROUNDS       3
+#define DOUBT_POLL_MS    1000
+#define DOUBT_POLLS      3
+#define WAIT_IN_PLACE_MS 60000
+#define DATE_SLACK_MS    2000  /* CreateDate has whole seconds; clocks are corrected by the Date header */
+#define CREATE_SPAN_MS   60000 /* from the journalled intent to the last try of the call */
 
-/* ---- decide ------------------------------------------------------------------------------------------------------- */
+/* ---- decide -------------------------------------------------------------------------------------------------------
+ */
 
 static struct saga_verdict ask_person(struct rotation *r, enum record_state state, const char *reason)
 {
@@ -65,15 +119,18 @@ static struct saga_verdict resume_set(struct rotation *r)
     if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, j->key_new)) return saga_jump(TEST);
     if (r->seen == INSTANCE_SEEN_ID && strcmp(r->seen_id, j->key_old) && !record_find(&r->record, r->seen_id)) {
         char text[RECORD_TEXT_MAX];
-        snprintf(text, sizeof(text), "the instance uses %s, which keyroll did not give it (it gave %s); run: keyroll adopt %s", r->seen_id, j->key_new,
-                 r->job->licence);
+        snprintf(text, sizeof(text),
+                 "the instance uses %s, which keyroll did not give it (it gave %s); run: keyroll adopt %s", r->seen_id,
+                 j->key_new, r->job->licence);
         return ask_person(r, RECORD_DRIFTED, text);
     }
     if (j->assisted) {
         if (r->job->confirm && r->seen == INSTANCE_SEEN_UNKNOWN) return saga_jump(TEST);
-        return wait_until(r, step_now_ms(r) + r->env->policy.assisted_poll_ms, RECORD_AWAITING,
-                          r->job->confirm ? "confirmed, but the instance still shows another key: paste the pair again (keyroll reveal)"
-                                          : "waiting for the revealed pair to be pasted into the instance");
+        return wait_until(
+            r, step_now_ms(r) + r->env->policy.assisted_poll_ms, RECORD_AWAITING,
+            r->job->confirm
+                ? "confirmed, but the instance still shows another key: paste the pair again (keyroll reveal)"
+                : "waiting for the revealed pair to be pasted into the instance");
     }
     if (r->secret) return saga_jump(SET);
     return saga_jump(WITHDRAW);
@@ -83,17 +140,24 @@ static struct saga_verdict resume(struct rotation *r)
 {
     const struct journal *j = &r->journal;
     switch (j->step) {
-    case JOURNAL_INTENT: return saga_jump(DOUBT_JUDGE);
-    case JOURNAL_DOUBT: return saga_jump(DOUBT_RESUME);
-    case JOURNAL_CREATED: return saga_jump(r->secret ? SETTLE : UNDO);
+    case JOURNAL_INTENT:
+        return saga_jump(DOUBT_JUDGE);
+    case JOURNAL_DOUBT:
+        return saga_jump(DOUBT_RESUME);
+    case JOURNAL_CREATED:
+        return saga_jump(r->secret ? SETTLE : UNDO);
     case JOURNAL_AWAIT:
         if (!r->secret) return saga_jump(UNDO);
         if (r->can.can_write) return saga_jump(SETTLE);
         return wait_until(r, TIME_NONE, RECORD_AWAITING, "a new key is ready: keyroll reveal shows the pair to paste");
-    case JOURNAL_SET: return resume_set(r);
-    case JOURNAL_WITHDRAW: return saga_jump(WITHDRAW_WAIT);
-    case JOURNAL_UNDO: return saga_jump(UNDO_DELETE);
-    default: return ask_person(r, RECORD_AWAITING, "the journal names a step that a rotation does not have");
+    case JOURNAL_SET:
+        return resume_set(r);
+    case JOURNAL_WITHDRAW:
+        return saga_jump(WITHDRAW_WAIT);
+    case JOURNAL_UNDO:
+        return saga_jump(UNDO_DELETE);
+    default:
+        return ask_person(r, RECORD_AWAITING, "the journal names a step that a rotation does not have");
     }
 }
 
@@ -103,7 +167,8 @@ static bool hurry_exposed(struct rotation *r)
     bool any = false;
     for (size_t i = 0; i < r->record.n_keys; i++) {
         struct record_key *k = &r->record.keys[i];
-        if (!k->exposed || k->role == KEY_CURRENT || k->next != KEY_NEXT_RETIRE || k->next_ms <= step_now_ms(r)) continue;
+        if (!k->exposed || k->role == KEY_CURRENT || k->next != KEY_NEXT_RETIRE || k->next_ms <= step_now_ms(r))
+            continue;
         k->next_ms = step_now_ms(r);
         any = true;
     }
@@ -135,21 +200,29 @@ static struct saga_verdict free_slot(struct rotation *r)
 static struct saga_verdict act_on_slots(struct rotation *r)
 {
     switch (r->slots.action) {
-    case SLOT_CREATE: return saga_jump(GATE);
-    case SLOT_REPAIR: return r->kept_secret ? saga_jump(REPAIR) : ask_person(r, RECORD_DRIFTED, r->slots.reason);
-    case SLOT_FREE: return free_slot(r);
+    case SLOT_CREATE:
+        return saga_jump(GATE);
+    case SLOT_REPAIR:
+        return r->kept_secret ? saga_jump(REPAIR) : ask_person(r, RECORD_DRIFTED, r->slots.reason);
+    case SLOT_FREE:
+        return free_slot(r);
     case SLOT_WAIT:
         (void)hurry_exposed(r);
-        return wait_until(r, TIME_NONE, RECORD_NEW, r->slots.reason); /* the record plans retire and reap; they make the room */
+        return wait_until(r, TIME_NONE, RECORD_NEW,
+                          r->slots.reason); /* the record plans retire and reap; they make the room */
     case SLOT_NOTHING:
         if (hurry_exposed(r)) return wait_until(r, TIME_NONE, RECORD_NEW, "an exposed key is retired at once");
         return saga_jump(DONE_RELEASE);
     case SLOT_LOST: /* R12: gone from AWS while nothing was open */
         record_remove(&r->record, r->slots.key_id);
         return saga_jump(DECIDE);
-    case SLOT_DRIFTED: return ask_person(r, RECORD_DRIFTED, r->slots.reason);
+    case SLOT_DRIFTED:
+        return ask_person(r, RECORD_DRIFTED, r->slots.reason);
     case SLOT_PERSON:
-        return ask_person(r, r->record.state == RECORD_DRIFTED || r->record.state == RECORD_EXCLUDED ? r->record.state : RECORD_AWAITING, r->slots.reason);
+        return ask_person(r,
+                          r->record.state == RECORD_DRIFTED || r->record.state == RECORD_EXCLUDED ? r->record.state
+                                                                                                  : RECORD_AWAITING,
+                          r->slots.reason);
     }
     return saga_end(OUTCOME_ABANDONED);
 }
@@ -161,7 +234,8 @@ static struct saga_verdict decide(struct saga *s)
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
     if (r->has_journal) return resume(r);
     if (r->env->policy.observe) return saga_jump(DONE_RELEASE);
-    if (drifted && r->record.state != RECORD_DRIFTED && r->record.state != RECORD_EXCLUDED) return ask_person(r, RECORD_DRIFTED, drift);
+    if (drifted && r->record.state != RECORD_DRIFTED && r->record.state != RECORD_EXCLUDED)
+        return ask_person(r, RECORD_DRIFTED, drift);
     const struct keyslots_in in = {.keys = r->keys,
                                    .n_keys = r->n_keys,
                                    .seen = r->seen,
@@ -174,7 +248,8 @@ static struct saga_verdict decide(struct saga *s)
     return act_on_slots(r);
 }
 
-/* ---- create ------------------------------------------------------------------------------------------------------- */
+/* ---- create -------------------------------------------------------------------------------------------------------
+ */
 
 static struct saga_verdict gate(struct saga *s)
 {
@@ -189,7 +264,8 @@ static struct saga_verdict gate_got(struct saga *s, const void *result)
     const struct store_reply *g = result;
     if (g->err == ERR_PAUSED) return wait_until(r, step_now_ms(r) + 60000, RECORD_NEW, g->text);
     if (g->err == ERR_RATE_LIMITED)
-        return wait_until(r, step_now_ms(r) + g->wait_ms, RECORD_NEW, "max_rotations_per_hour is used up; raise it, or wait");
+        return wait_until(r, step_now_ms(r) + g->wait_ms, RECORD_NEW,
+                          "max_rotations_per_hour is used up; raise it, or wait");
     return g->err ? saga_fail(g->err) : saga_next();
 }
 
@@ -217,7 +293,8 @@ static struct saga_verdict create_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
     const struct aws_result *a = result;
-    if (a->err == ERR_TIMEOUT) return saga_again(100); /* it never left: the account's rate queue was longer than the lease */
+    if (a->err == ERR_TIMEOUT)
+        return saga_again(100); /* it never left: the account's rate queue was longer than the lease */
     if (step_aws_error(r, a)) return saga_fail(a->err);
     struct journal *j = &r->journal;
     secret_free(r->secret);
@@ -243,7 +320,8 @@ static struct saga_verdict created_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_CREATED);
 }
 
-/* ---- settle ------------------------------------------------------------------------------------------------------- */
+/* ---- settle -------------------------------------------------------------------------------------------------------
+ */
 
 static struct saga_verdict settle(struct saga *s)
 {
@@ -253,7 +331,8 @@ static struct saga_verdict settle(struct saga *s)
     return saga_next();
 }
 
-/* A key that is "too new" is asked again until the cap; k successes in a row, since one proves nothing (facts/aws, section 5). */
+/* A key that is "too new" is asked again until the cap; k successes in a row, since one proves nothing (facts/aws,
+ * section 5). */
 static struct saga_verdict unsettled(struct rotation *r, const struct aws_result *a)
 {
     const struct rotation_policy *p = &r->env->policy;
@@ -289,11 +368,13 @@ static struct saga_verdict settle_bucket_got(struct saga *s, const void *result)
     r->error = 0;
     r->reason[0] = '\0';
     r->settle_ok_mono_ms = clock_mono_ms(r->env->clock);
-    if (++r->settled < r->env->policy.settle_successes) return saga_jump_in(SETTLE_STS, r->env->policy.settle_interval_ms);
+    if (++r->settled < r->env->policy.settle_successes)
+        return saga_jump_in(SETTLE_STS, r->env->policy.settle_interval_ms);
     return saga_jump(r->can.can_write ? PIVOT : AWAIT);
 }
 
-/* ---- assisted ----------------------------------------------------------------------------------------------------- */
+/* ---- assisted -----------------------------------------------------------------------------------------------------
+ */
 
 static struct saga_verdict await(struct saga *s)
 {
@@ -312,10 +393,12 @@ static struct saga_verdict await_event(struct saga *s)
 static struct saga_verdict await_record(struct saga *s)
 {
     (void)s;
-    return wait_until(ROTATION(s), TIME_NONE, RECORD_AWAITING, "a new key is ready: keyroll reveal shows the pair to paste");
+    return wait_until(ROTATION(s), TIME_NONE, RECORD_AWAITING,
+                      "a new key is ready: keyroll reveal shows the pair to paste");
 }
 
-/* ---- set: the pivot ----------------------------------------------------------------------------------------------- */
+/* ---- set: the pivot -----------------------------------------------------------------------------------------------
+ */
 
 static struct saga_verdict repair(struct saga *s)
 {
@@ -352,7 +435,9 @@ static struct saga_verdict offered_event(struct saga *s)
 static struct saga_verdict set(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    if (r->journal.assisted) return wait_until(r, step_now_ms(r), RECORD_AWAITING, "the kept pair must be pasted again: keyroll reveal shows it");
+    if (r->journal.assisted)
+        return wait_until(r, step_now_ms(r), RECORD_AWAITING,
+                          "the kept pair must be pasted again: keyroll reveal shows it");
     return step_instance(r, INSTANCE_WRITE_KEY, false);
 }
 
@@ -363,7 +448,8 @@ static struct saga_verdict set_got(struct saga *s, const void *result)
     if (i->err == ERR_TIMEOUT) return saga_again(100);
     if (!i->err) return saga_next();
     r->retry_after_ms = i->retry_after_ms;
-    rotation_note(r, i->err, true, "%s%s%s%s%.110s", err_text(i->err), i->code[0] ? " (" : "", i->code, i->code[0] ? ") " : "", i->message);
+    rotation_note(r, i->err, true, "%s%s%s%s%.110s", err_text(i->err), i->code[0] ? " (" : "", i->code,
+                  i->code[0] ? ") " : "", i->message);
     return saga_fail(i->err);
 }
 
@@ -374,16 +460,19 @@ static struct saga_verdict check_got(struct saga *s, const void *result)
     if (v.move != SAGA_NEXT) return v;
     if (r->seen == INSTANCE_SEEN_UNKNOWN) return saga_next(); /* nothing can be read: the test has to do */
     if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, r->journal.key_new)) return saga_next();
-    if (r->seen == INSTANCE_SEEN_ID && strcmp(r->seen_id, r->journal.key_old) && !record_find(&r->record, r->seen_id)) return resume_set(r);
+    if (r->seen == INSTANCE_SEEN_ID && strcmp(r->seen_id, r->journal.key_old) && !record_find(&r->record, r->seen_id))
+        return resume_set(r);
     if (++r->polls % CHECK_POLLS) return saga_again(CHECK_POLL_MS); /* the instance may apply it a little later */
     if (r->polls >= CHECK_POLLS * SET_ROUNDS || !r->secret) {
-        rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "the instance took the pair but still shows %s", r->seen_id[0] ? r->seen_id : "no key");
+        rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "the instance took the pair but still shows %s",
+                      r->seen_id[0] ? r->seen_id : "no key");
         return saga_fail(ERR_INSTANCE_UNPROVEN);
     }
     return saga_jump(SET); /* the same pair again */
 }
 
-/* ---- finish ------------------------------------------------------------------------------------------------------- */
+/* ---- finish -------------------------------------------------------------------------------------------------------
+ */
 
 /* What becomes of the key that was replaced. */
 static void plan_predecessor(struct rotation *r, struct record_key *k)
@@ -412,8 +501,10 @@ static void make_current(struct rotation *r)
 {
     const struct journal *j = &r->journal;
     for (size_t i = 0; i < r->record.n_keys; i++)
-        if (r->record.keys[i].role == KEY_CURRENT && strcmp(r->record.keys[i].id, j->key_new)) plan_predecessor(r, &r->record.keys[i]);
-    if (j->key_old[0] && strcmp(j->key_old, j->key_new) && step_listed(r, j->key_old) && !record_find(&r->record, j->key_old)) {
+        if (r->record.keys[i].role == KEY_CURRENT && strcmp(r->record.keys[i].id, j->key_new))
+            plan_predecessor(r, &r->record.keys[i]);
+    if (j->key_old[0] && strcmp(j->key_old, j->key_new) && step_listed(r, j->key_old) &&
+        !record_find(&r->record, j->key_old)) {
         struct record_key *old = record_add(&r->record, j->key_old);
         if (old) plan_predecessor(r, old);
     }
@@ -448,7 +539,8 @@ static struct saga_verdict finish_prepare(struct saga *s)
     int64_t now = step_now_ms(r);
     if (r->journal.repair) { /* the way back stays open for a whole overlap again */
         for (size_t i = 0; i < rec->n_keys; i++)
-            if (rec->keys[i].next == KEY_NEXT_RETIRE && !rec->keys[i].exposed && rec->keys[i].next_ms < now + r->env->policy.overlap_ms)
+            if (rec->keys[i].next == KEY_NEXT_RETIRE && !rec->keys[i].exposed &&
+                rec->keys[i].next_ms < now + r->env->policy.overlap_ms)
                 rec->keys[i].next_ms = now + r->env->policy.overlap_ms;
     } else {
         rec->rotation = r->journal.rotation;
@@ -475,7 +567,8 @@ static struct saga_verdict finish(struct saga *s)
     return step_put_record(r, true, true, pair, r->journal.key_new);
 }
 
-/* ---- review: the new key itself was touched by somebody (R12) ------------------------------------------------------ */
+/* ---- review: the new key itself was touched by somebody (R12) ------------------------------------------------------
+ */
 
 static struct saga_verdict review(struct saga *s)
 {
@@ -515,14 +608,16 @@ static struct saga_verdict lost_close(struct saga *s)
     struct rotation *r = ROTATION(s);
     if (s->attempt == 0) {
         record_remove(&r->record, r->journal.key_new);
-        snprintf(r->record.reason, sizeof(r->record.reason), "the new key was deleted by somebody else: a new rotation begins");
+        snprintf(r->record.reason, sizeof(r->record.reason),
+                 "the new key was deleted by somebody else: a new rotation begins");
         r->record.next_ms = TIME_NONE;
         r->again = true;
     }
     return step_put_record(r, true, true, STORE_PAIR_SAME, NULL);
 }
 
-/* ---- doubt: a create whose reply was lost (R4) --------------------------------------------------------------------- */
+/* ---- doubt: a create whose reply was lost (R4) ---------------------------------------------------------------------
+ */
 
 static bool was_seen(const struct journal *j, const char *id)
 {
@@ -546,7 +641,8 @@ static struct saga_verdict doubt_absent(struct rotation *r)
     int64_t believe_ms = r->journal.intent_last_ms + r->env->policy.create_doubt_ms;
     if (step_now_ms(r) >= believe_ms && r->polls > 0) return saga_jump(ABSENT);
     if (r->polls++ < DOUBT_POLLS) return saga_jump_in(DOUBT_LIST, DOUBT_POLL_MS);
-    return wait_until(r, believe_ms + 1, RECORD_RETRY, "the reply to CreateAccessKey was lost; no new key is listed so far");
+    return wait_until(r, believe_ms + 1, RECORD_RETRY,
+                      "the reply to CreateAccessKey was lost; no new key is listed so far");
 }
 
 static struct saga_verdict doubt_judge(struct saga *s)
@@ -560,8 +656,10 @@ static struct saga_verdict doubt_judge(struct saga *s)
     bool in_window = k->created_ms != TIME_NONE && k->created_ms >= j->intent_ms - DATE_SLACK_MS &&
                      k->created_ms <= j->intent_last_ms + CREATE_SPAN_MS + r->env->policy.skew_limit_ms;
     if (n > 1 || !in_window) {
-        snprintf(text, sizeof(text), "the reply to CreateAccessKey was lost and %s %s may be ours or somebody else's; run: keyroll adopt %s",
-                 n > 1 ? "several new keys, among them" : "key", k->id, r->job->licence);
+        snprintf(
+            text, sizeof(text),
+            "the reply to CreateAccessKey was lost and %s %s may be ours or somebody else's; run: keyroll adopt %s",
+            n > 1 ? "several new keys, among them" : "key", k->id, r->job->licence);
         return ask_person(r, RECORD_AWAITING, text);
     }
     snprintf(j->key_doubt, sizeof(j->key_doubt), "%s", k->id);
@@ -575,7 +673,8 @@ static struct saga_verdict doubt_read_got(struct saga *s, const void *result)
     struct saga_verdict v = step_read_got(s, result);
     if (v.move != SAGA_NEXT) return v;
     if (r->seen != INSTANCE_SEEN_ID || strcmp(r->seen_id, r->journal.key_doubt)) return saga_next();
-    snprintf(text, sizeof(text), "the instance uses %s, whose secret keyroll never had; run: keyroll adopt %s", r->seen_id, r->job->licence);
+    snprintf(text, sizeof(text), "the instance uses %s, whose secret keyroll never had; run: keyroll adopt %s",
+             r->seen_id, r->job->licence);
     return ask_person(r, RECORD_DRIFTED, text);
 }
 
@@ -592,8 +691,10 @@ static struct saga_verdict doubt_last_used_got(struct saga *s, const void *resul
     char text[RECORD_TEXT_MAX];
     if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
     if (a->used == AWS_USED_NEVER) return saga_next();
-    snprintf(text, sizeof(text), "the reply to CreateAccessKey was lost; key %s looks like ours but %s; run: keyroll adopt %s", r->journal.key_doubt,
-             a->used == AWS_USED_AT ? "was used" : "nobody knows whether it was used", r->job->licence);
+    snprintf(text, sizeof(text),
+             "the reply to CreateAccessKey was lost; key %s looks like ours but %s; run: keyroll adopt %s",
+             r->journal.key_doubt, a->used == AWS_USED_AT ? "was used" : "nobody knows whether it was used",
+             r->job->licence);
     return ask_person(r, RECORD_AWAITING, text);
 }
 
@@ -611,7 +712,8 @@ static struct saga_verdict patience(struct rotation *r)
 {
     int64_t left = step_patience_ms(r);
     if (left <= WAIT_IN_PLACE_MS) return saga_jump_in(LIST, left + 1); /* and survey again */
-    return wait_until(r, step_now_ms(r) + left, RECORD_RETRY, "taken over from a worker whose last calls may still land");
+    return wait_until(r, step_now_ms(r) + left, RECORD_RETRY,
+                      "taken over from a worker whose last calls may still land");
 }
 
 static struct saga_verdict doubt_deactivate(struct saga *s)
@@ -644,7 +746,8 @@ static struct saga_verdict doubt_wait(struct saga *s)
     int64_t at = r->journal.doubt_inactive_ms + r->env->policy.newcomer_wait_ms, left = at - step_now_ms(r);
     if (left <= 0) return saga_jump(LIST);
     if (left <= 2000) return saga_jump_in(LIST, left + 1);
-    snprintf(text, sizeof(text), "the secret of key %s was lost with its reply: it is Inactive and will be deleted", r->journal.key_doubt);
+    snprintf(text, sizeof(text), "the secret of key %s was lost with its reply: it is Inactive and will be deleted",
+             r->journal.key_doubt);
     return wait_until(r, at + 1, RECORD_RETRY, text);
 }
 
@@ -656,7 +759,8 @@ static struct saga_verdict doubt_resume(struct saga *s)
     if (!k) return r->polls++ == 0 ? saga_jump_in(LIST, DOUBT_POLL_MS) : saga_jump(ABSENT);
     if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, k->id)) return saga_jump(DOUBT_READ);
     if (k->status == AWS_KEY_ACTIVE) return saga_jump(DOUBT_DEACTIVATE);
-    if (k->status != AWS_KEY_INACTIVE) return ask_person(r, RECORD_AWAITING, "a key whose secret was lost has a status that keyroll does not know");
+    if (k->status != AWS_KEY_INACTIVE)
+        return ask_person(r, RECORD_AWAITING, "a key whose secret was lost has a status that keyroll does not know");
     if (j->doubt_inactive_ms == TIME_NONE) return saga_jump(DOUBT_INACTIVE);
     if (step_now_ms(r) < j->doubt_inactive_ms + r->env->policy.newcomer_wait_ms) return saga_jump(DOUBT_WAIT);
     return saga_next();
@@ -691,7 +795,8 @@ static struct saga_verdict absent_got(struct saga *s, const void *result)
     return saga_jump(LIST);
 }
 
-/* ---- withdraw: the instance refused a key that it was offered (R1) -------------------------------------------------- */
+/* ---- withdraw: the instance refused a key that it was offered (R1) --------------------------------------------------
+ */
 
 static struct saga_verdict withdraw(struct saga *s)
 {
@@ -711,15 +816,19 @@ static struct saga_verdict withdraw_wait(struct saga *s)
     int64_t at = r->journal.written_ms + r->can.write_life_ms, left = at - step_now_ms(r);
     if (left <= 0) return saga_next();
     if (left <= WAIT_IN_PLACE_MS) return saga_again(left + 1);
-    return wait_until(r, at + 1, RECORD_RETRY, "the instance refused the new key: waiting until no late write can land");
+    return wait_until(r, at + 1, RECORD_RETRY,
+                      "the instance refused the new key: waiting until no late write can land");
 }
 
 static struct saga_verdict withdraw_judge(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, r->journal.key_new)) return saga_next(); /* it landed: forward */
+    if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, r->journal.key_new))
+        return saga_next(); /* it landed: forward */
     if (r->seen == INSTANCE_SEEN_UNKNOWN)
-        return ask_person(r, RECORD_AWAITING, "the instance refused the new key and cannot be read: look which key it uses, then run keyroll adopt");
+        return ask_person(
+            r, RECORD_AWAITING,
+            "the instance refused the new key and cannot be read: look which key it uses, then run keyroll adopt");
     if (step_patience_ms(r)) return patience(r);
     return saga_jump(WITHDRAW_DEACTIVATE);
 }
@@ -779,7 +888,8 @@ static struct saga_verdict close_journal(struct saga *s)
     return step_put_record(ROTATION(s), true, true, STORE_PAIR_SAME, NULL);
 }
 
-/* ---- undo: a key that was never offered ----------------------------------------------------------------------------- */
+/* ---- undo: a key that was never offered -----------------------------------------------------------------------------
+ */
 
 static struct saga_verdict undo(struct saga *s)
 {
@@ -806,7 +916,9 @@ static struct saga_verdict undo_prepare(struct saga *s)
     struct rotation *r = ROTATION(s);
     struct record *rec = &r->record;
     bool lost = r->journal.secret_lost && !r->error;
-    if (lost) rotation_note(r, ERR_SEAL_KEY, true, "the sealed secret of %s could not be opened: the key was deleted unused", r->journal.key_new);
+    if (lost)
+        rotation_note(r, ERR_SEAL_KEY, true, "the sealed secret of %s could not be opened: the key was deleted unused",
+                      r->journal.key_new);
     rec->attempts++;
     bool dead = !lost && (err_class(r->error) == ERR_CLASS_PERMANENT || rec->attempts >= r->env->policy.max_attempts);
     rec->state = dead ? RECORD_FAILED : RECORD_RETRY;
@@ -824,7 +936,8 @@ static struct saga_verdict undone_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_UNDONE);
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------------------------- */
+/* ---- the rest -------------------------------------------------------------------------------------------------------
+ */
 
 /* R14: escrow was refused for certain, so nobody else knows of this key; the one effect allowed without a lease. */
 static struct saga_verdict orphan(struct saga *s)
@@ -853,6 +966,7 @@ static struct saga_verdict orphan_got(struct saga *s, const void *result)
 #define PUTS  (SAGA_LEASED | SAGA_REPEATABLE)
 #define BY_ID (SAGA_LEASED | SAGA_EFFECT | SAGA_REPEATABLE)
 
+/* clang-format off */
 static const struct saga_step rows[ROWS] = {
     /*                    name                start               got                   timeout  tries  flags */
     [LEASE] =            {"lease",            step_lease,         step_lease_got,        20000,   5,  SAGA_BOUNDARY},
@@ -920,8 +1034,10 @@ static const struct saga_step rows[ROWS] = {
     [FAIL_RECORD] =      {"record",           step_fail_record,   step_fail_record_got,  20000,   8,  PUTS},
     [PARK] =             {"park",             step_park,          step_park_got,         10000,   1,  0},
 };
+/* clang-format on */
 
-/* ---- failures ------------------------------------------------------------------------------------------------------- */
+/* ---- failures -------------------------------------------------------------------------------------------------------
+ */
 
 static bool spent(const struct rotation *r, int err)
 {
@@ -933,7 +1049,8 @@ static struct saga_verdict escrow_failed(struct rotation *r, int err)
     bool definite = err == ERR_LEASE_LOST || err == ERR_JOURNAL_VERSION || err == ERR_JOURNAL_DIRECTION;
     if (definite && !r->put_unknown) return saga_jump(ORPHAN);
     rotation_note(r, err, false, "%s", err_text(err));
-    return saga_end(OUTCOME_ABANDONED); /* the intent is journalled: whoever comes next finds the key by R4, or its sealed pair */
+    return saga_end(
+        OUTCOME_ABANDONED); /* the intent is journalled: whoever comes next finds the key by R4, or its sealed pair */
 }
 
 /* The create was refused for certain: nothing is open any more. */
@@ -943,7 +1060,8 @@ static struct saga_verdict create_failed(struct rotation *r, int err)
         r->polls = 0;
         return saga_jump_in(DOUBT_LIST, DOUBT_POLL_MS);
     }
-    if (err == ERR_AWS_LIMIT) r->error = ERR_BUSY; /* a slot was taken since the list, or the list was old: look again later */
+    if (err == ERR_AWS_LIMIT)
+        r->error = ERR_BUSY; /* a slot was taken since the list, or the list was old: look again later */
     r->drop_journal = true;
     return saga_jump(FAIL_RECORD);
 }

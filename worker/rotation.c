@@ -1,4 +1,5 @@
-/* Life of one job under way (rotation.h): made from a job, begun at the table of its kind, freed with its secrets wiped. */
+/* Life of one job under way (rotation.h): made from a job, begun at the table of its kind, freed with its secrets
+ * wiped. */
 #include "worker/rotation.h"
 
 #include "lib/err.h"

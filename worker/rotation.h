@@ -13,16 +13,18 @@
 
 struct report;
 
-/* Waits and limits of the rotation; from the settings, or from a simulation. All in ms unless the name says otherwise. */
+/* Waits and limits of the rotation; from the settings, or from a simulation. All in ms unless the name says otherwise.
+ */
 struct rotation_policy {
-    bool observe;                 /* mode = observe: only audits have an effect, and that on the record only */
+    bool observe; /* mode = observe: only audits have an effect, and that on the record only */
     int64_t overlap_ms, quarantine_ms, skew_limit_ms, create_doubt_ms, newcomer_wait_ms;
     unsigned settle_successes;
     int64_t settle_interval_ms, settle_timeout_ms;
     int64_t retire_watch_ms, assisted_poll_ms;
     int64_t mutate_timeout_ms, read_timeout_ms;
     int64_t max_per_hour;
-    const int64_t *retry_delays_ms; size_t n_retry_delays; /* the Kafka rungs, rising */
+    const int64_t *retry_delays_ms;
+    size_t n_retry_delays; /* the Kafka rungs, rising */
     int64_t retry_cap_ms;
     unsigned max_attempts;
 };
@@ -51,9 +53,9 @@ enum rotation_outcome {
 };
 
 struct rotation {
-    struct saga saga;             /* first: the engine's handle */
+    struct saga saga; /* first: the engine's handle */
     struct rotation_env *env;
-    struct job *job;              /* owned */
+    struct job *job; /* owned */
     struct lease lease;
     struct instance_abilities can;
 
@@ -61,25 +63,30 @@ struct rotation {
     bool has_journal;
     struct record record;
     struct journal journal;
-    struct secret *secret;        /* the new key's (or, for a repair, the kept pair's); NULL: not at hand */
-    bool secret_sealed;           /* it lies in the journal */
-    bool kept;                    /* the record has the kept pair of the current key */
-    struct secret *kept_secret;   /* opened; NULL: cannot be opened */
-    char (*exposed)[AWS_KEY_ID_MAX]; size_t n_exposed; /* owned; NULL when there are none */
+    struct secret *secret;      /* the new key's (or, for a repair, the kept pair's); NULL: not at hand */
+    bool secret_sealed;         /* it lies in the journal */
+    bool kept;                  /* the record has the kept pair of the current key */
+    struct secret *kept_secret; /* opened; NULL: cannot be opened */
+    char (*exposed)[AWS_KEY_ID_MAX];
+    size_t n_exposed; /* owned; NULL when there are none */
 
     /* This run's findings. */
-    struct aws_key *keys; size_t n_keys, max_keys; /* owned; listed, with room for one more. NULL before the first list */
+    struct aws_key *keys;
+    size_t n_keys, max_keys; /* owned; listed, with room for one more. NULL before the first list */
     bool was_listed;
-    enum instance_seen seen; char seen_id[AWS_KEY_ID_MAX];
+    enum instance_seen seen;
+    char seen_id[AWS_KEY_ID_MAX];
     enum instance_proof proof;
-    enum aws_used used; int64_t used_at_ms;
+    enum aws_used used;
+    int64_t used_at_ms;
     struct keyslots_out slots;
-    unsigned settled; int64_t settle_began_mono_ms, settle_ok_mono_ms;
-    unsigned polls;               /* rounds of the current poll */
+    unsigned settled;
+    int64_t settle_began_mono_ms, settle_ok_mono_ms;
+    unsigned polls; /* rounds of the current poll */
     int64_t watch_began_mono_ms;
     char opid[STORE_TOKEN_MAX];
-    bool put_unknown;             /* an earlier try of this write had no answer (R14) */
-    int64_t sent_ms;              /* X-Amz-Date of the create */
+    bool put_unknown; /* an earlier try of this write had no answer (R14) */
+    int64_t sent_ms;  /* X-Amz-Date of the create */
 
     /* How it ends. */
     int error;                    /* err.h code, 0 fine */
@@ -89,11 +96,11 @@ struct rotation {
     enum record_state end_state;  /* state to record with the failure */
     int64_t next_ms;              /* when to try again, TIME_NONE: by the attempts */
     int64_t retry_after_ms;       /* the other side asked for it, -1 none */
-    char target[AWS_KEY_ID_MAX];  /* retire, reap: the key; rotate: the job's key to be replaced, "" = the current one */
-    bool closing;                 /* the journal ends with the next record write: the published state has none */
-    bool drop_journal;            /* the failure leaves nothing open: end the journal with it */
-    void *owner;                  /* whoever started it */
-    bool again;                   /* an older journal was finished first: run the job once more */
+    char target[AWS_KEY_ID_MAX]; /* retire, reap: the key; rotate: the job's key to be replaced, "" = the current one */
+    bool closing;                /* the journal ends with the next record write: the published state has none */
+    bool drop_journal;           /* the failure leaves nothing open: end the journal with it */
+    void *owner;                 /* whoever started it */
+    bool again;                  /* an older journal was finished first: run the job once more */
     int end_outcome;
     int64_t begun_mono_ms;
 };

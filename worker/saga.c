@@ -1,6 +1,6 @@
-/* The saga engine (saga.h). One binary heap of due times for all sagas: a saga waits for one thing at a time, so its retry
- * timer, poll timer and deadline share one entry. The engine loops over rows until one waits; it never recurses. A late
- * answer (after a timeout) finds a newer generation in the slot map and is dropped. */
+/* The saga engine (saga.h). One binary heap of due times for all sagas: a saga waits for one thing at a time, so its
+ * retry timer, poll timer and deadline share one entry. The engine loops over rows until one waits; it never recurses.
+ * A late answer (after a timeout) finds a newer generation in the slot map and is dropped. */
 #include "worker/saga.h"
 
 #include "lib/err.h"
@@ -8,10 +8,10 @@
 #include <assert.h>
 #include <string.h>
 
-#define SAGA_MAGIC        0x53414741u
-#define DEFAULT_TIMEOUT   60000
-#define RETRY_BASE_MS     200
-#define RETRY_CAP_MS      5000
+#define SAGA_MAGIC      0x53414741u
+#define DEFAULT_TIMEOUT 60000
+#define RETRY_BASE_MS   200
+#define RETRY_CAP_MS    5000
 
 struct saga_engine {
     const struct clock *clock;
@@ -24,7 +24,8 @@ struct saga_engine {
     int64_t armed;
 };
 
-/* ---- heap of due times -------------------------------------------------------------------------------------------- */
+/* ---- heap of due times --------------------------------------------------------------------------------------------
+ */
 
 static void place(struct saga_engine *e, size_t i, struct saga *s)
 {
@@ -94,9 +95,11 @@ static void set_due(struct saga *s, int64_t due_mono_ms)
     }
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------------------
+ */
 
-int saga_engine_new(const struct clock *clock, const struct rng *rng, const struct saga_hooks *hooks, struct saga_engine **ret_engine)
+int saga_engine_new(const struct clock *clock, const struct rng *rng, const struct saga_hooks *hooks,
+                    struct saga_engine **ret_engine)
 {
     struct saga_engine *e = calloc(1, sizeof(*e));
     if (!e) return ERR_NOMEM;
@@ -146,7 +149,8 @@ static void end(struct saga *s, int outcome)
     e->hooks.ended(e->hooks.arg, s, outcome); /* s may be gone now */
 }
 
-/* ---- moving ------------------------------------------------------------------------------------------------------- */
+/* ---- moving -------------------------------------------------------------------------------------------------------
+ */
 
 const struct saga_step *saga_row(const struct saga *s)
 {
@@ -198,16 +202,26 @@ static bool apply(struct saga *s, struct saga_verdict v)
         if (v.move == SAGA_END) e->hooks.moved(e->hooks.arg, s, step, NULL, err, now - s->row_mono_ms);
     }
     switch (v.move) {
-    case SAGA_NEXT: enter(s, s->row + 1, 0, now); return true;
+    case SAGA_NEXT:
+        enter(s, s->row + 1, 0, now);
+        return true;
     case SAGA_JUMP:
         enter(s, v.arg, 0, now);
         if (v.delay_ms <= 0) return true;
         set_due(s, now + v.delay_ms);
         return false;
-    case SAGA_AGAIN: s->moved_mono_ms = now; set_due(s, now + (v.delay_ms > 0 ? v.delay_ms : 0)); return false;
-    case SAGA_WAIT: set_due(s, now + (step->timeout_ms ? step->timeout_ms : DEFAULT_TIMEOUT)); return false;
-    case SAGA_END: end(s, v.arg); return false;
-    case SAGA_FAIL: break;
+    case SAGA_AGAIN:
+        s->moved_mono_ms = now;
+        set_due(s, now + (v.delay_ms > 0 ? v.delay_ms : 0));
+        return false;
+    case SAGA_WAIT:
+        set_due(s, now + (step->timeout_ms ? step->timeout_ms : DEFAULT_TIMEOUT));
+        return false;
+    case SAGA_END:
+        end(s, v.arg);
+        return false;
+    case SAGA_FAIL:
+        break;
     }
     return false;
 }

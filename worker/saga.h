@@ -1,6 +1,7 @@
-/* The saga engine: walks a table of steps. It owns time (deadlines, retries with backoff, polls) and the one pending answer of
- * each saga; it knows no step, no Kafka, no Redis. A step starts one operation and says what it waits for; the engine moves.
- * Deterministic: clock and randomness are arguments, so simulation runs the same code. Loop thread only. */
+/* The saga engine: walks a table of steps. It owns time (deadlines, retries with backoff, polls) and the one pending
+ * answer of each saga; it knows no step, no Kafka, no Redis. A step starts one operation and says what it waits for;
+ * the engine moves. Deterministic: clock and randomness are arguments, so simulation runs the same code. Loop thread
+ * only. */
 #ifndef KEYROLL_SAGA_H
 #define KEYROLL_SAGA_H
 
@@ -24,35 +25,62 @@ enum saga_move {
     SAGA_FAIL,  /* error `arg`: the engine retries the row or asks the table's `failed`; delay_ms > 0: not before */
     SAGA_END,   /* the saga is over with outcome `arg` */
 };
-struct saga_verdict { enum saga_move move; int arg; int64_t delay_ms; };
-static inline struct saga_verdict saga_next(void) { return (struct saga_verdict){SAGA_NEXT, 0, 0}; }
-static inline struct saga_verdict saga_wait(void) { return (struct saga_verdict){SAGA_WAIT, 0, 0}; }
-static inline struct saga_verdict saga_jump(int row) { return (struct saga_verdict){SAGA_JUMP, row, 0}; }
-static inline struct saga_verdict saga_jump_in(int row, int64_t delay_ms) { return (struct saga_verdict){SAGA_JUMP, row, delay_ms}; }
-static inline struct saga_verdict saga_again(int64_t delay_ms) { return (struct saga_verdict){SAGA_AGAIN, 0, delay_ms}; }
-static inline struct saga_verdict saga_fail(int err) { return (struct saga_verdict){SAGA_FAIL, err, 0}; }
-static inline struct saga_verdict saga_end(int outcome) { return (struct saga_verdict){SAGA_END, outcome, 0}; }
+struct saga_verdict {
+    enum saga_move move;
+    int arg;
+    int64_t delay_ms;
+};
+static inline struct saga_verdict saga_next(void)
+{
+    return (struct saga_verdict){SAGA_NEXT, 0, 0};
+}
+static inline struct saga_verdict saga_wait(void)
+{
+    return (struct saga_verdict){SAGA_WAIT, 0, 0};
+}
+static inline struct saga_verdict saga_jump(int row)
+{
+    return (struct saga_verdict){SAGA_JUMP, row, 0};
+}
+static inline struct saga_verdict saga_jump_in(int row, int64_t delay_ms)
+{
+    return (struct saga_verdict){SAGA_JUMP, row, delay_ms};
+}
+static inline struct saga_verdict saga_again(int64_t delay_ms)
+{
+    return (struct saga_verdict){SAGA_AGAIN, 0, delay_ms};
+}
+static inline struct saga_verdict saga_fail(int err)
+{
+    return (struct saga_verdict){SAGA_FAIL, err, 0};
+}
+static inline struct saga_verdict saga_end(int outcome)
+{
+    return (struct saga_verdict){SAGA_END, outcome, 0};
+}
 
 enum saga_flag {
-    SAGA_LEASED = 1,      /* needs the lease */
-    SAGA_EFFECT = 2,      /* changes the world outside Redis and Kafka: needs lease time left for the whole call */
-    SAGA_REPEATABLE = 4,  /* an unknown outcome may simply be repeated (reads, writes by id or with the same opid) */
-    SAGA_BOUNDARY = 8,    /* nothing is under way that a journal does not tell: the worker may park before it when it drains */
-    SAGA_LAST_CALL = 16,  /* the job's last request to the instance: its connection is not needed again for weeks */
+    SAGA_LEASED = 1,     /* needs the lease */
+    SAGA_EFFECT = 2,     /* changes the world outside Redis and Kafka: needs lease time left for the whole call */
+    SAGA_REPEATABLE = 4, /* an unknown outcome may simply be repeated (reads, writes by id or with the same opid) */
+    SAGA_BOUNDARY =
+        8, /* nothing is under way that a journal does not tell: the worker may park before it when it drains */
+    SAGA_LAST_CALL = 16, /* the job's last request to the instance: its connection is not needed again for weeks */
 };
 struct saga_step {
-    const char *name;                                                    /* published in logs, events and dead letters */
+    const char *name; /* published in logs, events and dead letters */
     struct saga_verdict (*start)(struct saga *s);
-    struct saga_verdict (*got)(struct saga *s, const void *result);      /* NULL when start never waits */
-    int64_t timeout_ms;   /* for the pending answer; a safety net above the operation's own timeout. 0 = 60 s */
-    unsigned attempts;    /* runs in all before `failed` is asked; 0 = 1 */
-    unsigned flags;       /* enum saga_flag */
+    struct saga_verdict (*got)(struct saga *s, const void *result); /* NULL when start never waits */
+    int64_t timeout_ms; /* for the pending answer; a safety net above the operation's own timeout. 0 = 60 s */
+    unsigned attempts;  /* runs in all before `failed` is asked; 0 = 1 */
+    unsigned flags;     /* enum saga_flag */
 };
 struct saga_table {
     const char *kind;
     const struct saga_step *steps;
     size_t n_steps;
-    /* A row failed for good (attempts spent, or not to be repeated). Says where to go; SAGA_FAIL from here is a bug (assert). */
+    /* A row failed for good (attempts spent, or not to be repeated). Says where to go; SAGA_FAIL from here is a bug
+     * (assert). */
     struct saga_verdict (*failed)(struct saga *s, int row, int err);
 };
 
@@ -61,15 +89,15 @@ struct saga {
     uint32_t magic;
     struct saga_engine *engine;
     const struct saga_table *table;
-    uint64_t id;              /* names the current wait; changes with every wait */
+    uint64_t id; /* names the current wait; changes with every wait */
     int row;
-    unsigned attempt;         /* failed runs of this row so far */
-    bool waiting;             /* a ticket is out */
+    unsigned attempt; /* failed runs of this row so far */
+    bool waiting;     /* a ticket is out */
     bool ended;
-    int64_t due_mono_ms;      /* when the engine acts next; INT64_MAX = never */
-    size_t heap;              /* index + 1 in the timer heap, 0 = not there */
-    int64_t row_mono_ms;      /* when this row was entered */
-    int64_t moved_mono_ms;    /* last progress */
+    int64_t due_mono_ms;   /* when the engine acts next; INT64_MAX = never */
+    size_t heap;           /* index + 1 in the timer heap, 0 = not there */
+    int64_t row_mono_ms;   /* when this row was entered */
+    int64_t moved_mono_ms; /* last progress */
     int last_error;
 };
 
@@ -77,14 +105,16 @@ struct saga_hooks {
     /* Before each start: 0 goes on; < 0 fails the row with that error; > 0 asks again after so many ms. */
     int64_t (*guard)(void *arg, struct saga *s, const struct saga_step *step);
     /* Row changes and failures, for the log and metrics: err 0 for plain moves. */
-    void (*moved)(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err, int64_t took_ms);
+    void (*moved)(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err,
+                  int64_t took_ms);
     /* The saga is over; its owner may free it here. Never called before saga_start() returned. */
     void (*ended)(void *arg, struct saga *s, int outcome);
     /* The earliest due time changed: arm one timer for saga_engine_tick(). */
     void (*rearm)(void *arg, int64_t due_mono_ms);
     void *arg;
 };
-MUST_CHECK int saga_engine_new(const struct clock *clock, const struct rng *rng, const struct saga_hooks *hooks, struct saga_engine **ret_engine);
+MUST_CHECK int saga_engine_new(const struct clock *clock, const struct rng *rng, const struct saga_hooks *hooks,
+                               struct saga_engine **ret_engine);
 /* All sagas must have ended. */
 void saga_engine_free(struct saga_engine *e);
 /* Queues a saga to begin at `row` at the next tick. 0 or ERR_NOMEM. */

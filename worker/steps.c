@@ -1,5 +1,5 @@
-/* Steps that several job kinds share (steps.h). Each starts one operation through an edge of rotation_env and copies what it
- * needs from the borrowed result. */
+/* Steps that several job kinds share (steps.h). Each starts one operation through an edge of rotation_env and copies
+ * what it needs from the borrowed result. */
 #include "worker/steps.h"
 
 #include "lib/err.h"
@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LEASE_MARGIN_MS   500   /* between a call's deadline and the end of the lease */
-#define CALL_MIN_MS       1000  /* a mutating call is not begun with less time than this */
-#define HELD_POLL_MAX_MS  2000  /* a lease that is busy is asked for again at the latest after this */
-#define UNSENT_AGAIN_MS   100
+#define LEASE_MARGIN_MS  500  /* between a call's deadline and the end of the lease */
+#define CALL_MIN_MS      1000 /* a mutating call is not begun with less time than this */
+#define HELD_POLL_MAX_MS 2000 /* a lease that is busy is asked for again at the latest after this */
+#define UNSENT_AGAIN_MS  100
 
 int64_t step_now_ms(const struct rotation *r)
 {
@@ -34,7 +34,8 @@ bool step_is_exposed(const struct rotation *r, const char *id)
     return false;
 }
 
-/* ---- how a run ends ----------------------------------------------------------------------------------------------- */
+/* ---- how a run ends -----------------------------------------------------------------------------------------------
+ */
 
 void rotation_note(struct rotation *r, int err, bool counted, const char *fmt, ...)
 {
@@ -59,7 +60,8 @@ void rotation_note_wait(struct rotation *r, int64_t until_ms, const char *fmt, .
     va_end(ap);
 }
 
-/* ---- guard -------------------------------------------------------------------------------------------------------- */
+/* ---- guard --------------------------------------------------------------------------------------------------------
+ */
 
 static int64_t effect_time_ms(const struct rotation *r)
 {
@@ -95,7 +97,8 @@ struct saga_verdict rotation_failed(struct rotation *r, int row, int err, int fa
     return saga_jump(fail_record_row);
 }
 
-/* ---- lease -------------------------------------------------------------------------------------------------------- */
+/* ---- lease --------------------------------------------------------------------------------------------------------
+ */
 
 struct saga_verdict step_lease(struct saga *s)
 {
@@ -115,10 +118,13 @@ static void load_pairs(struct rotation *r, const struct store_lease *l)
     r->kept = l->kept != NULL;
     const char *user = r->job->user;
     if (l->sealed && r->journal.key_new[0]) { /* what cannot be opened is lost (R13); the steps see NULL */
-        if (escrow_open(r->env->escrow, user, r->journal.key_new, l->sealed, l->sealed_len, &r->secret) < 0) r->secret = NULL;
+        if (escrow_open(r->env->escrow, user, r->journal.key_new, l->sealed, l->sealed_len, &r->secret) < 0)
+            r->secret = NULL;
     }
-    if (l->kept && escrow_open(r->env->escrow, user, l->kept_id, l->kept, l->kept_len, &r->kept_secret) < 0) r->kept_secret = NULL;
-    if (r->journal.repair && !r->secret && r->kept_secret && !strcmp(l->kept_id, r->journal.key_new)) r->secret = secret_copy(r->kept_secret);
+    if (l->kept && escrow_open(r->env->escrow, user, l->kept_id, l->kept, l->kept_len, &r->kept_secret) < 0)
+        r->kept_secret = NULL;
+    if (r->journal.repair && !r->secret && r->kept_secret && !strcmp(l->kept_id, r->journal.key_new))
+        r->secret = secret_copy(r->kept_secret);
 }
 
 static int load_exposed(struct rotation *r, const struct store_lease *l)
@@ -165,10 +171,12 @@ struct saga_verdict step_lease_got(struct saga *s, const void *result)
         if (r->env->draining) return saga_fail(ERR_DRAINING);
         return saga_again(l->wait_ms < 1 ? 1 : l->wait_ms < HELD_POLL_MAX_MS ? l->wait_ms + 1 : HELD_POLL_MAX_MS);
     }
-    if (l->err == ERR_REDIS_DOWN || l->err == ERR_REDIS_LOST || l->err == ERR_REDIS_REFUSED || l->err == ERR_TIMEOUT_SENT || l->err == ERR_BUSY)
+    if (l->err == ERR_REDIS_DOWN || l->err == ERR_REDIS_LOST || l->err == ERR_REDIS_REFUSED ||
+        l->err == ERR_TIMEOUT_SENT || l->err == ERR_BUSY)
         return saga_again(1000); /* the same token: a lease that was granted unseen is simply confirmed */
     if (l->err == ERR_SYNTAX || l->err == ERR_VERSION || l->err == ERR_TOO_LARGE) {
-        rotation_note(r, l->err, false, "the record or journal in Redis cannot be read; a newer keyroll may have written it");
+        rotation_note(r, l->err, false,
+                      "the record or journal in Redis cannot be read; a newer keyroll may have written it");
         return saga_end(OUTCOME_DEAD); /* the lease ends by itself */
     }
     if (l->err) return saga_fail(l->err);
@@ -209,7 +217,8 @@ struct saga_verdict step_done_got(struct saga *s, const void *result)
     return saga_end(OUTCOME_DONE);
 }
 
-/* ---- Redis and Kafka ---------------------------------------------------------------------------------------------- */
+/* ---- Redis and Kafka ----------------------------------------------------------------------------------------------
+ */
 
 /* One opid per logical write: kept while the row is repeated, so that a write whose answer was lost is recognised. */
 static void fresh_opid(struct rotation *r)
@@ -252,7 +261,8 @@ struct saga_verdict step_journal_got(struct saga *s, const void *result)
     return saga_next();
 }
 
-struct saga_verdict step_put_record(struct rotation *r, bool end_journal, bool release, enum store_pair pair, const char *pair_key_id)
+struct saga_verdict step_put_record(struct rotation *r, bool end_journal, bool release, enum store_pair pair,
+                                    const char *pair_key_id)
 {
     fresh_opid(r);
     r->record.updated_ms = step_now_ms(r);
@@ -293,7 +303,8 @@ struct saga_verdict step_event_got(struct saga *s, const void *result)
     return *err ? saga_fail(*err) : saga_next();
 }
 
-/* ---- AWS ---------------------------------------------------------------------------------------------------------- */
+/* ---- AWS ----------------------------------------------------------------------------------------------------------
+ */
 
 /* What was begun is finished before other work begins. */
 static bool goes_first(const struct rotation *r)
@@ -346,7 +357,8 @@ int step_aws_error(struct rotation *r, const struct aws_result *a)
 {
     if (!a->err) return 0;
     r->retry_after_ms = a->retry_after_ms;
-    rotation_note(r, a->err, true, "%s%s%s%s%.110s", err_text(a->err), a->code[0] ? " (" : "", a->code, a->code[0] ? ") " : "", a->message);
+    rotation_note(r, a->err, true, "%s%s%s%s%.110s", err_text(a->err), a->code[0] ? " (" : "", a->code,
+                  a->code[0] ? ") " : "", a->message);
     return a->err;
 }
 
@@ -376,17 +388,19 @@ int64_t step_patience_ms(const struct rotation *r)
     return left > 0 ? left : 0;
 }
 
-/* ---- instance ----------------------------------------------------------------------------------------------------- */
+/* ---- instance -----------------------------------------------------------------------------------------------------
+ */
 
 struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool last)
 {
-    struct instance_request q = {.op = op,
-                                 .target = {r->job->licence, r->job->instance_url, r->job->profile, r->job->credentials},
-                                 .key_id = r->journal.key_new,
-                                 .secret = r->secret,
-                                 .last_on_connection = last,
-                                 .urgent = goes_first(r),
-                                 .timeout_ms = op == INSTANCE_TEST ? r->can.test_timeout_ms : r->can.read_timeout_ms};
+    struct instance_request q = {
+        .op = op,
+        .target = {r->job->licence, r->job->instance_url, r->job->profile, r->job->credentials},
+        .key_id = r->journal.key_new,
+        .secret = r->secret,
+        .last_on_connection = last,
+        .urgent = goes_first(r),
+        .timeout_ms = op == INSTANCE_TEST ? r->can.test_timeout_ms : r->can.read_timeout_ms};
     if (op == INSTANCE_WRITE_KEY) {
         int64_t most = effect_time_ms(r);
         q.timeout_ms = r->can.write_timeout_ms > 0 && r->can.write_timeout_ms < most ? r->can.write_timeout_ms : most;
@@ -400,7 +414,8 @@ static int instance_error(struct rotation *r, const struct instance_result *i)
 {
     if (!i->err) return 0;
     r->retry_after_ms = i->retry_after_ms;
-    rotation_note(r, i->err, true, "%s%s%s%s%.110s", err_text(i->err), i->code[0] ? " (" : "", i->code, i->code[0] ? ") " : "", i->message);
+    rotation_note(r, i->err, true, "%s%s%s%s%.110s", err_text(i->err), i->code[0] ? " (" : "", i->code,
+                  i->code[0] ? ") " : "", i->message);
     return i->err;
 }
 
@@ -445,7 +460,8 @@ struct saga_verdict step_test_got(struct saga *s, const void *result)
     return saga_next();
 }
 
-/* ---- the failure's record ----------------------------------------------------------------------------------------- */
+/* ---- the failure's record -----------------------------------------------------------------------------------------
+ */
 
 /* Kafka rungs first, then growing waits in the record up to the cap. */
 static int64_t retry_delay_ms(const struct rotation *r, unsigned attempt)
@@ -455,8 +471,8 @@ static int64_t retry_delay_ms(const struct rotation *r, unsigned attempt)
     if (attempt <= p->n_retry_delays)
         delay = p->retry_delays_ms[attempt ? attempt - 1 : 0];
     else
-        delay = backoff_ms(r->env->rng, attempt - (unsigned)p->n_retry_delays, p->n_retry_delays ? p->retry_delays_ms[p->n_retry_delays - 1] : 60000,
-                           p->retry_cap_ms);
+        delay = backoff_ms(r->env->rng, attempt - (unsigned)p->n_retry_delays,
+                           p->n_retry_delays ? p->retry_delays_ms[p->n_retry_delays - 1] : 60000, p->retry_cap_ms);
     return r->retry_after_ms > delay ? r->retry_after_ms : delay;
 }
 

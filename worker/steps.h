@@ -1,5 +1,5 @@
-/* Steps that several job kinds share, and helpers for those that one kind adds. A start function begins one operation; a got
- * function takes its result in. They retry nothing and log nothing: the engine's work. */
+/* Steps that several job kinds share, and helpers for those that one kind adds. A start function begins one operation;
+ * a got function takes its result in. They retry nothing and log nothing: the engine's work. */
 #ifndef KEYROLL_STEPS_H
 #define KEYROLL_STEPS_H
 
@@ -9,8 +9,8 @@
 typedef struct saga_verdict step_start_fn(struct saga *s);
 typedef struct saga_verdict step_got_fn(struct saga *s, const void *result);
 
-/* Takes the lease and loads journal, record, sealed pairs. Busy: waits its remaining time in place, uncounted. Finds the table of an open
- * journal of another kind first. */
+/* Takes the lease and loads journal, record, sealed pairs. Busy: waits its remaining time in place, uncounted. Finds
+ * the table of an open journal of another kind first. */
 step_start_fn step_lease;
 step_got_fn step_lease_got;
 /* ListAccessKeys, all pages. */
@@ -40,9 +40,11 @@ step_got_fn step_fail_record_got;
 struct saga_verdict step_put_journal(struct rotation *r, enum journal_step step);
 /* The same with a sealed pair. */
 struct saga_verdict step_put_journal_sealed(struct rotation *r, enum journal_step step, const char *sealed, size_t len);
-struct saga_verdict step_put_record(struct rotation *r, bool end_journal, bool release, enum store_pair pair, const char *pair_key_id);
+struct saga_verdict step_put_record(struct rotation *r, bool end_journal, bool release, enum store_pair pair,
+                                    const char *pair_key_id);
 struct saga_verdict step_put_event(struct rotation *r, enum event_type type);
-/* One AWS call on this user; key_id and status as the operation needs them. Mutating ones carry the lease's deadline. */
+/* One AWS call on this user; key_id and status as the operation needs them. Mutating ones carry the lease's deadline.
+ */
 struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key_id, enum aws_key_status status);
 /* STS or bucket probe with the pair at hand. */
 struct saga_verdict step_probe(struct rotation *r, enum aws_op op);
@@ -60,7 +62,8 @@ int64_t step_now_ms(const struct rotation *r);
 void rotation_note(struct rotation *r, int err, bool counted, const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* A wait, not a failure: try again at this wall time, state unchanged unless given. */
 void rotation_note_wait(struct rotation *r, int64_t until_ms, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* What every kind does with a failed row: lost lease, drain, else note and record. record_row/park_row: rows of the asking table. */
+/* What every kind does with a failed row: lost lease, drain, else note and record. record_row/park_row: rows of the
+ * asking table. */
 struct saga_verdict rotation_failed(struct rotation *r, int row, int err, int fail_record_row, int park_row);
 
 #endif

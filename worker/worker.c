@@ -1,7 +1,7 @@
-/* The worker process (worker.h). Start order: clients of the outside, Redis, Kafka producer, intake, Kafka consumer, probes. Jobs
- * may arrive before Redis is ready: they wait at their lease. SIGTERM drains: no new jobs, what runs reaches a journal boundary,
- * offsets are committed, leases given back, the group is left; a second SIGTERM, or the deadline, leaves at once, and the journal
- * tells others where to go on. */
+/* The worker process (worker.h). Start order: clients of the outside, Redis, Kafka producer, intake, Kafka consumer,
+ * probes. Jobs may arrive before Redis is ready: they wait at their lease. SIGTERM drains: no new jobs, what runs
+ * reaches a journal boundary, offsets are committed, leases given back, the group is left; a second SIGTERM, or the
+ * deadline, leaves at once, and the journal tells others where to go on. */
 #include "worker/worker.h"
 
 #include "lib/aws_call.h"
@@ -62,7 +62,8 @@ static void fail(struct worker *w, const char *event, const char *message, const
     loop_stop(w->loop);
 }
 
-/* ---- Redis ---------------------------------------------------------------------------------------------------------- */
+/* ---- Redis ----------------------------------------------------------------------------------------------------------
+ */
 
 static void on_server_seen(void *self, uint64_t id, const void *result)
 {
@@ -72,19 +73,26 @@ static void on_server_seen(void *self, uint64_t id, const void *result)
     if (r->err) return; /* the connection went again: the next one asks anew */
     w->redis_ready = true;
     if (r->version > 0)
-        LOG(LOG_LEVEL_INFO, "lease-hold-off", "Redis is new to us or was restarted: no lease until old ones have ended", LOG_I("wait_ms", r->version));
+        LOG(LOG_LEVEL_INFO, "lease-hold-off", "Redis is new to us or was restarted: no lease until old ones have ended",
+            LOG_I("wait_ms", r->version));
 }
 
 static void check_server(struct worker *w, const struct redis_server *s)
 {
     if (s->is_cluster) {
-        fail(w, "redis-cluster", "redis_url points at a Redis Cluster, which is not supported: use a single server, with replicas if you like", s->version);
+        fail(w, "redis-cluster",
+             "redis_url points at a Redis Cluster, which is not supported: use a single server, with replicas if you "
+             "like",
+             s->version);
         return;
     }
     if (s->aof_enabled == 0)
-        LOG0(LOG_LEVEL_WARN, "redis-no-aof", "Redis does not persist (appendonly no): a restart loses journals and costs rebuilding from Kafka; set appendonly yes");
+        LOG0(LOG_LEVEL_WARN, "redis-no-aof",
+             "Redis does not persist (appendonly no): a restart loses journals and costs rebuilding from Kafka; set "
+             "appendonly yes");
     if (s->maxmemory_policy[0] && strcmp(s->maxmemory_policy, "noeviction"))
-        LOG(LOG_LEVEL_WARN, "redis-evicts", "Redis may evict leases and journals: set maxmemory-policy noeviction", LOG_S("redis.maxmemory_policy", s->maxmemory_policy));
+        LOG(LOG_LEVEL_WARN, "redis-evicts", "Redis may evict leases and journals: set maxmemory-policy noeviction",
+            LOG_S("redis.maxmemory_policy", s->maxmemory_policy));
 }
 
 static void on_ignored(void *self, uint64_t id, const void *result)
@@ -99,13 +107,16 @@ static void register_worker(void *arg)
 {
     struct worker *w = arg;
     char key[STORE_KEY_MAX], ids[160] = "", value[400];
-    for (size_t i = 0; escrow_key_id(w->escrow, i); i++) snprintf(ids + strlen(ids), sizeof(ids) - strlen(ids), "%s\"%s\"", i ? "," : "", escrow_key_id(w->escrow, i));
-    snprintf(value, sizeof(value), "{\"version\":\"%s\",\"escrow\":[%s],\"at_ms\":%lld,\"in_flight\":%zu}", KEYROLL_VERSION, ids,
-             (long long)clock_wall_ms(&clock_system), intake_in_flight(w->intake));
+    for (size_t i = 0; escrow_key_id(w->escrow, i); i++)
+        snprintf(ids + strlen(ids), sizeof(ids) - strlen(ids), "%s\"%s\"", i ? "," : "", escrow_key_id(w->escrow, i));
+    snprintf(value, sizeof(value), "{\"version\":\"%s\",\"escrow\":[%s],\"at_ms\":%lld,\"in_flight\":%zu}",
+             KEYROLL_VERSION, ids, (long long)clock_wall_ms(&clock_system), intake_in_flight(w->intake));
     store_key(&w->store, NULL, "workers", key);
-    const struct redis_arg args[] = {{"HSET", 4}, {key, strlen(key)}, {w->o->worker_id, strlen(w->o->worker_id)}, {value, strlen(value)}};
+    const struct redis_arg args[] = {
+        {"HSET", 4}, {key, strlen(key)}, {w->o->worker_id, strlen(w->o->worker_id)}, {value, strlen(value)}};
     struct redis_port port = redis_port(w->redis);
-    (void)!port.command(port.self, ARRAY_LEN(args), args, (struct ticket){on_ignored, NULL, 0}); /* a miss is made good at the next time */
+    (void)!port.command(port.self, ARRAY_LEN(args), args,
+                        (struct ticket){on_ignored, NULL, 0}); /* a miss is made good at the next time */
     loop_timer_start(w->register_timer, REGISTER_EVERY_MS);
 }
 
@@ -113,22 +124,27 @@ static void on_redis_state(void *arg, enum redis_state s, const struct redis_ser
 {
     struct worker *w = arg;
     if (err == ERR_REDIS_AUTH) {
-        fail(w, "redis-login", "Redis refused the login: check redis_password_file and the user in redis_url", err_text(err));
+        fail(w, "redis-login", "Redis refused the login: check redis_password_file and the user in redis_url",
+             err_text(err));
         return;
     }
     if (s != REDIS_READY) {
-        if (w->redis_ready || err) LOG(LOG_LEVEL_WARN, "redis-down", "Redis is not reachable: jobs wait; check redis_url and the server", LOG_S("error.code", err_name(err)));
+        if (w->redis_ready || err)
+            LOG(LOG_LEVEL_WARN, "redis-down", "Redis is not reachable: jobs wait; check redis_url and the server",
+                LOG_S("error.code", err_name(err)));
         w->redis_ready = false;
         return;
     }
     check_server(w, server);
     if (w->failed) return;
     LOG(LOG_LEVEL_INFO, "redis-ready", "connected to Redis", LOG_S("redis.version", server->version));
-    if (store_server_seen(&w->store, server, (struct ticket){on_server_seen, w, 0}) < 0) LOG0(LOG_LEVEL_WARN, "redis-busy", "Redis could not be asked");
+    if (store_server_seen(&w->store, server, (struct ticket){on_server_seen, w, 0}) < 0)
+        LOG0(LOG_LEVEL_WARN, "redis-busy", "Redis could not be asked");
     register_worker(w);
 }
 
-/* ---- Kafka ---------------------------------------------------------------------------------------------------------- */
+/* ---- Kafka ----------------------------------------------------------------------------------------------------------
+ */
 
 static void on_kafka_fatal(void *arg, const char *why)
 {
@@ -141,7 +157,8 @@ static void on_kafka_log(void *arg, int level, const char *fac, const char *text
     LOG(level <= 3 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "kafka", text, LOG_S("kafka.facility", fac));
 }
 
-/* ---- probes --------------------------------------------------------------------------------------------------------- */
+/* ---- probes ---------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_ready(const struct worker *w)
 {
@@ -158,8 +175,8 @@ static int on_request(void *arg, const struct http_server_request *req, struct b
         return alive ? 200 : 503;
     }
     if (!strcmp(req->path, "/readyz")) {
-        buf_addf(body, "redis %s\nkafka %s\n%s", w->redis_ready ? "ok" : "down", w->in && kafka_in_steady(w->in) ? "ok" : "joining",
-                 w->draining ? "draining\n" : "");
+        buf_addf(body, "redis %s\nkafka %s\n%s", w->redis_ready ? "ok" : "down",
+                 w->in && kafka_in_steady(w->in) ? "ok" : "joining", w->draining ? "draining\n" : "");
         return is_ready(w) ? 200 : 503;
     }
     if (!strcmp(req->path, "/metrics")) {
@@ -175,15 +192,22 @@ static void on_collect(void *arg)
     struct worker *w = arg;
     struct loop_stats s;
     loop_stats(w->loop, &s);
-    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_loop_turn_p99_seconds", "p99 of a loop turn in the last minute", NULL, NULL, NULL, 0), NULL, NULL,
-               s.p99_us / 1e6);
-    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_leases_held", "Leases held", NULL, NULL, NULL, 0), NULL, NULL, (double)w->leases.n);
-    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_secrets_in_memory", "Secrets in memory", NULL, NULL, NULL, 0), NULL, NULL, (double)secret_count());
-    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_ready", "1 when ready", NULL, NULL, NULL, 0), NULL, NULL, is_ready(w));
-    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_build_info", "Versions", "version", "librdkafka", NULL, 0), KEYROLL_VERSION, kafka_version(), 1);
+    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_loop_turn_p99_seconds",
+                          "p99 of a loop turn in the last minute", NULL, NULL, NULL, 0),
+               NULL, NULL, s.p99_us / 1e6);
+    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_leases_held", "Leases held", NULL, NULL, NULL, 0), NULL,
+               NULL, (double)w->leases.n);
+    metric_set(
+        metric_new(w->metrics, METRIC_GAUGE, "keyroll_secrets_in_memory", "Secrets in memory", NULL, NULL, NULL, 0),
+        NULL, NULL, (double)secret_count());
+    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_ready", "1 when ready", NULL, NULL, NULL, 0), NULL, NULL,
+               is_ready(w));
+    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_build_info", "Versions", "version", "librdkafka", NULL, 0),
+               KEYROLL_VERSION, kafka_version(), 1);
 }
 
-/* ---- drain ---------------------------------------------------------------------------------------------------------- */
+/* ---- drain ----------------------------------------------------------------------------------------------------------
+ */
 
 static void on_idle(void *arg)
 {
@@ -195,7 +219,8 @@ static void on_idle(void *arg)
 static void on_drain_deadline(void *arg)
 {
     struct worker *w = arg;
-    LOG(LOG_LEVEL_WARN, "drain-deadline", "leaving with jobs under way: their journals tell others where to go on", LOG_I("jobs", intake_in_flight(w->intake)));
+    LOG(LOG_LEVEL_WARN, "drain-deadline", "leaving with jobs under way: their journals tell others where to go on",
+        LOG_I("jobs", intake_in_flight(w->intake)));
     loop_stop(w->loop);
 }
 
@@ -212,7 +237,8 @@ static void on_sigterm(void *arg)
     intake_drain(w->intake);
 }
 
-/* ---- building ------------------------------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------------------------------
+ */
 
 static void fill_policy(struct rotation_policy *p, const struct options *o)
 {
@@ -287,8 +313,11 @@ static int make_instance(struct worker *w, char **reterr)
 {
     int rc = profiles_load(w->o->profiles_dir, &w->profiles, reterr);
     if (rc < 0) return rc;
-    const struct synergist_options s = {
-        .clock = &clock_system, .rng = &rng_system, .http = w->http, .profiles = w->profiles, .credentials = {on_credentials_warning, NULL}};
+    const struct synergist_options s = {.clock = &clock_system,
+                                        .rng = &rng_system,
+                                        .http = w->http,
+                                        .profiles = w->profiles,
+                                        .credentials = {on_credentials_warning, NULL}};
     rc = synergist_new(w->loop, &s, &w->synergist);
     if (rc < 0) *reterr = reason("instance client", err_text(rc));
     return rc;
@@ -298,7 +327,8 @@ static int make_escrow(struct worker *w, char **reterr)
 {
     AUTO_BUF struct buf files;
     buf_init(&files, 8192);
-    for (size_t i = 0; i < w->o->escrow_key_file.n; i++) buf_addf(&files, "%s%s", i ? "," : "", w->o->escrow_key_file.items[i]);
+    for (size_t i = 0; i < w->o->escrow_key_file.n; i++)
+        buf_addf(&files, "%s%s", i ? "," : "", w->o->escrow_key_file.items[i]);
     return escrow_load(buf_str(&files), &w->escrow, reterr);
 }
 
@@ -307,7 +337,8 @@ static int make_redis(struct worker *w, char **reterr)
     AUTO_SECRET struct secret *password = NULL;
     int rc = options_redis_password(w->o, &password, reterr);
     if (rc < 0) return rc;
-    const struct redis_options r = {.url = w->o->redis_url, .password = password, .ca_file = w->o->ca_file, .on_state = on_redis_state, .arg = w};
+    const struct redis_options r = {
+        .url = w->o->redis_url, .password = password, .ca_file = w->o->ca_file, .on_state = on_redis_state, .arg = w};
     rc = redis_new(w->loop, &r, &w->redis);
     if (rc < 0) {
         *reterr = reason("redis_url", err_text(rc));
@@ -321,8 +352,13 @@ static int make_redis(struct worker *w, char **reterr)
 static int make_producer(struct worker *w, char **reterr)
 {
     const struct options *o = w->o;
-    const struct kafka_out_options k = {
-        .brokers = o->brokers, .linger_ms = LINGER_MS, .conf = o->kafka, .n_conf = o->n_kafka, .on_fatal = on_kafka_fatal, .on_log = on_kafka_log, .arg = w};
+    const struct kafka_out_options k = {.brokers = o->brokers,
+                                        .linger_ms = LINGER_MS,
+                                        .conf = o->kafka,
+                                        .n_conf = o->n_kafka,
+                                        .on_fatal = on_kafka_fatal,
+                                        .on_log = on_kafka_log,
+                                        .arg = w};
     int rc = kafka_out_new(w->loop, &k, &w->out, reterr);
     if (rc < 0) return rc;
     const struct report_topics topics = {o->topic_events, o->topic_keys};
@@ -417,7 +453,8 @@ static int make_timers(struct worker *w, char **reterr)
 int worker_new(struct loop *l, const struct options *o, struct worker **ret_worker, char **reterr)
 {
     typedef int make_fn(struct worker *, char **);
-    static make_fn *const parts[] = {make_timers, make_escrow, make_aws, make_instance, make_redis, make_producer, make_intake, make_consumer, make_probes};
+    static make_fn *const parts[] = {make_timers,   make_escrow, make_aws,      make_instance, make_redis,
+                                     make_producer, make_intake, make_consumer, make_probes};
     struct worker *w = calloc(1, sizeof(*w));
     if (!w) return ERR_NOMEM;
     w->o = o;
@@ -434,8 +471,9 @@ int worker_new(struct loop *l, const struct options *o, struct worker **ret_work
 
 int worker_run(struct worker *w)
 {
-    LOG(LOG_LEVEL_INFO, "start", "keyroll-worker is starting", LOG_S("service.version", KEYROLL_VERSION), LOG_S("mode", w->env.policy.observe ? "observe" : "rotate"),
-        LOG_S("aws.identity", aws_creds_source(w->creds)), LOG_S("librdkafka", kafka_version()));
+    LOG(LOG_LEVEL_INFO, "start", "keyroll-worker is starting", LOG_S("service.version", KEYROLL_VERSION),
+        LOG_S("mode", w->env.policy.observe ? "observe" : "rotate"), LOG_S("aws.identity", aws_creds_source(w->creds)),
+        LOG_S("librdkafka", kafka_version()));
     loop_run(w->loop);
     if (w->draining && !w->failed) intake_commit_now(w->intake, COMMIT_WAIT_MS);
     kafka_in_free(TAKE(w->in), LEAVE_WAIT_MS);

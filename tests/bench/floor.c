@@ -41,10 +41,27 @@ struct plan {
     struct step steps[PLAN_MAX];
 };
 static const struct plan plans[] = {
-    {"rotate", 8, {{CALL_LIST, false}, {CALL_READ, false}, {CALL_CREATE, false}, {CALL_IDENTITY, false}, {CALL_BUCKET, true},
-                   {CALL_WRITE, false}, {CALL_READ, false}, {CALL_TEST, true}}},
-    {"retire", 6, {{CALL_READ, false}, {CALL_LIST, false}, {CALL_READ, false}, {CALL_TEST, false}, {CALL_DEACTIVATE, false}, {CALL_TEST, true}}},
-    {"reap", 5, {{CALL_READ, false}, {CALL_LIST, false}, {CALL_LAST_USED, false}, {CALL_READ, true}, {CALL_DELETE, false}}},
+    {"rotate",
+     8,
+     {{CALL_LIST, false},
+      {CALL_READ, false},
+      {CALL_CREATE, false},
+      {CALL_IDENTITY, false},
+      {CALL_BUCKET, true},
+      {CALL_WRITE, false},
+      {CALL_READ, false},
+      {CALL_TEST, true}}},
+    {"retire",
+     6,
+     {{CALL_READ, false},
+      {CALL_LIST, false},
+      {CALL_READ, false},
+      {CALL_TEST, false},
+      {CALL_DEACTIVATE, false},
+      {CALL_TEST, true}}},
+    {"reap",
+     5,
+     {{CALL_READ, false}, {CALL_LIST, false}, {CALL_LAST_USED, false}, {CALL_READ, true}, {CALL_DELETE, false}}},
 };
 
 struct slot {
@@ -76,7 +93,8 @@ static void die(const char *what, const char *why)
     exit(1);
 }
 
-/* ---- sockets ------------------------------------------------------------------------------------------------------ */
+/* ---- sockets ------------------------------------------------------------------------------------------------------
+ */
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
 {
@@ -128,7 +146,8 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
     return size * n;
 }
 
-/* ---- slots -------------------------------------------------------------------------------------------------------- */
+/* ---- slots --------------------------------------------------------------------------------------------------------
+ */
 
 static void slot_init(struct slot *s)
 {
@@ -201,7 +220,8 @@ static void on_done(struct slot *s, CURLcode code)
     take_next(s);
 }
 
-/* ---- the run ------------------------------------------------------------------------------------------------------ */
+/* ---- the run ------------------------------------------------------------------------------------------------------
+ */
 
 static void act(int fd, int events)
 {
@@ -220,7 +240,8 @@ static void turn(void)
     struct epoll_event ready[EVENTS];
     int n = epoll_wait(epoll_fd, ready, EVENTS, timeout_ms < 0 || timeout_ms > 1000 ? 1000 : (int)timeout_ms);
     for (int i = 0; i < n; i++) {
-        int events = (ready[i].events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) | (ready[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+        int events = (ready[i].events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) |
+                     (ready[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                      (ready[i].events & EPOLLERR ? CURL_CSELECT_ERR : 0);
         act(ready[i].data.fd, events);
     }
@@ -260,20 +281,22 @@ static void run_plan(struct slot *slots, size_t n_slots)
     for (size_t i = 0; i < n_slots; i++) take_next(&slots[i]);
     while (ended < n_targets) turn();
     mono = mono_s() - mono;
-    printf("\"%s\": {\"cpu_us\": %.1f, \"per_s\": %.0f}, ", plan->name, (cpu_s() - cpu) * 1e6 / (double)n_targets, (double)n_targets / mono);
+    printf("\"%s\": {\"cpu_us\": %.1f, \"per_s\": %.0f}, ", plan->name, (cpu_s() - cpu) * 1e6 / (double)n_targets,
+           (double)n_targets / mono);
 }
 
 static void read_input(void)
 {
     char style[16], line[1024];
-    if (scanf("%159s %159s %159s %15s\n", endpoints.iam, endpoints.sts, endpoints.s3, style) != 4) die("stdin", "no addresses");
+    if (scanf("%159s %159s %159s %15s\n", endpoints.iam, endpoints.sts, endpoints.s3, style) != 4)
+        die("stdin", "no addresses");
     endpoints.virtual_buckets = strcmp(style, "virtual") == 0;
     while (fgets(line, sizeof(line), stdin)) {
         targets = realloc(targets, (n_targets + 1) * sizeof(*targets));
         if (!targets) die("stdin", "out of memory");
         struct floor_target *t = memset(&targets[n_targets], 0, sizeof(*t));
-        if (sscanf(line, "%15s %63s %63s %31s %159s %63s %63s %31s %63s", t->account, t->user, t->bucket, t->region, t->instance, t->login, t->password,
-                   t->operator_id, t->operator_secret) != 9)
+        if (sscanf(line, "%15s %63s %63s %31s %159s %63s %63s %31s %63s", t->account, t->user, t->bucket, t->region,
+                   t->instance, t->login, t->password, t->operator_id, t->operator_secret) != 9)
             die("stdin: a bad line", line);
         n_targets++;
     }
@@ -281,7 +304,8 @@ static void read_input(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"in-flight", 1, NULL, 'n'}, {"life", 0, NULL, 'l'}, {"ca", 1, NULL, 'c'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"in-flight", 1, NULL, 'n'}, {"life", 0, NULL, 'l'}, {"ca", 1, NULL, 'c'}, {NULL, 0, NULL, 0}};
     size_t in_flight = 100, n_plans = 1;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'n') in_flight = strtoul(optarg, NULL, 10);

@@ -1,6 +1,6 @@
-/* The floor's requests. Signature Version 4 by hand on OpenSSL: one canonical request, the operator's signing keys cached
- * with their HMAC states begun, so that a signature costs three hashes. Forms and headers have the names and lengths of
- * those that the worker sends. Replies are searched, not parsed. Uses nothing of the product. */
+/* The floor's requests. Signature Version 4 by hand on OpenSSL: one canonical request, the operator's signing keys
+ * cached with their HMAC states begun, so that a signature costs three hashes. Forms and headers have the names and
+ * lengths of those that the worker sends. Replies are searched, not parsed. Uses nothing of the product. */
 #include "tests/bench/floor_request.h"
 
 #include <openssl/evp.h>
@@ -37,7 +37,8 @@ static EVP_MD_CTX *context(void)
     return c;
 }
 
-/* ---- hashes ------------------------------------------------------------------------------------------------------- */
+/* ---- hashes -------------------------------------------------------------------------------------------------------
+ */
 
 static void hash_hex(const uint8_t digest[HASH_BYTES], char out[2 * HASH_BYTES + 1])
 {
@@ -54,7 +55,8 @@ static void hash(const void *data, size_t len, char hex[2 * HASH_BYTES + 1])
     static EVP_MD_CTX *c;
     uint8_t digest[HASH_BYTES];
     if (!c) c = context();
-    must(EVP_DigestInit_ex2(c, sha256, NULL) && EVP_DigestUpdate(c, data, len) && EVP_DigestFinal_ex(c, digest, NULL), "hash");
+    must(EVP_DigestInit_ex2(c, sha256, NULL) && EVP_DigestUpdate(c, data, len) && EVP_DigestFinal_ex(c, digest, NULL),
+         "hash");
     hash_hex(digest, hex);
 }
 
@@ -78,11 +80,14 @@ static void hmac_end(const struct floor_key *k, const void *data, size_t len, ui
     static EVP_MD_CTX *c;
     uint8_t digest[HASH_BYTES];
     if (!c) c = context();
-    must(EVP_MD_CTX_copy_ex(c, k->inner) && EVP_DigestUpdate(c, data, len) && EVP_DigestFinal_ex(c, digest, NULL), "hmac");
-    must(EVP_MD_CTX_copy_ex(c, k->outer) && EVP_DigestUpdate(c, digest, HASH_BYTES) && EVP_DigestFinal_ex(c, out, NULL), "hmac");
+    must(EVP_MD_CTX_copy_ex(c, k->inner) && EVP_DigestUpdate(c, data, len) && EVP_DigestFinal_ex(c, digest, NULL),
+         "hmac");
+    must(EVP_MD_CTX_copy_ex(c, k->outer) && EVP_DigestUpdate(c, digest, HASH_BYTES) && EVP_DigestFinal_ex(c, out, NULL),
+         "hmac");
 }
 
-/* ---- signing ------------------------------------------------------------------------------------------------------ */
+/* ---- signing ------------------------------------------------------------------------------------------------------
+ */
 
 static void derive(struct floor_key *k, const char *secret, const char *date, const char *region, const char *service)
 {
@@ -98,8 +103,8 @@ static void derive(struct floor_key *k, const char *secret, const char *date, co
 }
 
 /* keep: an operator's key; one of a licence is used twice and forgotten. */
-static const struct floor_key *key_for(const char *id, const char *secret, const char *date, const char *region, const char *service,
-                                       const char *scope, bool keep)
+static const struct floor_key *key_for(const char *id, const char *secret, const char *date, const char *region,
+                                       const char *service, const char *scope, bool keep)
 {
     static struct floor_key once;
     for (size_t i = 0; keep && i < cached; i++)
@@ -130,15 +135,17 @@ static void sign(struct floor_message *m, const struct signer *s, const char *ho
     strftime(date, sizeof(date), "%Y%m%d", &tm);
     snprintf(scope, sizeof(scope), "%s/%s/%s/aws4_request", date, s->region, s->service);
     hash(m->body, m->body_len, payload);
-    int n = s3 ? snprintf(canonical, sizeof(canonical), "GET\n%s\n%s\nhost:%s\nx-amz-content-sha256:%s\nx-amz-date:%s\n\n%s\n%s", path, query, host,
+    int n = s3 ? snprintf(canonical, sizeof(canonical),
+                          "GET\n%s\n%s\nhost:%s\nx-amz-content-sha256:%s\nx-amz-date:%s\n\n%s\n%s", path, query, host,
                           payload, stamp, "host;x-amz-content-sha256;x-amz-date", payload)
-               : snprintf(canonical, sizeof(canonical), "POST\n%s\n\ncontent-type:%s\nhost:%s\nx-amz-date:%s\n\n%s\n%s", path, form, host, stamp,
-                          "content-type;host;x-amz-date", payload);
+               : snprintf(canonical, sizeof(canonical), "POST\n%s\n\ncontent-type:%s\nhost:%s\nx-amz-date:%s\n\n%s\n%s",
+                          path, form, host, stamp, "content-type;host;x-amz-date", payload);
     hash(canonical, (size_t)n, digest);
     n = snprintf(text, sizeof(text), "AWS4-HMAC-SHA256\n%s\n%s\n%s", stamp, scope, digest);
     hmac_end(key_for(s->id, s->secret, date, s->region, s->service, scope, s->keep), text, (size_t)n, signature);
     hash_hex(signature, digest);
-    snprintf(m->head[0], sizeof(m->head[0]), "Authorization: AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s", s->id, scope,
+    snprintf(m->head[0], sizeof(m->head[0]),
+             "Authorization: AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s", s->id, scope,
              s3 ? "host;x-amz-content-sha256;x-amz-date" : "content-type;host;x-amz-date", digest);
     snprintf(m->head[1], sizeof(m->head[1]), "X-Amz-Date: %s", stamp);
     if (s3)
@@ -148,18 +155,25 @@ static void sign(struct floor_message *m, const struct signer *s, const char *ho
     m->heads = 3;
 }
 
-/* ---- AWS ---------------------------------------------------------------------------------------------------------- */
+/* ---- AWS ----------------------------------------------------------------------------------------------------------
+ */
 
-static void build_query(const struct floor_endpoints *e, const struct floor_target *t, enum floor_call call, struct floor_message *m)
+static void build_query(const struct floor_endpoints *e, const struct floor_target *t, enum floor_call call,
+                        struct floor_message *m)
 {
-    static const char *const actions[CALLS] = {[CALL_LIST] = "ListAccessKeys",         [CALL_CREATE] = "CreateAccessKey",
-                                               [CALL_IDENTITY] = "GetCallerIdentity",  [CALL_DEACTIVATE] = "UpdateAccessKey",
-                                               [CALL_LAST_USED] = "GetAccessKeyLastUsed", [CALL_DELETE] = "DeleteAccessKey"};
+    static const char *const actions[CALLS] = {[CALL_LIST] = "ListAccessKeys",
+                                               [CALL_CREATE] = "CreateAccessKey",
+                                               [CALL_IDENTITY] = "GetCallerIdentity",
+                                               [CALL_DEACTIVATE] = "UpdateAccessKey",
+                                               [CALL_LAST_USED] = "GetAccessKeyLastUsed",
+                                               [CALL_DELETE] = "DeleteAccessKey"};
     bool sts = call == CALL_IDENTITY;
     const char *base = sts ? e->sts : e->iam;
     m->host = sts ? HOST_STS : HOST_IAM;
-    int n = snprintf(m->body, sizeof(m->body), "Action=%s&Version=%s", actions[call], sts ? "2011-06-15" : "2010-05-08");
-    if (!sts && call != CALL_LAST_USED) n += snprintf(m->body + n, sizeof(m->body) - (size_t)n, "&UserName=%s", t->user);
+    int n =
+        snprintf(m->body, sizeof(m->body), "Action=%s&Version=%s", actions[call], sts ? "2011-06-15" : "2010-05-08");
+    if (!sts && call != CALL_LAST_USED)
+        n += snprintf(m->body + n, sizeof(m->body) - (size_t)n, "&UserName=%s", t->user);
     if (call == CALL_DEACTIVATE || call == CALL_LAST_USED || call == CALL_DELETE)
         n += snprintf(m->body + n, sizeof(m->body) - (size_t)n, "&AccessKeyId=%s", t->old_id);
     if (call == CALL_DEACTIVATE) n += snprintf(m->body + n, sizeof(m->body) - (size_t)n, "&Status=Inactive");
@@ -175,7 +189,8 @@ static void build_list_bucket(const struct floor_endpoints *e, const struct floo
     static const char query[] = "list-type=2&max-keys=1";
     const char *host = strstr(e->s3, "://") + 3;
     char own_host[FLOOR_TEXT_MAX + 64], path[80];
-    snprintf(own_host, sizeof(own_host), "%s%s%s", e->virtual_buckets ? t->bucket : "", e->virtual_buckets ? "." : "", host);
+    snprintf(own_host, sizeof(own_host), "%s%s%s", e->virtual_buckets ? t->bucket : "", e->virtual_buckets ? "." : "",
+             host);
     snprintf(path, sizeof(path), "/%s", e->virtual_buckets ? "" : t->bucket);
     m->host = HOST_S3;
     m->body_len = 0;
@@ -184,14 +199,15 @@ static void build_list_bucket(const struct floor_endpoints *e, const struct floo
     sign(m, &probe, own_host, path, query);
 }
 
-/* ---- instance ----------------------------------------------------------------------------------------------------- */
+/* ---- instance -----------------------------------------------------------------------------------------------------
+ */
 
 #define BOUNDARY "keyroll-0123456789abcdef0123456789abcdef"
 
 static void add_field(struct floor_message *m, const char *name, const char *value)
 {
-    int n = snprintf(m->body + m->body_len, sizeof(m->body) - m->body_len, "--" BOUNDARY "\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n",
-                     name, value);
+    int n = snprintf(m->body + m->body_len, sizeof(m->body) - m->body_len,
+                     "--" BOUNDARY "\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n", name, value);
     m->body_len += (size_t)n;
     must(m->body_len < sizeof(m->body), "a form is too long");
 }
@@ -212,8 +228,9 @@ static void build_instance(const struct floor_target *t, enum floor_call call, s
         add_field(m, "action", call == CALL_WRITE ? "update" : "testaws");
     }
     if (call == CALL_WRITE) {
-        snprintf(input, sizeof(input), "{\"data\":[{\"systemparameters_iamaccesskey\":\"%s\",\"systemparameters_iamsecretkey\":\"%s\"}]}", t->new_id,
-                 t->new_secret);
+        snprintf(input, sizeof(input),
+                 "{\"data\":[{\"systemparameters_iamaccesskey\":\"%s\",\"systemparameters_iamsecretkey\":\"%s\"}]}",
+                 t->new_id, t->new_secret);
         add_field(m, "input", input);
     }
     m->body_len += (size_t)snprintf(m->body + m->body_len, sizeof(m->body) - m->body_len, "--" BOUNDARY "--\r\n");
@@ -221,7 +238,8 @@ static void build_instance(const struct floor_target *t, enum floor_call call, s
     m->heads = 1;
 }
 
-void floor_build(const struct floor_endpoints *e, const struct floor_target *t, enum floor_call call, struct floor_message *ret)
+void floor_build(const struct floor_endpoints *e, const struct floor_target *t, enum floor_call call,
+                 struct floor_message *ret)
 {
     if (!sha256) sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     must(sha256 != NULL, "SHA256");
@@ -233,7 +251,8 @@ void floor_build(const struct floor_endpoints *e, const struct floor_target *t, 
         build_query(e, t, call, ret);
 }
 
-/* ---- replies ------------------------------------------------------------------------------------------------------ */
+/* ---- replies ------------------------------------------------------------------------------------------------------
+ */
 
 /* Copies what stands between two texts. */
 static bool between(const char *body, const char *before, const char *after, char *out, size_t size)
@@ -253,13 +272,20 @@ bool floor_take(struct floor_target *t, enum floor_call call, long status, const
     char id[32];
     if (status != 200) return false;
     switch (call) {
-    case CALL_LIST: return t->new_id[0] ? strstr(body, t->new_id) != NULL : between(body, "<AccessKeyId>", "<", t->old_id, sizeof(t->old_id));
+    case CALL_LIST:
+        return t->new_id[0] ? strstr(body, t->new_id) != NULL
+                            : between(body, "<AccessKeyId>", "<", t->old_id, sizeof(t->old_id));
     case CALL_CREATE:
         return between(body, "<AccessKeyId>", "<", t->new_id, sizeof(t->new_id)) &&
                between(body, "<SecretAccessKey>", "<", t->new_secret, sizeof(t->new_secret));
-    case CALL_IDENTITY: return strstr(body, t->user) != NULL;
-    case CALL_BUCKET: return strstr(body, "<ListBucketResult") != NULL;
-    case CALL_READ: return between(body, "systemparameters_iamaccesskey\":\"", "\"", id, sizeof(id)) || strstr(body, t->new_id[0] ? t->new_id : t->old_id);
-    default: return true;
+    case CALL_IDENTITY:
+        return strstr(body, t->user) != NULL;
+    case CALL_BUCKET:
+        return strstr(body, "<ListBucketResult") != NULL;
+    case CALL_READ:
+        return between(body, "systemparameters_iamaccesskey\":\"", "\"", id, sizeof(id)) ||
+               strstr(body, t->new_id[0] ? t->new_id : t->old_id);
+    default:
+        return true;
     }
 }

@@ -48,7 +48,8 @@ struct floor_message {
 };
 
 /* Writes the request. Signing keys of operators are cached between calls. */
-void floor_build(const struct floor_endpoints *e, const struct floor_target *t, enum floor_call call, struct floor_message *ret);
+void floor_build(const struct floor_endpoints *e, const struct floor_target *t, enum floor_call call,
+                 struct floor_message *ret);
 /* Takes from a reply what later requests need. False: it is not what was expected. */
 bool floor_take(struct floor_target *t, enum floor_call call, long status, const char *body);
 

@@ -634,7 +634,8 @@ static void what_goes_ahead_keeps_its_order_too(void **state)
         send_as(f, &req, i);
     }
     await_all(f);
-    for (unsigned i = 0, ahead = 0, behind = 10; i < 30; i++) assert_int_equal(f->a[i].order, (int)(i % 3 == 1 ? ahead++ : behind++));
+    for (unsigned i = 0, ahead = 0, behind = 10; i < 30; i++)
+        assert_int_equal(f->a[i].order, (int)(i % 3 == 1 ? ahead++ : behind++));
 
     struct http_request req = get(f, "/silent");
     f->completions = f->awaited = 0;

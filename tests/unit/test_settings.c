@@ -228,8 +228,8 @@ static void test_values(void **state)
 /* What is written for a row is read back as the same value. */
 static void test_written_values(void **state)
 {
-    static const char *const values[][2] = {{"text", "a b"},     {"path", "/x/y"},  {"list", "a,b"},  {"count", "-5"},
-                                            {"long_wait", "1h"}, {"size", "3MiB"},  {"rate", "0.25"}, {"on", "true"},
+    static const char *const values[][2] = {{"text", "a b"},     {"path", "/x/y"}, {"list", "a,b"},  {"count", "-5"},
+                                            {"long_wait", "1h"}, {"size", "3MiB"}, {"rate", "0.25"}, {"on", "true"},
                                             {"choice", "blue"},  {"list", ""}};
     struct fixture *f = *state;
     AUTO_BUF struct buf out;
