@@ -17,7 +17,7 @@
 
 struct adopt_args {
     const char **replaced, **left;
-    const char *current = "";
+    const char *current;
     bool force;
 };
 
