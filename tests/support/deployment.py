@@ -111,7 +111,7 @@ class Deployment:
             known["Redis password"] = self.redis_server.password
         configs = list(self.folder.rglob("*.conf"))
         return leaks.search([self.folder, self.redis_server.folder, self.kafka.folder], known,
-                            exclude=[*self.fleet.holders(), *configs, self.redis_server.folder / "redis.conf"])
+                            exclude=[*self.fleet.holders(), *configs, self.escrow_key, self.redis_server.folder / "redis.conf"])
 
     def __enter__(self):
         return self
