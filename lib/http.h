@@ -52,8 +52,8 @@ struct http_request {
 /* What a ticket is completed with: const struct http_reply *. Borrowed: dies when the completion returns. */
 struct http_reply {
     int err;          /* 0: a reply came (any status). ERR_TIMEOUT (never sent), ERR_TIMEOUT_SENT, ERR_NET_CONNECT,
-                         ERR_NET_RESOLVE,          ERR_NET_TLS, ERR_NET_LOST (sent, no whole reply), ERR_NET_BAD_REPLY,
-                         ERR_CANCELLED,          ERR_NOMEM, or prepare's */
+                         ERR_NET_RESOLVE, ERR_NET_TLS, ERR_NET_LOST (sent, no whole reply), ERR_NET_BAD_REPLY,
+                         ERR_CANCELLED, ERR_NOMEM, or prepare's */
     int status;       /* HTTP status, 0 when none */
     const char *body; /* NUL-terminated; wiped afterwards when `secret_reply` */
     size_t body_len;

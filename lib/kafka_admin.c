@@ -346,7 +346,15 @@ static int grow(struct kafka_admin *a, const struct kafka_topic_spec *s, char **
     return check_topics(a, what, results, n, ret_reason);
 }
 
-/* What the request must hold: what was set on the topic before, then ours over it. */
+static bool is_ours(const struct kafka_topic_spec *s, const char *name)
+{
+    for (size_t i = 0; i < s->n_config; i++) {
+        if (strcmp(s->config[i].name, name) == 0) return true;
+    }
+    return false;
+}
+
+/* What the request must hold: what else was set on the topic, and ours. A name twice is refused by the broker. */
 static int fill_settings(struct kafka_admin *a, rd_kafka_ConfigResource_t *r, const struct kafka_topic_spec *s,
                          char **ret_reason)
 {
@@ -356,11 +364,13 @@ static int fill_settings(struct kafka_admin *a, rd_kafka_ConfigResource_t *r, co
     int rc = describe(a, s->name, &ev, &entries, &n, ret_reason);
     if (rc < 0) return rc;
     for (size_t i = 0; i < n; i++) {
-        const char *value = rd_kafka_ConfigEntry_value(entries[i]);
-        if (!value || rd_kafka_ConfigEntry_source(entries[i]) != RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG) continue;
-        if (rd_kafka_ConfigResource_set_config(r, rd_kafka_ConfigEntry_name(entries[i]), value)) return ERR_INVALID;
+        const char *name = rd_kafka_ConfigEntry_name(entries[i]), *value = rd_kafka_ConfigEntry_value(entries[i]);
+        if (!value || is_ours(s, name) ||
+            rd_kafka_ConfigEntry_source(entries[i]) != RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG)
+            continue;
+        if (rd_kafka_ConfigResource_set_config(r, name, value)) return ERR_INVALID;
     }
-    for (size_t i = 0; i < s->n_config; i++) { /* the later one wins */
+    for (size_t i = 0; i < s->n_config; i++) {
         if (rd_kafka_ConfigResource_set_config(r, s->config[i].name, s->config[i].value)) return ERR_INVALID;
     }
     return 0;

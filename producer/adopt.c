@@ -106,6 +106,7 @@ int adopt_record(const struct adopt_in *in, struct record *r, char ret_reason[RE
         k->next = KEY_NEXT_NONE;
         k->next_ms = TIME_NONE;
         if (in->current_seen) k->seen_ms = in->now_ms;
+        if (k->offered_ms == TIME_NONE) k->offered_ms = in->now_ms; /* AWS has to see it in use after this (R11) */
     }
     for (size_t i = 0; i < in->n_keys; i++) {
         const char *id = in->keys[i].id;

@@ -57,7 +57,7 @@ static int find_current(const struct held *h, const struct adopt_args *args, con
 static int adopt(struct held *h, const struct adopt_args *args)
 {
     struct look l;
-    const char *current = "";
+    const char *current = NULL;
     bool seen = false;
     char reason[RECORD_TEXT_MAX], by[JOB_BY_MAX];
     if (h->has_journal && !args->force) return refuse_open(h);

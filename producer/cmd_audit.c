@@ -79,7 +79,8 @@ static void copy_kept(void *into, const void *result)
     const struct redis_reply *r = result;
     const struct redis_value *id = r->err ? NULL : redis_item(r->value, 0),
                              *sealed = r->err ? NULL : redis_item(r->value, 1);
-    if (!id || !sealed || sealed->len > sizeof k->envelope) return;
+    if (!id || !sealed || id->type != REDIS_STRING || sealed->type != REDIS_STRING) return;
+    if (sealed->len > sizeof k->envelope) return;
     snprintf(k->id, sizeof k->id, "%s", id->str);
     memcpy(k->envelope, sealed->str, sealed->len);
     k->len = sealed->len;

@@ -5,11 +5,14 @@
 #include "producer/table.h"
 #include "schema/topics.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-#define NAME    "topics"
-#define WAIT_MS 15000
+#define NAME           "topics"
+#define WAIT_MS        15000
+#define SHOWN_TRIES    50
+#define SHOWN_AGAIN_MS 200
 
 static int failed(int rc, const char *what, const char *why)
 {
@@ -44,6 +47,22 @@ static size_t print_plan(const struct topics *t, const struct kafka_plan *plan)
     return cannot;
 }
 
+/* Brokers learn of a new topic one after the other, and refuse messages for it until they have: so "made" is only said
+ * when the cluster shows it. What the broker never shows is told by the next run. */
+static void wait_until_shown(struct kafka_admin *a, const struct topics *t)
+{
+    for (int i = 0; i < SHOWN_TRIES; i++) {
+        struct kafka_plan plan = {0};
+        AUTO_FREE char *why = NULL;
+        size_t missing = 0;
+        int rc = kafka_admin_plan(a, t->specs, t->n, &plan, &why);
+        for (size_t k = 0; rc == 0 && k < plan.n; k++) missing += plan.changes[k].kind == KAFKA_CREATE;
+        kafka_plan_done(&plan);
+        if (rc == 0 && missing == 0) return;
+        (void)poll(NULL, 0, SHOWN_AGAIN_MS);
+    }
+}
+
 static int apply(struct kafka_admin *a, const struct topics *t, bool dry_run)
 {
     struct kafka_plan plan = {0};
@@ -54,6 +73,7 @@ static int apply(struct kafka_admin *a, const struct topics *t, bool dry_run)
     if (!dry_run && n > cannot) rc = kafka_admin_apply(a, t->specs, t->n, &plan, &why);
     kafka_plan_done(&plan);
     if (rc < 0) return failed(rc, "applying", why);
+    if (!dry_run && n > cannot) wait_until_shown(a, t);
     if (n == 0) printf("%zu topics, all as they should be\n", t->n);
     if (n > cannot) printf("%zu changes %s\n", n - cannot, dry_run ? "to be made" : "made");
     if (cannot)

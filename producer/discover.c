@@ -2,7 +2,8 @@
  * at a time). Where our role may not call it, ListUsers and one ListUserTags per user do the same, slowly: the
  * account's call rate holds for them. Users are chosen by discover_path, discover_prefix and discover_tag; their tags
  * describe them: synergist:licence (else what the user's name has in place of {licence}), :bucket, :instance, :region,
- * :profile, :credentials, :time-zone, :policy. A tag value cannot hold "#"
+ * :profile, :credentials, :time-zone, :policy. An instance may be a host
+ * name alone: https. A tag value cannot hold "#"
  * (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html), so that a credentials tag "file:PATH" means
  * "file:PATH#LICENCE". Rows are checked by the inventory, as a file's are. */
 #include "producer/discover.h"
@@ -115,12 +116,15 @@ static int add_row(struct discover *d, struct found *u)
     if (is_known(d, u->value[LICENCE], u->user)) return 0;
     bool add_licence = starts_with(u->value[CREDENTIALS], "file:") && !strchr(u->value[CREDENTIALS], '#');
     snprintf(credentials, sizeof credentials, add_licence ? "%s#%s" : "%s", u->value[CREDENTIALS], u->value[LICENCE]);
+    char url[VALUE_MAX + 8];
+    bool is_host = u->value[INSTANCE][0] && !strstr(u->value[INSTANCE], "://");
+    snprintf(url, sizeof url, "%s%s", is_host ? "https://" : "", u->value[INSTANCE]);
     const struct inventory_row row = {.licence = u->value[LICENCE],
                                       .account = account(d),
                                       .user = u->user,
                                       .bucket = u->value[BUCKET],
                                       .region = u->value[REGION],
-                                      .instance_url = u->value[INSTANCE],
+                                      .instance_url = url,
                                       .time_zone = u->value[TIME_ZONE],
                                       .policy = u->value[POLICY],
                                       .profile = u->value[PROFILE],

@@ -133,9 +133,11 @@ static void copy_loaded(void *into, const void *result)
 static void tell(void *arg, const struct inventory_complaint *c)
 {
     (void)arg;
-    if (!c->line) return; /* about the whole file: it ends the command, which tells it */
-    fprintf(stderr, "keyroll: inventory line %u%s%s: %s\n", c->line, c->licence[0] ? ", licence " : "", c->licence,
-            c->reason);
+    if (c->line)
+        fprintf(stderr, "keyroll: inventory line %u%s%s: %s\n", c->line, c->licence[0] ? ", licence " : "", c->licence,
+                c->reason);
+    else if (c->licence[0]) /* else it is about the whole file: it ends the command, which tells it */
+        fprintf(stderr, "keyroll: discovered licence %s: %s\n", c->licence, c->reason);
 }
 
 int fleet_load_now(struct client *c, bool told, struct inventory **ret_inventory)

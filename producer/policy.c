@@ -119,7 +119,8 @@ static int64_t journal_rest_ms(const struct policy *p, const struct store_peek *
 {
     const struct journal *j = &u->journal;
     enum record_state state = u->has_record ? u->record.state : RECORD_NEW;
-    *ret_poll = true;
+    *ret_poll = j->step != JOURNAL_AWAIT || !j->secret_lost;
+    if (!*ret_poll) return 0; /* nothing is left to reveal: the workers undo it */
     if (state == RECORD_DRIFTED || state == RECORD_EXCLUDED) return p->audit_interval_ms;
     if (j->step == JOURNAL_AWAIT)
         return p->audit_interval_ms; /* waits for reveal; looked at daily, so that nothing waits in silence */

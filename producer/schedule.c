@@ -129,7 +129,8 @@ static bool wait_for(struct schedule *s, const char *what)
 static void row_refused(void *arg, const struct inventory_complaint *c)
 {
     struct schedule *s = arg;
-    if (c->line == 0 || ++s->complaints > LEFT_OUT_MAX) return; /* the whole file: told when the load ends */
+    bool whole = c->line == 0 && !c->licence[0]; /* told when the load ends */
+    if (whole || ++s->complaints > LEFT_OUT_MAX) return;
     LOG(LOG_LEVEL_WARN, "inventory-row", c->reason, LOG_I("line", c->line),
         LOG_S("licence", c->licence[0] ? c->licence : NULL));
 }
