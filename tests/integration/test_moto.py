@@ -3,6 +3,8 @@ import pytest
 
 from support import deployment, fleet
 
+SLOW_AWS = {"lease_ttl": "10s", "lease_renew": "2s", "mutate_timeout": "8s", "max_in_flight": 40}  # moto does one call at a time
+
 
 @pytest.fixture(scope="module")
 def licences(full):
@@ -11,7 +13,7 @@ def licences(full):
 
 def test_whole_life(tmp_path, kafka, redis_server, moto, licences):
     with fleet.MotoFleet(tmp_path, moto, licences) as made, \
-            deployment.Deployment(tmp_path, kafka, redis_server, made) as installed:
+            deployment.Deployment(tmp_path, kafka, redis_server, made, **SLOW_AWS) as installed:
         installed.topics_apply()
         installed.worker()
         installed.worker()
@@ -24,7 +26,7 @@ def test_whole_life(tmp_path, kafka, redis_server, moto, licences):
 
 def test_rotate_command_waits_for_the_overlap(tmp_path, kafka, redis_server, moto):
     with fleet.MotoFleet(tmp_path, moto, 3, key_age_days=1) as made, \
-            deployment.Deployment(tmp_path, kafka, redis_server, made) as installed:
+            deployment.Deployment(tmp_path, kafka, redis_server, made, **SLOW_AWS) as installed:
         installed.topics_apply()
         installed.worker()
         installed.scheduler()

@@ -115,14 +115,15 @@ def test_bad_message_goes_to_the_dead_letters(installed, kafka, small, value, wo
     installed.foreign.append(value)
     for partition in range(kafka.topics()[jobs]):
         kafka.produce(jobs, value, key=f"{fleet.ACCOUNT}/nobody", partition=partition)
-    letters = wait_for("dead letters", lambda: [one for one in kafka.messages(dead)], 30)
+    count = kafka.topics()[jobs]
+    letters = wait_for("dead letters", lambda: [found for found in [kafka.messages(dead)] if len(found) == count], 30)[0]
     text = b" ".join([letters[0].value() or b"", *(value or b"" for _, value in letters[0].headers() or [])]).decode(errors="replace")
     assert all(word in text.lower() for word in words), text[:2000]
     assert len(letters[0].value()) < 200000
     installed.scheduler()
     installed.wait_stage("current", 90)
     assert worker.running()
-    assert installed.finish("current") == []
+    assert installed.finish("current", dead_letters=len(letters)) == []
 
 
 # ---- instances -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Every deployment has a topic prefix and a consumer group of its own, so that tes
 everything, then looks at the books, at Redis, at the consumer lag, and searches all that was left behind for secrets.
 """
 import contextlib
+import json
 import secrets
 from pathlib import Path
 
@@ -83,10 +84,11 @@ class Deployment:
             with contextlib.suppress(OSError):
                 (self.folder / f"metrics-{process.name}.txt").write_text(process.get("/metrics").text)
 
-    def finish(self, stage="current", idle=True):
+    def finish(self, stage="current", idle=True, dead_letters=0):
         """Stops the schedulers, checks everything, drains the workers. Returns the complaints; call it once.
 
-        idle: nothing is under way any more, so leases, journals and lag must be gone.
+        idle: nothing is under way any more, so leases, journals and lag must be gone. dead_letters: how many the test
+        expects.
         """
         self.keep_metrics()
         complaints = [f"{one.name}: exit status {one.drain()} on SIGTERM" for one in self.schedulers if one.running()]
@@ -96,7 +98,15 @@ class Deployment:
         complaints += [f"{one.name}: exit status {one.drain()} on SIGTERM" for one in self.workers if one.running()]
         complaints = [text for text in complaints if not text.endswith("exit status 0 on SIGTERM")]
         complaints += ledger.check_fleet(self.fleet.books(), stage)
+        dead = self.dead_letters()
+        if len(dead) != dead_letters:
+            seen = sorted({f"{one['step']}: {one['error_code']}: {one['reason']}" for one in dead})
+            complaints.append(f"{len(dead)} dead letters, not {dead_letters}: {'; '.join(seen[:5])}")
         return complaints + self.leaks() + messages.check(self.kafka.messages(*self.topics()), self.name, self.foreign)
+
+    def dead_letters(self):
+        """Returns the dead letters as objects."""
+        return [json.loads(message.value()) for message in self.kafka.messages(f"{self.name}.dead")]
 
     def topics(self):
         return [topic for topic in self.kafka.topics() if topic.startswith(self.name + ".")]

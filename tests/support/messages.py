@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 import jsonschema
+import referencing
 
 SCHEMA = Path(__file__).resolve().parent.parent.parent / "schema"
 # The part of a topic's name after the prefix -> its schema.
@@ -14,10 +15,17 @@ AT_MOST = 5000  # validating one takes about half a millisecond
 
 
 @functools.cache
+def registry():
+    """All published schemas by their $id: they refer to one another."""
+    loaded = [json.loads(path.read_text()) for path in sorted(SCHEMA.glob("*.schema.json"))]
+    return referencing.Registry().with_resources([(schema["$id"], referencing.Resource.from_contents(schema)) for schema in loaded])
+
+
+@functools.cache
 def validator(name):
     schema = json.loads((SCHEMA / f"{name}.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
+    return jsonschema.Draft202012Validator(schema, registry=registry())
 
 
 def complaints_about(message, prefix):
