@@ -277,7 +277,8 @@ static void on_ended(void *arg, struct saga *s, int outcome)
     struct item *t = r->owner;
     const int err = r->error;
     char step[RECORD_STEP_MAX], reason[RECORD_TEXT_MAX];
-    int64_t first_ms = r->record.first_failed_ms, delay_ms = r->record.next_ms - wall(i);
+    int64_t first_ms = r->record.first_failed_ms;
+    int64_t delay_ms = r->record.next_ms == TIME_NONE ? 0 : r->record.next_ms - wall(i);
     unsigned attempts = r->record.attempts;
     bool again = r->again && outcome == OUTCOME_DONE && !err && !i->draining;
     snprintf(step, sizeof(step), "%s", r->step);

@@ -140,12 +140,17 @@ int saga_start(struct saga_engine *e, struct saga *s, const struct saga_table *t
     return 0;
 }
 
+void saga_drop(struct saga *s)
+{
+    slots_remove(&s->engine->slots, s->id);
+    heap_remove(s->engine, s);
+    s->ended = true;
+}
+
 static void end(struct saga *s, int outcome)
 {
     struct saga_engine *e = s->engine;
-    slots_remove(&e->slots, s->id);
-    heap_remove(e, s);
-    s->ended = true;
+    saga_drop(s);
     e->hooks.ended(e->hooks.arg, s, outcome); /* s may be gone now */
 }
 
