@@ -218,6 +218,10 @@ void keyslots_decide(const struct keyslots_in *in, struct keyslots_out *out)
         answer(out, SLOT_NOTHING, current->id, "%s was replaced already", in->replace_id);
         return;
     }
+    if (in->is_stale) {
+        answer(out, SLOT_NOTHING, current ? current->id : "", "a later rotation answered this job");
+        return;
+    }
     if (current) {
         snprintf(out->old_id, sizeof(out->old_id), "%s", current->id);
         out->old_seen = in->seen == INSTANCE_SEEN_ID && !strcmp(in->seen_id, current->id);

@@ -9,7 +9,7 @@
 #define KEYSLOTS_QUOTA 2 /* AccessKeysPerUser: active or not, cannot be raised */
 
 enum slot_action {
-    SLOT_NOTHING, /* the key to be replaced is not the current one any more, and everything listed is explained (R2) */
+    SLOT_NOTHING, /* the job was answered, its key is not the current one any more; everything listed is explained (R2) */
     SLOT_CREATE,  /* a slot is free: replace `old_id` ("" = the instance holds none) */
     SLOT_FREE,    /* delete key_id first: Inactive for the quarantine, its replacement seen in use since */
     SLOT_WAIT,    /* a slot becomes free at until_ms: a predecessor is in overlap or quarantine (uncounted) */
@@ -25,6 +25,7 @@ struct keyslots_in {
     const char *seen_id;         /* what the instance uses; UNKNOWN: nothing can be read */
     const struct record *record; /* n_keys 0 and state NEW when there is none */
     const char *replace_id;      /* the job's key to be replaced; "" = whatever is current */
+    bool is_stale;               /* the job was published before the record's last rotation ended, which answered it */
     bool pair_kept;              /* the sealed pair of the current key is there */
     bool operator_asked;         /* a person asked for this rotation */
     int64_t now_ms;

@@ -227,6 +227,16 @@ static struct saga_verdict act_on_slots(struct rotation *r)
     return saga_end(OUTCOME_ABANDONED);
 }
 
+/* A duplicate, or a late copy, of what the last rotation did: the key id alone does not tell when there was none to be
+ * replaced. Jobs that go on with an open rotation carry its own number, all others that of the last finished one. */
+static bool is_stale(const struct rotation *r)
+{
+    const struct job *j = r->job;
+    bool goes_on = j->confirm || j->reason == JOB_RESUME || j->reason == JOB_POLL;
+    if (j->kind != JOB_ROTATE) return false;
+    return r->record.rotation > j->rotation || (goes_on && j->rotation > 0 && r->record.rotation == j->rotation);
+}
+
 static struct saga_verdict decide(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
@@ -242,6 +252,7 @@ static struct saga_verdict decide(struct saga *s)
                                    .seen_id = r->seen_id,
                                    .record = &r->record,
                                    .replace_id = r->target,
+                                   .is_stale = is_stale(r),
                                    .pair_kept = r->kept_secret != NULL,
                                    .now_ms = step_now_ms(r)};
     keyslots_decide(&in, &r->slots);

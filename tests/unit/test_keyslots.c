@@ -268,6 +268,21 @@ static void job_of_a_replaced_key_has_nothing_to_do(void **state)
     assert_int_equal(decide(&s), SLOT_CREATE);
 }
 
+/* A message is redelivered after its worker died, having done it: an instance that held no key has none to compare. */
+static void stale_job_without_a_key_has_nothing_to_do(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    lists(&s, K2, AWS_KEY_ACTIVE);
+    sees(&s, K2);
+    knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE);
+    s.record.state = RECORD_CURRENT;
+    assert_int_equal(decide(&s), SLOT_CREATE);
+    s.in.is_stale = true;
+    assert_int_equal(decide(&s), SLOT_NOTHING);
+}
+
 static void restored_instance_is_repaired_with_the_kept_pair(void **state)
 {
     (void)state;
@@ -430,6 +445,7 @@ int main(void)
         cmocka_unit_test(quarantine_over_frees_the_slot),
         cmocka_unit_test(not_freed_without_proof),
         cmocka_unit_test(job_of_a_replaced_key_has_nothing_to_do),
+        cmocka_unit_test(stale_job_without_a_key_has_nothing_to_do),
         cmocka_unit_test(restored_instance_is_repaired_with_the_kept_pair),
         cmocka_unit_test(foreign_key_in_the_instance_drifts),
         cmocka_unit_test(changes_by_others_drift),
