@@ -130,11 +130,16 @@ static bool add_parts(struct kafka_in *k, const rd_kafka_topic_partition_list_t 
     return true;
 }
 
+static int set_paused(struct kafka_in *k, struct part *p, bool is_paused);
+
+/* Before the partitions are given up. A pause outlives that: when the same partition comes back at once, as after a
+ * restart of the broker, librdkafka 2.0.2 still has it paused and nothing would ever be fetched from it again. */
 static void remove_parts(struct kafka_in *k, const rd_kafka_topic_partition_list_t *l)
 {
     for (int i = 0; i < l->cnt; i++) {
         struct part *p = find_part(k, l->elems[i].topic, l->elems[i].partition);
         if (!p) continue;
+        if (p->is_paused && set_paused(k, p, false) < 0) say(k, LOG_WARN, "RESUME", p->topic);
         free(p->topic);
         size_t at = (size_t)(p - k->parts);
         memmove(p, p + 1, (k->n_parts - at - 1) * sizeof(*p));
