@@ -110,6 +110,15 @@ static void tell(const char *fmt, ...)
     fflush(stdout); /* a closed terminal is no reason to stop */
 }
 
+/* The message of a JSON line, the line itself when it is none. */
+static void plain_words(const char *line, char *out, size_t size)
+{
+    AUTO_JSON json_t *root = json_loads(line, 0, NULL);
+    const char *message = json_string_value(json_object_get(root, "message"));
+    const char *detail = json_string_value(json_object_get(root, "error.message"));
+    snprintf(out, size, "%s%s%s", message ? message : line, detail ? ": " : "", detail ? detail : "");
+}
+
 /* The last line of a child's log, cut to what fits; "" when there is none. */
 static void last_words(const struct member *m, char *out, size_t size)
 {
@@ -120,11 +129,10 @@ static void last_words(const struct member *m, char *out, size_t size)
     off_t end = lseek(fd, 0, SEEK_END), from = end > (off_t)sizeof text - 1 ? end - (off_t)sizeof text + 1 : 0;
     ssize_t n = pread(fd, text, sizeof text - 1, from);
     close(fd);
-    if (n <= 0) return;
     while (n > 0 && text[n - 1] == '\n') n--;
-    text[n] = '\0';
+    text[n > 0 ? n : 0] = '\0';
     const char *line = strrchr(text, '\n');
-    snprintf(out, size, "%s", line ? line + 1 : text);
+    plain_words(line ? line + 1 : text, out, size);
 }
 
 /* ---- starting ---- */
@@ -172,7 +180,7 @@ static void turn_log(const struct member *m)
     (void)rename(m->log, old); /* else it goes on growing: no reason to stop */
 }
 
-static void fall(struct member *m, const char *why);
+static void fall(struct member *m, const char *why, bool by_itself);
 
 static void spawn(struct member *m, const char *const *argv, int out)
 {
@@ -187,7 +195,7 @@ static void spawn(struct member *m, const char *const *argv, int out)
     char why[200];
     m->pid = 0;
     snprintf(why, sizeof why, "%s", strerror(error));
-    fall(m, why);
+    fall(m, why, true);
 }
 
 static void forget_broker(struct up *u)
@@ -245,7 +253,7 @@ static void start_broker(struct up *u)
     for (size_t at = 0; rc == 0 && at < names.len && n < ARRAY_LEN(argv) - 1; at += strlen(names.data + at) + 1)
         argv[n++] = names.data + at;
     if (rc < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
-        fall(m, why ? why : rc < 0 ? err_text(rc) : strerror(errno));
+        fall(m, why ? why : rc < 0 ? err_text(rc) : strerror(errno), true);
         return;
     }
     (void)fcntl(ends[1], F_SETFL, 0);
@@ -412,26 +420,26 @@ static void on_rested(void *arg)
     step(m->up);
 }
 
-/* It ended, or could not begin, without being told to. */
-static void fall(struct member *m, const char *why)
+/* It ended, or could not begin, without being told to. by_itself: no signal was its end, so its log says why. */
+static void fall(struct member *m, const char *why, bool by_itself)
 {
     struct up *u = m->up;
     int64_t rest = BACKOFF_MS;
-    char words[400];
+    char words[400] = "";
     if (m->pid && now_ms() - m->started_mono_ms >= STEADY_MS) m->falls = 0;
     for (unsigned i = 0; i < m->falls && rest < BACKOFF_MAX_MS; i++) rest *= 2;
+    if (rest > BACKOFF_MAX_MS) rest = BACKOFF_MAX_MS;
     m->falls++;
     m->pid = 0;
     m->ready = false;
-    last_words(m, words, sizeof words);
-    if (!m->once_ready && m->falls >= HOPELESS_STARTS) {
-        tell("%s does not start: %s; its last words: %s (%s)", m->name, why, words, m->log);
+    if (by_itself) last_words(m, words, sizeof words);
+    const char *colon = words[0] ? ": " : "";
+    if (by_itself && !m->once_ready && m->falls >= HOPELESS_STARTS) {
+        tell("%s does not start (%s)%s%s; its log is %s", m->name, why, colon, words, m->log);
         give_up(u, 1);
         return;
     }
-    if (rest > BACKOFF_MAX_MS) rest = BACKOFF_MAX_MS;
-    tell("%s fell (%s): starts again in %.1f s; its last words: %.300s (%s)", m->name, why, (double)rest / 1000, words,
-         m->log);
+    tell("%s fell (%s)%s%s; starts again in %.1f s", m->name, why, colon, words, (double)rest / 1000);
     m->resting = true;
     loop_timer_start(m->rest, rest);
 }
@@ -456,7 +464,7 @@ static void ended(struct member *m, int status)
         give_up(u, 2);
         return;
     }
-    fall(m, why);
+    fall(m, why, WIFEXITED(status));
 }
 
 static void on_child(void *arg)
