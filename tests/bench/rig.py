@@ -162,6 +162,13 @@ class Rig:
                 found[f"{labels['kind']}/{labels['outcome']}".replace('"', "")] = value
         return found
 
+    def look(self):
+        """Returns the worker's metrics; says how it ended when it has none any more."""
+        try:
+            return self.worker.metrics()
+        except OSError as error:  # requests' errors are such
+            raise AssertionError(f"no metrics ({type(error).__name__}), exit status {self.worker.process.poll()}\n{self.worker.tail()}") from None
+
     def run(self, kind, rows=None, timeout_s=120, poll_s=0.5):
         """Publishes a job for each row and waits until all are done. Returns a Cost."""
         jobs = self.jobs(kind, rows)
@@ -171,7 +178,7 @@ class Rig:
         cpu_before = self.worker.cpu_s()
         self.publish(jobs)
         while True:
-            metrics = self.worker.metrics()
+            metrics = self.look()
             ended = self.ended(metrics)
             cost.see(memory_bytes(self.worker.pid), metrics)
             if ended.get(label, 0) - before >= len(jobs):
