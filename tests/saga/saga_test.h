@@ -1,0 +1,53 @@
+/* What the saga tests share: a world with its story behind KEYROLL_STORY=1, and assertions that tell it on failure. */
+#ifndef KEYROLL_SAGA_TEST_H
+#define KEYROLL_SAGA_TEST_H
+
+#include "lib/err.h"
+#include "tests/sim/world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define HOUR_MS INT64_C(3600000)
+#define DAY_MS  (24 * HOUR_MS)
+#define DAYS    40 /* long enough for every wait there is */
+
+static inline FILE *story(void)
+{
+    return getenv("KEYROLL_STORY") ? stderr : NULL;
+}
+
+/* Settings with a story when one is asked for. */
+static inline struct sim_options plain_options(uint64_t seed)
+{
+    struct sim_options o;
+    sim_options_default(&o, seed);
+    o.story = story();
+    return o;
+}
+
+static inline void assert_well(const char *violation)
+{
+    if (violation[0]) fail_msg("%s", violation);
+}
+
+/* Runs to the end and expects one key in use. */
+static inline void assert_becomes_current(struct sim_world *w)
+{
+    sim_run_quiet(w, DAYS);
+    assert_well(sim_check_current(w));
+}
+
+/* Runs to the end and expects a named state, well kept. */
+static inline void assert_becomes(struct sim_world *w, enum record_state state)
+{
+    sim_run_quiet(w, DAYS);
+    assert_well(sim_check_end(w));
+    assert_string_equal(record_state_name(sim_state(w)), record_state_name(state));
+}
+
+#endif

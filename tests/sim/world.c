@@ -1,0 +1,429 @@
+/* Building a world, running it, and the judge at its end (world.h). */
+#include "tests/sim/world.h"
+
+#include "lib/err.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LEASE_TTL_MS 15000
+#define DAY_MS       INT64_C(86400000)
+#define EVENTS_MAX   400000
+
+const char *const sim_topic_events = "keyroll.events", *const sim_topic_keys = "keyroll.keys";
+
+static const int64_t rungs[] = {30000, 300000};
+
+void sim_options_default(struct sim_options *o, uint64_t seed)
+{
+    *o = (struct sim_options){
+        .seed = seed,
+        .can = {true, true, true, 120000, 10000, 10000, 30000},
+        .rotation = {.overlap_ms = 25 * 3600000,
+                     .quarantine_ms = DAY_MS,
+                     .skew_limit_ms = 900000,
+                     .create_doubt_ms = 300000,
+                     .newcomer_wait_ms = 3600000,
+                     .settle_successes = 3,
+                     .settle_interval_ms = 2000,
+                     .settle_timeout_ms = 120000,
+                     .retire_watch_ms = 60000,
+                     .assisted_poll_ms = 300000,
+                     .mutate_timeout_ms = 10000,
+                     .read_timeout_ms = 30000,
+                     .max_per_hour = 20,
+                     .retry_delays_ms = rungs,
+                     .n_retry_delays = ARRAY_LEN(rungs),
+                     .retry_cap_ms = 6 * 3600000,
+                     .max_attempts = 8},
+        .policy = {.max_age_ms = 80 * DAY_MS, .audit_interval_ms = DAY_MS, .assisted_poll_ms = 300000, .rungs = ARRAY_LEN(rungs)},
+    };
+}
+
+/* One escrow for all worlds of a process: its master key is fixed, so that traces repeat. */
+static const struct escrow *the_escrow(void)
+{
+    static struct escrow *e;
+    if (e) return e;
+    struct sim fixed;
+    char path[] = "/tmp/keyroll-sim-escrow-XXXXXX", *reason = NULL;
+    int fd = mkstemp(path);
+    if (fd < 0) abort();
+    close(fd);
+    unlink(path);
+    sim_init(&fixed, 1, NULL);
+    if (escrow_make_file(&fixed.rng, path) < 0 || escrow_load(path, &e, &reason) < 0) abort();
+    unlink(path);
+    sim_done(&fixed);
+    return e;
+}
+
+/* ---- faults ------------------------------------------------------------------------------------------------------- */
+
+static bool matches(const struct sim_rule *r, const struct sim_call *c)
+{
+    const struct sim_client *by = c->client;
+    if (r->table && (!by->table || strcmp(r->table, by->table))) return false;
+    if (r->step && (!by->step || strcmp(r->step, by->step))) return false;
+    if (r->row >= 0 && r->row != by->row) return false;
+    if (r->edge >= 0 && r->edge != (int)c->edge) return false;
+    return !r->op || !strcmp(r->op, c->op);
+}
+
+static void log_cell(struct sim_world *w, const struct sim_call *c)
+{
+    if (!c->client->table) return;
+    for (size_t i = 0; i < w->n_cells; i++) {
+        const struct sim_cell *x = &w->cells[i];
+        if (!strcmp(x->table, c->client->table) && x->row == c->client->row && !strcmp(x->op, c->op)) return;
+    }
+    if (w->n_cells == w->cap_cells) {
+        w->cap_cells = w->cap_cells ? w->cap_cells * 2 : 64;
+        w->cells = realloc(w->cells, w->cap_cells * sizeof(*w->cells));
+        if (!w->cells) abort();
+    }
+    const char *op = c->op; /* topics are named by the message, which goes */
+    if (c->edge == SIM_KAFKA) op = !strcmp(c->op, sim_topic_events) ? sim_topic_events : sim_topic_keys;
+    w->cells[w->n_cells++] = (struct sim_cell){c->client->table, c->client->step, op, c->client->row, c->edge, c->writes};
+}
+
+struct act {
+    struct sim_world *w;
+    void (*fn)(struct sim_world *w);
+};
+
+static void on_act(void *arg)
+{
+    struct act *a = arg;
+    a->fn(a->w);
+    free(a);
+}
+
+static void act_soon(struct sim_world *w, void (*fn)(struct sim_world *w))
+{
+    struct act *a = malloc(sizeof(*a));
+    if (!a) abort();
+    *a = (struct act){w, fn};
+    sim_after(&w->sim, 0, on_act, a, NULL);
+}
+
+/* Kinds that make sense on this edge. */
+bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool worker, enum sim_fault_kind k)
+{
+    switch (k) {
+    case SIM_CRASH_BEFORE:
+    case SIM_CRASH_AFTER:
+    case SIM_FREEZE_BEFORE:
+    case SIM_FREEZE_AFTER: return worker;
+    case SIM_UNSENT: return edge == SIM_AWS || edge == SIM_INSTANCE;
+    case SIM_IGNORED:
+    case SIM_REFUSED_LATER:
+    case SIM_APPLIED_LATER: return edge == SIM_INSTANCE && writes;
+    case SIM_STALE: return !writes && edge != SIM_REDIS && edge != SIM_KAFKA;
+    case SIM_TEST_FAILS: return edge == SIM_INSTANCE && !strcmp(op, instance_op_name(INSTANCE_TEST));
+    case SIM_LOGIN: return edge == SIM_INSTANCE;
+    default: return true;
+    }
+}
+
+/* How late or long, where that says something. Later than these nothing lands: the instance's write life, AWS's skew limit. */
+static int64_t delay_of(struct sim_world *w, const struct sim_call *c, enum sim_fault_kind k)
+{
+    const int64_t most = c->edge == SIM_INSTANCE ? w->o.can.write_life_ms : c->edge == SIM_AWS ? w->o.rotation.skew_limit_ms : 20000;
+    switch (k) {
+    case SIM_LATE_EFFECT: return sim_between(&w->sim, 100, most - 1000);
+    case SIM_REFUSED_LATER:
+    case SIM_APPLIED_LATER: return sim_between(&w->sim, 100, most - 1000);
+    case SIM_FREEZE_BEFORE: return sim_between(&w->sim, 1000, c->edge == SIM_INSTANCE ? most - 1000 : 60000);
+    case SIM_FREEZE_AFTER: return sim_between(&w->sim, 1000, 1000000);
+    case SIM_SLOW: return sim_between(&w->sim, 100, 8000);
+    default: return 0;
+    }
+}
+
+static void swarm(struct sim_world *w, const struct sim_call *c, struct sim_fault *f)
+{
+    const struct sim_swarm *s = &w->o.swarm;
+    if (!s->per_thousand || w->sim.mono_ms - 1000000 >= s->until_ms) return;
+    if (sim_random(&w->sim) % 1000 >= s->per_thousand) return;
+    enum sim_fault_kind k = (enum sim_fault_kind)(sim_random(&w->sim) % SIM_FAULT_KINDS);
+    if (!(s->kinds >> k & 1) || !sim_fault_possible(c->edge, c->op, c->writes, c->client->table != NULL, k)) return;
+    *f = (struct sim_fault){k, delay_of(w, c, k)};
+}
+
+static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
+{
+    struct sim_world *w = arg;
+    if (w->o.log_cells) log_cell(w, c);
+    for (size_t i = 0; i < w->o.n_rules; i++) {
+        struct sim_rule *r = &w->o.rules[i];
+        if (!matches(r, c) || r->seen++ < r->skip || r->hit >= (r->times ? r->times : 1)) continue;
+        r->hit++;
+        if (r->act) act_soon(w, r->act);
+        if (r->fault.kind == SIM_FINE) continue;
+        *f = r->fault;
+        if (!f->delay_ms) f->delay_ms = delay_of(w, c, f->kind);
+        return;
+    }
+    swarm(w, c, f);
+}
+
+/* ---- judges on the way -------------------------------------------------------------------------------------------- */
+
+static const char *lease_token(struct sim_world *w)
+{
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, "lease", key);
+    return sim_redis_peek(w->redis, key, "token", NULL);
+}
+
+static void judge_lease(struct sim_world *w, const struct sim_worker *k, const char *what)
+{
+    const struct rotation *r = k->calling;
+    const char *token = lease_token(w);
+    if (!strcmp(k->client.step, "orphan")) return; /* R14 */
+    if (token && strcmp(token, r->lease.user.token)) sim_violate(&w->truth, "I4: %s begins %s while another one holds the lease", k->name, what);
+    if (!token && !sim_redis_losses(w->redis)) sim_violate(&w->truth, "I4: %s begins %s without a lease", k->name, what);
+}
+
+static void judge_sealed(struct sim_world *w, const struct sim_worker *k, const char *key_id)
+{
+    char key[STORE_KEY_MAX];
+    struct journal j;
+    if (sim_redis_losses(w->redis)) return;
+    store_key(&w->scheduler_store, SIM_USER_KEY, "journal", key);
+    if (sim_redis_peek(w->redis, key, "sealed", NULL) && sim_journal(w, &j) && !strcmp(j.key_new, key_id)) return;
+    store_key(&w->scheduler_store, SIM_USER_KEY, "record", key);
+    const char *id = sim_redis_peek(w->redis, key, "sealed_id", NULL);
+    if (id && !strcmp(id, key_id)) return;
+    sim_violate(&w->truth, "I2: %s offers %s, whose secret lies sealed nowhere", k->name, key_id);
+}
+
+static void on_acts(void *arg, struct sim_client *c, const char *what, const char *key_id)
+{
+    struct sim_world *w = arg;
+    const struct sim_worker *k = (const struct sim_worker *)c;
+    if (!k->calling) return;
+    judge_lease(w, k, what);
+    if (!strcmp(what, instance_op_name(INSTANCE_WRITE_KEY))) judge_sealed(w, k, key_id);
+}
+
+static bool holds_secret(const struct sim_world *w, const char *text)
+{
+    for (size_t i = 0; i < w->truth.n; i++)
+        if (strstr(text, w->truth.keys[i].secret)) return true;
+    return false;
+}
+
+static void on_message(void *arg, const struct sim_kafka_message *m)
+{
+    struct sim_world *w = arg;
+    if (holds_secret(w, m->value)) sim_violate(&w->truth, "I6: a secret in %s", m->topic);
+    if (strcmp(m->topic, sim_topic_keys)) return;
+    if (states_take(&w->states, m->key, m->value, m->value_len) < 0) sim_violate(&w->truth, "R8: a state that cannot be read");
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------------- */
+
+static void on_redis_up(void *arg)
+{
+    sim_workers_redis_up(arg);
+}
+
+struct sim_world *sim_world_new(const struct sim_options *o)
+{
+    struct sim_world *w = calloc(1, sizeof(*w));
+    if (!w) abort();
+    sim_init(&w->sim, o->seed, o->story);
+    w->o = *o;
+    if (!w->o.workers) w->o.workers = 1;
+    if (!w->o.copies) w->o.copies = 1;
+    w->o.policy.observe = w->o.rotation.observe;
+    w->net = (struct sim_net){.sim = &w->sim, .choose = choose, .arg = w};
+    sim_truth_init(&w->truth, &w->sim);
+    w->truth.propagate_most_ms = 15000;
+    w->truth.quarantine_ms = o->rotation.quarantine_ms;
+    w->redis = sim_redis_new(&w->net);
+    sim_redis_on_up(w->redis, on_redis_up, w);
+    w->aws = sim_aws_new(&(struct sim_aws_options){&w->net, &w->truth, o->rotation.skew_limit_ms, on_acts, w});
+    w->instance = sim_instance_new(&(struct sim_instance_options){&w->net, &w->truth, o->can, "sim", on_acts, w});
+    w->kafka = sim_kafka_new(&w->net);
+    sim_kafka_on_message(w->kafka, on_message, w);
+    w->escrow = the_escrow();
+    w->scheduler = (struct sim_client){.net = &w->net, .name = "scheduler"};
+    w->person = (struct sim_client){.net = &w->net, .name = "person"};
+    store_init(&w->scheduler_store, sim_redis_port(w->redis, &w->scheduler), &w->sim.rng, "kr:", LEASE_TTL_MS);
+    store_init(&w->person_store, sim_redis_port(w->redis, &w->person), &w->sim.rng, "kr:", LEASE_TTL_MS);
+    /* This server has been up for long: no hold-off at the start. */
+    char server[120];
+    snprintf(server, sizeof(server), "%s %s", sim_redis_server(w->redis)->run_id, sim_redis_server(w->redis)->repl_id);
+    sim_redis_poke(w->redis, "kr:server", NULL, server);
+    sim_redis_poke(w->redis, "kr:holdoff", NULL, "1");
+    sim_workers_start(w);
+    return w;
+}
+
+void sim_world_free(struct sim_world *w)
+{
+    sim_workers_stop(w);
+    sim_client_dropped(&w->scheduler);
+    sim_client_dropped(&w->person);
+    sim_cancel(&w->sim, w);
+    while (sim_step(&w->sim)) continue; /* what is on its way frees itself */
+    states_done(&w->states);
+    sim_redis_free(w->redis);
+    sim_aws_free(w->aws);
+    sim_instance_free(w->instance);
+    sim_kafka_free(w->kafka);
+    free(w->cells);
+    sim_done(&w->sim);
+    free(w);
+}
+
+struct sim_key *sim_start_plain(struct sim_world *w)
+{
+    struct sim_key *k = sim_truth_put(&w->truth, AWS_KEY_ACTIVE, 100 * DAY_MS, true);
+    sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER);
+    sim_run_for(w, 600000); /* long ago: no list and no read is behind */
+    return k;
+}
+
+void sim_run_for(struct sim_world *w, int64_t ms)
+{
+    int64_t until = w->sim.mono_ms + ms;
+    while (sim_next_ms(&w->sim) <= until) sim_step(&w->sim);
+    w->sim.mono_ms = until;
+}
+
+bool sim_run_until(struct sim_world *w, bool (*until)(struct sim_world *w), int64_t max_ms)
+{
+    int64_t end = w->sim.mono_ms + max_ms;
+    while (!until(w)) {
+        if (sim_next_ms(&w->sim) > end || !sim_step(&w->sim)) return false;
+    }
+    return true;
+}
+
+bool sim_run_quiet(struct sim_world *w, int days)
+{
+    int64_t end = 1000000 + days * DAY_MS;
+    uint64_t ran = w->sim.ran;
+    while (!w->quiet && sim_next_ms(&w->sim) < end && w->sim.ran - ran < EVENTS_MAX && sim_step(&w->sim)) continue;
+    return w->quiet;
+}
+
+/* ---- what Redis holds --------------------------------------------------------------------------------------------- */
+
+bool sim_record(struct sim_world *w, struct record *ret)
+{
+    char key[STORE_KEY_MAX];
+    size_t len;
+    store_key(&w->scheduler_store, SIM_USER_KEY, "record", key);
+    const char *doc = sim_redis_peek(w->redis, key, "doc", &len);
+    return doc && record_decode(doc, len, ret) == 0;
+}
+
+bool sim_journal(struct sim_world *w, struct journal *ret)
+{
+    char key[STORE_KEY_MAX];
+    size_t len;
+    store_key(&w->scheduler_store, SIM_USER_KEY, "journal", key);
+    const char *doc = sim_redis_peek(w->redis, key, "doc", &len);
+    return doc && journal_decode(doc, len, ret) == 0;
+}
+
+bool sim_leased(struct sim_world *w)
+{
+    return lease_token(w) != NULL;
+}
+
+enum record_state sim_state(struct sim_world *w)
+{
+    struct record r;
+    return sim_record(w, &r) ? r.state : RECORD_NEW;
+}
+
+uint64_t sim_world_digest(struct sim_world *w)
+{
+    struct record r;
+    struct journal j;
+    uint64_t h = sim_truth_digest(&w->truth);
+    bool has = sim_record(w, &r);
+    h = (h ^ (has ? (uint64_t)r.state + 1 : 0)) * 1099511628211u;
+    h = (h ^ (has && r.repair)) * 1099511628211u;
+    h = (h ^ (has ? r.n_keys : 0)) * 1099511628211u;
+    has = sim_journal(w, &j);
+    return (h ^ (has ? (uint64_t)j.step + 1 : 0)) * 1099511628211u;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------------ */
+
+static void look_for_secret(void *arg, const char *key, const char *field, const char *value, size_t len)
+{
+    struct sim_world *w = arg;
+    (void)len;
+    if (holds_secret(w, value)) sim_violate(&w->truth, "I6: a secret in Redis, %s %s", key, field);
+}
+
+static bool is_named_state(enum record_state s)
+{
+    return s == RECORD_AWAITING || s == RECORD_DRIFTED || s == RECORD_EXCLUDED || s == RECORD_STUCK || s == RECORD_FAILED;
+}
+
+/* Every key is in use, planned for, or named to a person. */
+static void check_keys(struct sim_world *w, struct record *r, const struct journal *j)
+{
+    bool waits = is_named_state(r->state);
+    for (size_t i = 0; i < w->truth.n; i++) {
+        const struct sim_key *k = &w->truth.keys[i];
+        if (!k->exists) continue;
+        const struct record_key *known = record_find(r, k->id);
+        if (known && (known->role == KEY_CURRENT || known->role == KEY_LEFT || known->next != KEY_NEXT_NONE)) continue;
+        bool in_journal = j && (!strcmp(j->key_new, k->id) || !strcmp(j->key_old, k->id) || !strcmp(j->key_doubt, k->id));
+        if (waits && (in_journal || known || strstr(r->reason, k->id))) continue;
+        if (waits && (k->original || k->made_by == SIM_BY_STRANGER)) continue; /* a person looks at the user anyway */
+        if (w->orphan_allowed) continue;
+        sim_violate(&w->truth, "I2: %s is left over: nobody uses, plans for or names it (%s)", k->id, record_state_name(r->state));
+    }
+}
+
+const char *sim_check_end(struct sim_world *w)
+{
+    struct record r;
+    struct journal j;
+    bool has_record = sim_record(w, &r), has_journal = sim_journal(w, &j);
+    sim_redis_each(w->redis, look_for_secret, w);
+    if (!w->quiet) sim_violate(&w->truth, "I8: it never comes to rest (%s)", has_record ? record_state_name(r.state) : "no record");
+    if (!has_record) {
+        sim_violate(&w->truth, "I8: there is no record");
+        return w->truth.violation;
+    }
+    check_keys(w, &r, has_journal ? &j : NULL);
+    if (sim_leased(w)) sim_violate(&w->truth, "a lease is left");
+    if (has_journal && !is_named_state(r.state)) sim_violate(&w->truth, "I8: a journal is left open in state %s", record_state_name(r.state));
+    if (is_named_state(r.state) && !r.reason[0]) sim_violate(&w->truth, "I8: state %s without a reason", record_state_name(r.state));
+    if (w->messages) sim_violate(&w->truth, "%zu messages are left", w->messages);
+    return w->truth.violation;
+}
+
+const char *sim_check_current(struct sim_world *w)
+{
+    struct record r;
+    sim_check_end(w);
+    bool has = sim_record(w, &r);
+    if (!has || r.state != RECORD_CURRENT) {
+        sim_violate(&w->truth, "not current but %s: %s", has ? record_state_name(r.state) : "unknown", has ? r.reason : "");
+        return w->truth.violation;
+    }
+    const struct record_key *k = record_current(&r);
+    if (sim_truth_count(&w->truth) != 1) sim_violate(&w->truth, "%zu keys are left", sim_truth_count(&w->truth));
+    if (!k || !w->truth.instance.any || strcmp(k->id, w->truth.instance.id)) sim_violate(&w->truth, "the instance does not hold the current key");
+    if (!sim_truth_works(&w->truth)) sim_violate(&w->truth, "the instance's key is not accepted");
+    if (r.n_keys != 1) sim_violate(&w->truth, "the record names %zu keys", r.n_keys);
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, "record", key);
+    if (sim_redis_peek(w->redis, key, "sealed", NULL)) sim_violate(&w->truth, "R5: a pair is kept though its predecessor is gone");
+    return w->truth.violation;
+}

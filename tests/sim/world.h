@@ -1,0 +1,168 @@
+/* One licence in a simulated world: its truth, the four edges, workers that run the real sagas, a scheduler that runs the real
+ * policy, and people. What tests and the large simulation drive. */
+#ifndef KEYROLL_SIM_WORLD_H
+#define KEYROLL_SIM_WORLD_H
+
+#include "producer/policy.h"
+#include "producer/states.h"
+#include "tests/sim/aws.h"
+#include "tests/sim/instance.h"
+#include "tests/sim/kafka.h"
+#include "tests/sim/redis.h"
+#include "worker/report.h"
+
+#define SIM_WORKERS_MAX 4
+#define SIM_ACCOUNT     "123456789012"
+#define SIM_USER        "SynergistExpress-4711"
+#define SIM_LICENCE     "4711"
+#define SIM_USER_KEY    "123456789012/synergistexpress-4711"
+
+struct sim_world;
+struct sim_item;
+
+/* A fault, or something that happens, at the n-th call of a row. NULL and -1 match all. */
+struct sim_rule {
+    const char *table;          /* "rotate", ... */
+    int row;                    /* index in the table */
+    const char *step;           /* or its name */
+    int edge;                   /* enum sim_edge */
+    const char *op;             /* "CreateAccessKey", "journal_put", "prefix.events" ... */
+    unsigned skip, times;       /* calls let pass first; calls hit then, 0 = 1 */
+    struct sim_fault fault;
+    void (*act)(struct sim_world *w); /* done right after the call began */
+    unsigned seen, hit;         /* counted here */
+};
+#define SIM_ANY .row = -1, .edge = -1
+
+/* A call that was made, for the matrix. */
+struct sim_cell {
+    const char *table, *step, *op;
+    int row;
+    enum sim_edge edge;
+    bool writes;
+};
+/* Whether this kind makes sense there. worker: the caller is one. */
+bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool worker, enum sim_fault_kind k);
+
+/* Random faults: each call is hurt with this chance until then. */
+struct sim_swarm {
+    unsigned per_thousand;
+    uint32_t kinds;             /* bit per enum sim_fault_kind */
+    int64_t until_ms;           /* monotonic, since the start */
+};
+
+struct sim_options {
+    uint64_t seed;
+    FILE *story;
+    unsigned workers;           /* 0 = 1 */
+    struct instance_abilities can;
+    struct rotation_policy rotation;
+    struct policy policy;
+    struct sim_rule *rules; size_t n_rules; /* borrowed; counted in place */
+    struct sim_swarm swarm;
+    unsigned copies;            /* times each job is published; 0 = 1 */
+    bool log_cells;
+};
+
+struct sim_worker {
+    struct sim_client client;   /* first */
+    struct sim_world *world;
+    char name[8];
+    bool alive;
+    int64_t armed_ms;
+    bool lease_tick;
+    struct saga_engine *engine;
+    struct store store;
+    struct leases leases;
+    struct report *report;
+    struct rotation_env env;
+    struct sim_item *first;
+    struct rotation *calling;   /* whose row starts a call now */
+};
+
+struct sim_world {
+    struct sim sim;             /* first */
+    struct sim_options o;
+    struct sim_net net;
+    struct sim_truth truth;
+    struct sim_redis *redis;
+    struct sim_aws *aws;
+    struct sim_instance *instance;
+    struct sim_kafka *kafka;
+    const struct escrow *escrow;
+    struct sim_worker workers[SIM_WORKERS_MAX];
+    /* scheduler */
+    struct sim_client scheduler;
+    struct store scheduler_store;
+    struct states states;       /* what the keys topic says */
+    bool asking;
+    uint64_t last_digest;
+    unsigned same;              /* looks in a row that changed nothing */
+    bool quiet;
+    size_t messages;            /* published and not finished */
+    unsigned published, restored, crashes;
+    /* people */
+    struct sim_client person;
+    struct store person_store;
+    /* outcomes */
+    unsigned outcomes[OUTCOME_PARKED + 1];
+    char dead_step[RECORD_STEP_MAX], dead_reason[RECORD_TEXT_MAX];
+    int dead_error;
+    struct sim_cell *cells; size_t n_cells, cap_cells;
+    bool orphan_allowed;        /* a stranger or a lost witness may leave what nobody can explain */
+};
+
+/* Settings like the shipped defaults, except a quarantine of a day. can: writes, reads and tests. */
+void sim_options_default(struct sim_options *o, uint64_t seed);
+/* A user without a key, an instance without a key, nothing published. */
+struct sim_world *sim_world_new(const struct sim_options *o);
+void sim_world_free(struct sim_world *w);
+/* The plain start: one Active key, 100 days old, in the instance. */
+struct sim_key *sim_start_plain(struct sim_world *w);
+/* The scheduler begins to look. */
+void sim_schedule(struct sim_world *w);
+/* Runs until nothing changes any more, or the world is that many days old. True: it is quiet. */
+bool sim_run_quiet(struct sim_world *w, int days);
+/* Runs for that long. */
+void sim_run_for(struct sim_world *w, int64_t ms);
+/* Runs until until(w) says so. False: the queue is empty or max_ms passed. */
+bool sim_run_until(struct sim_world *w, bool (*until)(struct sim_world *w), int64_t max_ms);
+
+/* Publishes a job of this kind about key_id ("" none) and rotation, as the scheduler would. */
+void sim_publish(struct sim_world *w, int kind, int reason, const char *key_id, int64_t rotation);
+void sim_publish_job(struct sim_world *w, const struct job *j, int64_t delay_ms, unsigned attempt);
+void sim_fill_job(struct sim_world *w, int kind, int reason, const char *key_id, int64_t rotation, struct job *ret);
+void sim_worker_crash(struct sim_worker *k);
+
+/* What Redis holds, decoded from the truth. False: nothing there. */
+bool sim_record(struct sim_world *w, struct record *ret);
+bool sim_journal(struct sim_world *w, struct journal *ret);
+bool sim_leased(struct sim_world *w);
+enum record_state sim_state(struct sim_world *w); /* RECORD_NEW when there is none */
+uint64_t sim_world_digest(struct sim_world *w);
+
+/* At the end: I2, I6, I8 and that nothing is left over. "" when all is well, else what is wrong. Includes what was seen on the way. */
+const char *sim_check_end(struct sim_world *w);
+/* The same, and the licence is current: one key, in use. */
+const char *sim_check_current(struct sim_world *w);
+
+/* ---- people and strangers (person.c); all run until they are done: not from within an event ---- */
+
+/* keyroll reveal: takes the lease, decides the direction, opens the sealed pair. False: there is nothing to show. */
+bool sim_reveal(struct sim_world *w, struct sim_pair *ret_pair);
+void sim_paste(struct sim_world *w, const struct sim_pair *pair);
+void sim_confirm(struct sim_world *w);
+void sim_mark_exposed(struct sim_world *w, const char *key_id);
+void sim_pause(struct sim_world *w, const char *reason); /* NULL: resume */
+/* The instance goes back to an older key, as a restored copy does. */
+void sim_restore_instance(struct sim_world *w, const struct sim_key *k);
+
+/* Internal seams between the files of this folder. */
+void sim_workers_start(struct sim_world *w);
+void sim_workers_stop(struct sim_world *w);
+void sim_workers_redis_up(struct sim_world *w);
+bool sim_workers_idle(const struct sim_world *w);
+void sim_scheduler_start(struct sim_world *w);
+extern const char *const sim_topic_events, *const sim_topic_keys;
+
+#endif
