@@ -9,7 +9,8 @@
 #define KEYSLOTS_QUOTA 2 /* AccessKeysPerUser: active or not, cannot be raised */
 
 enum slot_action {
-    SLOT_NOTHING, /* the job was answered, its key is not the current one any more; everything listed is explained (R2) */
+    SLOT_NOTHING, /* the job was answered, its key is not the current one any more; everything listed is explained (R2)
+                   */
     SLOT_CREATE,  /* a slot is free: replace `old_id` ("" = the instance holds none) */
     SLOT_FREE,    /* delete key_id first: Inactive for the quarantine, its replacement seen in use since */
     SLOT_WAIT,    /* a slot becomes free at until_ms: a predecessor is in overlap or quarantine (uncounted) */

@@ -121,7 +121,8 @@ void saga_engine_free(struct saga_engine *e);
 MUST_CHECK int saga_start(struct saga_engine *e, struct saga *s, const struct saga_table *table, int row);
 /* Runs everything that is due. Returns the next due time (INT64_MAX none). Not re-entrant. */
 int64_t saga_engine_tick(struct saga_engine *e);
-/* Takes a saga out without a word to anybody: its owner goes with all it knew (simulated crashes). Not from within its own steps. */
+/* Takes a saga out without a word to anybody: its owner goes with all it knew (simulated crashes). Not from within its
+ * own steps. */
 void saga_drop(struct saga *s);
 size_t saga_count(const struct saga_engine *e);
 /* Calls fn for each live saga. */

@@ -1,6 +1,7 @@
 /* The matrix: every row that makes a call x everything that can go wrong with that call, from several base stories that
- * together lead through all rows. Each cell is a world of its own, run until it rests. Whatever the fault, once: the licence has
- * to end current, with one key in use and nothing left over; the invariants are checked at each event on the way. */
+ * together lead through all rows. Each cell is a world of its own, run until it rests. Whatever the fault, once: the
+ * licence has to end current, with one key in use and nothing left over; the invariants are checked at each event on
+ * the way. */
 #include "tests/saga/saga_test.h"
 #include "worker/rotation.h"
 
@@ -17,7 +18,8 @@ struct base {
     void (*drive)(struct sim_world *w); /* NULL: the scheduler alone */
 };
 
-/* ---- what strangers and bad luck do ------------------------------------------------------------------------------- */
+/* ---- what strangers and bad luck do -------------------------------------------------------------------------------
+ */
 
 static struct sim_key *newest(struct sim_world *w)
 {
@@ -56,7 +58,8 @@ static void break_seal(struct sim_world *w)
 {
     char key[STORE_KEY_MAX];
     store_key(&w->scheduler_store, SIM_USER_KEY, "journal", key);
-    if (sim_redis_peek(w->redis, key, "sealed", NULL)) sim_redis_poke(w->redis, key, "sealed", "kr1.0123456789abcdef.AAAA");
+    if (sim_redis_peek(w->redis, key, "sealed", NULL))
+        sim_redis_poke(w->redis, key, "sealed", "kr1.0123456789abcdef.AAAA");
     for (unsigned i = 0; i < w->o.workers; i++) sim_worker_crash(&w->workers[i]);
 }
 
@@ -72,7 +75,8 @@ static void flush(struct sim_world *w)
     sim_redis_flush(w->redis);
 }
 
-/* ---- other ways to drive ------------------------------------------------------------------------------------------ */
+/* ---- other ways to drive ------------------------------------------------------------------------------------------
+ */
 
 static void no_readback(struct sim_options *o)
 {
@@ -107,7 +111,8 @@ static const struct base bases[] = {
     {"new key deleted after set", {{SIM_ANY, .step = "read back", .act = delete_newest}}, NULL, NULL},
     {"new key made Inactive after set", {{SIM_ANY, .step = "read back", .act = deactivate_newest}}, NULL, NULL},
     {"instance fails after retire",
-     {{SIM_ANY, .table = "retire", .step = "deactivate", .act = fail_tests}, {SIM_ANY, .step = "reactivated event", .act = tests_work}},
+     {{SIM_ANY, .table = "retire", .step = "deactivate", .act = fail_tests},
+      {SIM_ANY, .step = "reactivated event", .act = tests_work}},
      NULL,
      NULL},
     {"instance restored in overlap", {{SIM_ANY, .table = "audit", .skip = 8, .act = restore_original}}, NULL, NULL},
@@ -118,9 +123,11 @@ static const struct base bases[] = {
     {"assisted", {{0}}, assisted, drive_person},
 };
 
-/* ---- one cell ------------------------------------------------------------------------------------------------------ */
+/* ---- one cell ------------------------------------------------------------------------------------------------------
+ */
 
-static struct sim_world *make(const struct base *b, const struct sim_rule *extra, struct sim_rule rules[RULES_MAX], bool log, FILE *out)
+static struct sim_world *make(const struct base *b, const struct sim_rule *extra, struct sim_rule rules[RULES_MAX],
+                              bool log, FILE *out)
 {
     struct sim_options o;
     sim_options_default(&o, 7);
@@ -128,7 +135,8 @@ static struct sim_world *make(const struct base *b, const struct sim_rule *extra
     o.workers = 2;
     if (b->options) b->options(&o);
     memset(rules, 0, RULES_MAX * sizeof(*rules));
-    for (size_t i = 0; i < ARRAY_LEN(b->rules) && (b->rules[i].step || b->rules[i].table); i++) rules[o.n_rules++] = b->rules[i];
+    for (size_t i = 0; i < ARRAY_LEN(b->rules) && (b->rules[i].step || b->rules[i].table); i++)
+        rules[o.n_rules++] = b->rules[i];
     if (extra) rules[o.n_rules++] = *extra;
     o.rules = rules;
     o.log_cells = log;
@@ -169,14 +177,17 @@ struct tally {
     unsigned cells, failures;
 };
 
-static void one_cell(const struct base *b, const struct sim_cell *c, enum sim_fault_kind kind, unsigned times, struct tally *t)
+static void one_cell(const struct base *b, const struct sim_cell *c, enum sim_fault_kind kind, unsigned times,
+                     struct tally *t)
 {
     char why[512];
-    const struct sim_rule extra = {.table = c->table, .row = c->row, .edge = (int)c->edge, .op = c->op, .times = times, .fault = {kind, 0}};
+    const struct sim_rule extra = {
+        .table = c->table, .row = c->row, .edge = (int)c->edge, .op = c->op, .times = times, .fault = {kind, 0}};
     t->cells++;
     if (run(b, &extra, why)) return;
     if (t->failures++ >= FAILURES_SHOWN) return;
-    fprintf(stderr, "%s | %s/%s(%d) %s: %s x%u | %s\n", b->name, c->table, c->step, c->row, c->op, sim_fault_name(kind), times, why);
+    fprintf(stderr, "%s | %s/%s(%d) %s: %s x%u | %s\n", b->name, c->table, c->step, c->row, c->op, sim_fault_name(kind),
+            times, why);
     if (getenv("KEYROLL_STORY") && t->failures == 1) tell_story(b, &extra);
 }
 
@@ -210,7 +221,8 @@ static void matrix(void **state)
             char name[32];
             snprintf(name, sizeof(name), "%s,%d,%d", cells[i].table, cells[i].row, k);
             if (only && strcmp(only, name)) continue;
-            if (!sim_fault_possible(cells[i].edge, cells[i].op, cells[i].writes, true, (enum sim_fault_kind)k)) continue;
+            if (!sim_fault_possible(cells[i].edge, cells[i].op, cells[i].writes, true, (enum sim_fault_kind)k))
+                continue;
             one_cell(b, &cells[i], (enum sim_fault_kind)k, 1, &t);
         }
     free(cells);

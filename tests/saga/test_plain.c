@@ -1,5 +1,5 @@
-/* The plain life: rotate, retire, reap, until one key is left and nothing else; the same from every start that a user may have;
- * and the same trace for the same seed. */
+/* The plain life: rotate, retire, reap, until one key is left and nothing else; the same from every start that a user
+ * may have; and the same trace for the same seed. */
 #include "tests/saga/saga_test.h"
 
 static void whole_life(void **state)

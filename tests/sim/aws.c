@@ -1,5 +1,5 @@
-/* The simulated account (aws.h). Effects are those of truth.c; here are the calls around them: the time a request was signed,
- * lists that lag, and what probes say. */
+/* The simulated account (aws.h). Effects are those of truth.c; here are the calls around them: the time a request was
+ * signed, lists that lag, and what probes say. */
 #include "tests/sim/aws.h"
 
 #include "lib/err.h"
@@ -50,12 +50,14 @@ static void list(struct aws_op_sim *o)
     if (o->op.fault.kind == SIM_STALE && t->sim->mono_ms - t->listed_change_ms < STALE_MS) {
         for (size_t i = 0; i < t->n_before; i++) {
             const struct sim_key *k = sim_truth_find(t, t->listed_before[i]);
-            copy_key(&r->keys[r->n_keys++], t->listed_before[i], t->status_before[i], k ? k->created_wall_ms : TIME_NONE);
+            copy_key(&r->keys[r->n_keys++], t->listed_before[i], t->status_before[i],
+                     k ? k->created_wall_ms : TIME_NONE);
         }
         return;
     }
     for (size_t i = 0; i < t->n; i++)
-        if (t->keys[i].exists) copy_key(&r->keys[r->n_keys++], t->keys[i].id, t->keys[i].status, t->keys[i].created_wall_ms);
+        if (t->keys[i].exists)
+            copy_key(&r->keys[r->n_keys++], t->keys[i].id, t->keys[i].status, t->keys[i].created_wall_ms);
 }
 
 static void create(struct aws_op_sim *o)
@@ -87,24 +89,36 @@ static void op_effect(struct sim_op *op)
         return;
     }
     switch (o->what) {
-    case AWS_LIST_ACCESS_KEYS: list(o); return;
-    case AWS_CREATE_ACCESS_KEY: create(o); return;
-    case AWS_UPDATE_ACCESS_KEY: r->err = sim_truth_update(t, o->key_id, o->status, SIM_BY_KEYROLL); return;
-    case AWS_DELETE_ACCESS_KEY: r->err = sim_truth_delete(t, o->key_id, SIM_BY_KEYROLL); return;
+    case AWS_LIST_ACCESS_KEYS:
+        list(o);
+        return;
+    case AWS_CREATE_ACCESS_KEY:
+        create(o);
+        return;
+    case AWS_UPDATE_ACCESS_KEY:
+        r->err = sim_truth_update(t, o->key_id, o->status, SIM_BY_KEYROLL);
+        return;
+    case AWS_DELETE_ACCESS_KEY:
+        r->err = sim_truth_delete(t, o->key_id, SIM_BY_KEYROLL);
+        return;
     case AWS_ACCESS_KEY_LAST_USED:
         r->used = o->aws->blind ? AWS_USED_UNKNOWN : sim_truth_last_used(t, o->key_id, &r->used_at_ms);
         if (!sim_truth_find(t, o->key_id)) r->err = ERR_AWS_DENIED; /* facts/aws, section 2 */
         return;
     case AWS_CALLER_IDENTITY:
-    case AWS_LIST_BUCKET: probe(o); return;
-    default: return;
+    case AWS_LIST_BUCKET:
+        probe(o);
+        return;
+    default:
+        return;
     }
 }
 
 static void op_answer(struct sim_op *op, int err)
 {
     struct aws_op_sim *o = (struct aws_op_sim *)op;
-    struct aws_result failure = {.err = err, .retry_after_ms = -1, .date_ms = TIME_NONE, .sent_wall_ms = o->sent_wall_ms};
+    struct aws_result failure = {
+        .err = err, .retry_after_ms = -1, .date_ms = TIME_NONE, .sent_wall_ms = o->sent_wall_ms};
     ticket_complete(op->ticket, err ? &failure : &o->result);
 }
 
@@ -116,13 +130,15 @@ static void op_free(struct sim_op *op)
     free(o);
 }
 
-static const struct sim_op_class aws_class = {SIM_AWS, false, op_effect, op_answer, op_free, ERR_AWS_THROTTLED, ERR_AWS_DENIED, ERR_NET_LOST, ERR_AWS_FAILURE};
+static const struct sim_op_class aws_class = {SIM_AWS,           false,          op_effect,    op_answer,      op_free,
+                                              ERR_AWS_THROTTLED, ERR_AWS_DENIED, ERR_NET_LOST, ERR_AWS_FAILURE};
 
 static int port_call(void *self, const struct aws_request *q, struct ticket t)
 {
     struct port *p = self;
     if (!q->user || !q->user[0]) return ERR_INVALID;
-    bool needs_id = q->op == AWS_UPDATE_ACCESS_KEY || q->op == AWS_DELETE_ACCESS_KEY || q->op == AWS_ACCESS_KEY_LAST_USED;
+    bool needs_id =
+        q->op == AWS_UPDATE_ACCESS_KEY || q->op == AWS_DELETE_ACCESS_KEY || q->op == AWS_ACCESS_KEY_LAST_USED;
     if (needs_id && (!q->key_id || !q->key_id[0])) return ERR_INVALID;
     struct aws_op_sim *o = calloc(1, sizeof(*o));
     if (!o) abort();
@@ -134,7 +150,8 @@ static int port_call(void *self, const struct aws_request *q, struct ticket t)
     o->sent_wall_ms = sim_wall_ms(p->aws->o.net->sim);
     o->result = (struct aws_result){.retry_after_ms = -1, .date_ms = o->sent_wall_ms, .sent_wall_ms = o->sent_wall_ms};
     if (is_mutation(q->op) && p->aws->o.acts) p->aws->o.acts(p->aws->o.arg, p->client, aws_op_name(q->op), o->key_id);
-    sim_op_begin(p->aws->o.net, p->client, &o->op, &aws_class, aws_op_name(q->op), is_mutation(q->op), q->timeout_ms, t);
+    sim_op_begin(p->aws->o.net, p->client, &o->op, &aws_class, aws_op_name(q->op), is_mutation(q->op), q->timeout_ms,
+                 t);
     return 0;
 }
 

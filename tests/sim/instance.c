@@ -60,7 +60,8 @@ static void write_pair(struct instance_op_sim *o)
 static void read_key(struct instance_op_sim *o)
 {
     struct sim_truth *t = o->instance->o.truth;
-    bool stale = o->op.fault.kind == SIM_STALE && t->sim->mono_ms - t->instance_change_ms < o->instance->o.can.write_life_ms;
+    bool stale =
+        o->op.fault.kind == SIM_STALE && t->sim->mono_ms - t->instance_change_ms < o->instance->o.can.write_life_ms;
     const struct sim_pair *p = stale ? &t->instance_before : &t->instance;
     o->result.seen = p->any ? INSTANCE_SEEN_ID : INSTANCE_SEEN_NONE;
     o->result.proof = INSTANCE_PROOF_READ_BACK;
@@ -72,7 +73,8 @@ static void test_key(struct instance_op_sim *o)
 {
     struct sim_truth *t = o->instance->o.truth;
     o->result.proof = INSTANCE_PROOF_TEST;
-    if (o->op.fault.kind == SIM_TEST_FAILS || o->instance->fail_tests || !sim_truth_works(t)) o->result.err = ERR_INSTANCE_TEST;
+    if (o->op.fault.kind == SIM_TEST_FAILS || o->instance->fail_tests || !sim_truth_works(t))
+        o->result.err = ERR_INSTANCE_TEST;
 }
 
 static void op_effect(struct sim_op *op)
@@ -80,7 +82,9 @@ static void op_effect(struct sim_op *op)
     struct instance_op_sim *o = (struct instance_op_sim *)op;
     struct sim_instance *in = o->instance;
     const struct instance_abilities *can = &in->o.can;
-    bool able = o->what == INSTANCE_WRITE_KEY ? can->can_write : o->what == INSTANCE_READ_KEY ? can->can_read : can->can_test;
+    bool able = o->what == INSTANCE_WRITE_KEY  ? can->can_write
+                : o->what == INSTANCE_READ_KEY ? can->can_read
+                                               : can->can_test;
     if (op->fault.kind == SIM_LOGIN) {
         o->result.err = ERR_INSTANCE_LOGIN;
         snprintf(o->result.code, sizeof(o->result.code), "404002");
@@ -113,11 +117,9 @@ static void op_free(struct sim_op *op)
     free(o);
 }
 
-static const struct sim_op_class instance_class = {SIM_INSTANCE,  false,
-                                                   op_effect,     op_answer,
-                                                   op_free,       ERR_NET_CONNECT,
-                                                   ERR_INSTANCE_REFUSED, ERR_NET_LOST,
-                                                   ERR_INSTANCE_FAILURE};
+static const struct sim_op_class instance_class = {
+    SIM_INSTANCE,         false,        op_effect,           op_answer, op_free, ERR_NET_CONNECT,
+    ERR_INSTANCE_REFUSED, ERR_NET_LOST, ERR_INSTANCE_FAILURE};
 
 static int port_call(void *self, const struct instance_request *q, struct ticket t)
 {
@@ -133,8 +135,10 @@ static int port_call(void *self, const struct instance_request *q, struct ticket
         snprintf(o->secret, sizeof(o->secret), "%s", secret_bytes(q->secret));
     }
     o->result = (struct instance_result){.retry_after_ms = -1};
-    if (writes && p->instance->o.acts) p->instance->o.acts(p->instance->o.arg, p->client, instance_op_name(q->op), o->key_id);
-    sim_op_begin(p->instance->o.net, p->client, &o->op, &instance_class, instance_op_name(q->op), writes, q->timeout_ms, t);
+    if (writes && p->instance->o.acts)
+        p->instance->o.acts(p->instance->o.arg, p->client, instance_op_name(q->op), o->key_id);
+    sim_op_begin(p->instance->o.net, p->client, &o->op, &instance_class, instance_op_name(q->op), writes, q->timeout_ms,
+                 t);
     return 0;
 }
 

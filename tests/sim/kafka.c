@@ -65,7 +65,8 @@ static void op_effect(struct sim_op *op)
 static void op_answer(struct sim_op *op, int err)
 {
     struct kafka_op *o = (struct kafka_op *)op;
-    const struct kafka_report report = {err == ERR_TIMEOUT_SENT || err == ERR_TIMEOUT ? ERR_KAFKA_UNDELIVERED : err, 0, o->offset, ""};
+    const struct kafka_report report = {err == ERR_TIMEOUT_SENT || err == ERR_TIMEOUT ? ERR_KAFKA_UNDELIVERED : err, 0,
+                                        o->offset, ""};
     ticket_complete(op->ticket, &report);
 }
 
@@ -76,7 +77,14 @@ static void op_free(struct sim_op *op)
     free(o);
 }
 
-static const struct sim_op_class kafka_class = {SIM_KAFKA, true, op_effect, op_answer, op_free, ERR_KAFKA_UNDELIVERED, ERR_KAFKA_REFUSED, ERR_KAFKA_UNDELIVERED,
+static const struct sim_op_class kafka_class = {SIM_KAFKA,
+                                                true,
+                                                op_effect,
+                                                op_answer,
+                                                op_free,
+                                                ERR_KAFKA_UNDELIVERED,
+                                                ERR_KAFKA_REFUSED,
+                                                ERR_KAFKA_UNDELIVERED,
                                                 ERR_KAFKA_UNDELIVERED};
 
 static int port_produce(void *self, const struct kafka_message_out *m, struct ticket t)
@@ -85,7 +93,8 @@ static int port_produce(void *self, const struct kafka_message_out *m, struct ti
     struct kafka_op *o = calloc(1, sizeof(*o));
     if (!o) abort();
     o->kafka = p->kafka;
-    o->m = (struct sim_kafka_message){copy(m->topic, strlen(m->topic)), copy(m->key, m->key_len), copy(m->value, m->value_len), m->value_len, 0};
+    o->m = (struct sim_kafka_message){copy(m->topic, strlen(m->topic)), copy(m->key, m->key_len),
+                                      copy(m->value, m->value_len), m->value_len, 0};
     sim_op_begin(p->kafka->net, p->client, &o->op, &kafka_class, o->m.topic, true, TIMEOUT_MS, t);
     return 0;
 }

@@ -1,5 +1,5 @@
-/* Timing and faults of simulated calls (net.h). A call is two events, effect and answer; a fault moves, drops or falsifies
- * one of them. Effects belong to the world: they happen also when the caller died meanwhile. */
+/* Timing and faults of simulated calls (net.h). A call is two events, effect and answer; a fault moves, drops or
+ * falsifies one of them. Effects belong to the world: they happen also when the caller died meanwhile. */
 #include "tests/sim/net.h"
 
 #include "lib/err.h"
@@ -118,7 +118,8 @@ static void answer_in(struct sim_op *op, int64_t delay_ms, int err, bool ordered
 static void there_and_back(struct sim_op *op, int64_t there_ms)
 {
     effect_in(op, there_ms, true);
-    int64_t effect_ms = op->class->fifo ? op->client->fifo_effect_ms[op->class->edge] - op->net->sim->mono_ms : there_ms;
+    int64_t effect_ms =
+        op->class->fifo ? op->client->fifo_effect_ms[op->class->edge] - op->net->sim->mono_ms : there_ms;
     answer_in(op, effect_ms + way(op->net), 0, true);
 }
 
@@ -133,30 +134,66 @@ static void hurt(struct sim_op *op, int64_t timeout_ms)
     const struct sim_op_class *k = op->class;
     int64_t there = way(op->net), back = there + way(op->net), delay = op->fault.delay_ms;
     switch (op->fault.kind) {
-    case SIM_RETRIABLE: answer_in(op, back, k->retriable, true); return;
-    case SIM_PERMANENT: answer_in(op, back, k->permanent, true); return;
-    case SIM_LOST_BEFORE: answer_in(op, back, k->lost, true); return;
-    case SIM_LOST_AFTER: effect_in(op, there, true); answer_in(op, back, k->lost, true); return;
-    case SIM_FAILURE_AFTER: effect_in(op, there, true); answer_in(op, back, k->failure, true); return;
-    case SIM_TIMEOUT: answer_in(op, timeout_ms, ERR_TIMEOUT_SENT, false); return;
-    case SIM_TIMEOUT_EFFECT: effect_in(op, there, true); answer_in(op, timeout_ms, ERR_TIMEOUT_SENT, false); return;
-    case SIM_LATE_EFFECT: effect_in(op, delay, false); answer_in(op, timeout_ms, ERR_TIMEOUT_SENT, false); return;
-    case SIM_LATE_ANSWER: effect_in(op, there, true); answer_in(op, FOREVER_MS, 0, false); return;
-    case SIM_UNSENT: answer_in(op, timeout_ms, ERR_TIMEOUT, false); return;
-    case SIM_CRASH_BEFORE: no_answer(op); sim_after(op->net->sim, 0, on_crash, op->client, op->client); return;
-    case SIM_CRASH_AFTER: effect_in(op, there, true); no_answer(op); return;
+    case SIM_RETRIABLE:
+        answer_in(op, back, k->retriable, true);
+        return;
+    case SIM_PERMANENT:
+        answer_in(op, back, k->permanent, true);
+        return;
+    case SIM_LOST_BEFORE:
+        answer_in(op, back, k->lost, true);
+        return;
+    case SIM_LOST_AFTER:
+        effect_in(op, there, true);
+        answer_in(op, back, k->lost, true);
+        return;
+    case SIM_FAILURE_AFTER:
+        effect_in(op, there, true);
+        answer_in(op, back, k->failure, true);
+        return;
+    case SIM_TIMEOUT:
+        answer_in(op, timeout_ms, ERR_TIMEOUT_SENT, false);
+        return;
+    case SIM_TIMEOUT_EFFECT:
+        effect_in(op, there, true);
+        answer_in(op, timeout_ms, ERR_TIMEOUT_SENT, false);
+        return;
+    case SIM_LATE_EFFECT:
+        effect_in(op, delay, false);
+        answer_in(op, timeout_ms, ERR_TIMEOUT_SENT, false);
+        return;
+    case SIM_LATE_ANSWER:
+        effect_in(op, there, true);
+        answer_in(op, FOREVER_MS, 0, false);
+        return;
+    case SIM_UNSENT:
+        answer_in(op, timeout_ms, ERR_TIMEOUT, false);
+        return;
+    case SIM_CRASH_BEFORE:
+        no_answer(op);
+        sim_after(op->net->sim, 0, on_crash, op->client, op->client);
+        return;
+    case SIM_CRASH_AFTER:
+        effect_in(op, there, true);
+        no_answer(op);
+        return;
     case SIM_FREEZE_BEFORE:
         sim_client_freeze(op->client, delay);
         effect_in(op, delay, false);
         answer_in(op, delay + way(op->net), 0, false);
         return;
-    case SIM_SLOW: effect_in(op, delay, true); answer_in(op, delay + way(op->net), 0, true); return;
-    default: there_and_back(op, there); return; /* the edge falsifies the rest itself */
+    case SIM_SLOW:
+        effect_in(op, delay, true);
+        answer_in(op, delay + way(op->net), 0, true);
+        return;
+    default:
+        there_and_back(op, there);
+        return; /* the edge falsifies the rest itself */
     }
 }
 
-void sim_op_begin(struct sim_net *net, struct sim_client *c, struct sim_op *op, const struct sim_op_class *class, const char *name, bool writes,
-                  int64_t timeout_ms, struct ticket t)
+void sim_op_begin(struct sim_net *net, struct sim_client *c, struct sim_op *op, const struct sim_op_class *class,
+                  const char *name, bool writes, int64_t timeout_ms, struct ticket t)
 {
     const struct sim_call call = {c, class->edge, name, writes};
     op->class = class;
@@ -172,7 +209,8 @@ void sim_op_begin(struct sim_net *net, struct sim_client *c, struct sim_op *op, 
     c->first = op;
     if (net->choose) net->choose(net->arg, &call, &op->fault);
     if (op->fault.kind != SIM_FINE)
-        sim_say(net->sim, "%s %s/%s %s: %s", c->name, c->table ? c->table : "-", c->step ? c->step : "-", name, names[op->fault.kind]);
+        sim_say(net->sim, "%s %s/%s %s: %s", c->name, c->table ? c->table : "-", c->step ? c->step : "-", name,
+                names[op->fault.kind]);
     hurt(op, timeout_ms);
     assert(op->answer_due);
 }

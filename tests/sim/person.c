@@ -1,5 +1,5 @@
-/* People and strangers (world.h). `reveal` follows the design's R11: the direction is decided and journalled before anything is
- * shown; what it shows may be shown again until the pair is proven. */
+/* People and strangers (world.h). `reveal` follows the design's R11: the direction is decided and journalled before
+ * anything is shown; what it shows may be shown again until the pair is proven. */
 #include "tests/sim/world.h"
 
 #include "lib/err.h"
@@ -100,7 +100,8 @@ static int offer(struct sim_world *w, struct store_user *u, const struct answer 
     if (j->offered_ms == TIME_NONE) j->offered_ms = j->written_ms;
     j->number = u->number;
     store_opid(&w->person_store, opid);
-    int rc = wait_for(w, &a, store_journal_put(&w->person_store, u, j, opid, NULL, 0, (struct ticket){on_reply, &a, 0}));
+    int rc =
+        wait_for(w, &a, store_journal_put(&w->person_store, u, j, opid, NULL, 0, (struct ticket){on_reply, &a, 0}));
     if (rc < 0) return rc;
     u->journal_version = a.version;
     return tell_state(w, held, j);
@@ -116,7 +117,9 @@ bool sim_reveal(struct sim_world *w, struct sim_pair *ret_pair)
     struct journal j = held->lease.journal;
     shown = shown && (j.step == JOURNAL_AWAIT || (j.step == JOURNAL_SET && j.assisted)) && offer(w, &u, held, &j) == 0;
     bool kept = j.repair && !held->sealed_len;
-    if (shown) shown = escrow_open(w->escrow, SIM_USER, j.key_new, kept ? held->kept : held->sealed, kept ? held->kept_len : held->sealed_len, &s) == 0;
+    if (shown)
+        shown = escrow_open(w->escrow, SIM_USER, j.key_new, kept ? held->kept : held->sealed,
+                            kept ? held->kept_len : held->sealed_len, &s) == 0;
     if (shown) {
         *ret_pair = (struct sim_pair){.any = true};
         snprintf(ret_pair->id, sizeof(ret_pair->id), "%s", j.key_new);
@@ -151,7 +154,8 @@ void sim_mark_exposed(struct sim_world *w, const char *key_id)
     struct sim_key *k = sim_truth_find(&w->truth, key_id);
     if (k) k->exposed = true;
     sim_say(&w->sim, "%s is exposed", key_id);
-    if (wait_for(w, &a, store_mark_exposed(&w->person_store, SIM_USER_KEY, key_id, (struct ticket){on_reply, &a, 0}))) abort();
+    if (wait_for(w, &a, store_mark_exposed(&w->person_store, SIM_USER_KEY, key_id, (struct ticket){on_reply, &a, 0})))
+        abort();
 }
 
 void sim_pause(struct sim_world *w, const char *reason)

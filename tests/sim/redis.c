@@ -1,6 +1,7 @@
-/* The simulated Redis server (redis.h): runs the shipped Lua files through liblua 5.1 with a `redis.call` of our own, converting
- * values as Redis documents it (https://redis.io/docs/latest/develop/interact/programmability/lua-api/#data-type-conversion):
- * nil is false, numbers become integers, an array ends at its first nil. Compiled scripts are kept per server.
+/* The simulated Redis server (redis.h): runs the shipped Lua files through liblua 5.1 with a `redis.call` of our own,
+ * converting values as Redis documents it
+ * (https://redis.io/docs/latest/develop/interact/programmability/lua-api/#data-type-conversion): nil is false, numbers
+ * become integers, an array ends at its first nil. Compiled scripts are kept per server.
  *
  * Snapshots before each writing command (16 of them) are what a failover goes back to. */
 #include "tests/sim/redis.h"
@@ -15,10 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCRIPTS_MAX   32
-#define SNAPSHOTS     16
-#define CLIENTS_MAX   16
-#define TIMEOUT_MS    5000 /* lib/redis.h: command_timeout_ms */
+#define SCRIPTS_MAX 32
+#define SNAPSHOTS   16
+#define CLIENTS_MAX 16
+#define TIMEOUT_MS  5000 /* lib/redis.h: command_timeout_ms */
 
 struct port {
     struct sim_redis *redis;
@@ -35,7 +36,7 @@ struct sim_redis {
     int script_refs[SCRIPTS_MAX];
     size_t n_scripts;
     struct redis_server server;
-    unsigned epoch;       /* changes with each restart: calls of an earlier one are lost */
+    unsigned epoch; /* changes with each restart: calls of an earlier one are lost */
     bool down;
     int lose;
     unsigned losses;
@@ -59,14 +60,21 @@ static int64_t now_us(const struct sim_redis *r)
     return sim_wall_ms(r->net->sim) * 1000;
 }
 
-/* ---- Lua ---------------------------------------------------------------------------------------------------------- */
+/* ---- Lua ----------------------------------------------------------------------------------------------------------
+ */
 
 static void push(lua_State *l, const struct redis_value *v)
 {
     switch (v->type) {
-    case REDIS_NIL: lua_pushboolean(l, 0); return;
-    case REDIS_STRING: lua_pushlstring(l, v->str, v->len); return;
-    case REDIS_INTEGER: lua_pushnumber(l, (lua_Number)v->integer); return;
+    case REDIS_NIL:
+        lua_pushboolean(l, 0);
+        return;
+    case REDIS_STRING:
+        lua_pushlstring(l, v->str, v->len);
+        return;
+    case REDIS_INTEGER:
+        lua_pushnumber(l, (lua_Number)v->integer);
+        return;
     case REDIS_STATUS:
         lua_newtable(l);
         lua_pushlstring(l, v->str, v->len);
@@ -98,8 +106,12 @@ static struct redis_value *pull(lua_State *l, struct sim_reply *reply)
         v = sim_reply_string(reply, REDIS_STRING, s, len);
         break;
     }
-    case LUA_TBOOLEAN: v = lua_toboolean(l, -1) ? sim_reply_integer(reply, 1) : sim_reply_value(reply, REDIS_NIL); break;
-    case LUA_TNUMBER: v = sim_reply_integer(reply, (int64_t)lua_tonumber(l, -1)); break;
+    case LUA_TBOOLEAN:
+        v = lua_toboolean(l, -1) ? sim_reply_integer(reply, 1) : sim_reply_value(reply, REDIS_NIL);
+        break;
+    case LUA_TNUMBER:
+        v = sim_reply_integer(reply, (int64_t)lua_tonumber(l, -1));
+        break;
     case LUA_TTABLE: {
         size_t n = 0;
         for (;; n++) {
@@ -115,7 +127,9 @@ static struct redis_value *pull(lua_State *l, struct sim_reply *reply)
         }
         break;
     }
-    default: v = sim_reply_value(reply, REDIS_NIL); break;
+    default:
+        v = sim_reply_value(reply, REDIS_NIL);
+        break;
     }
     lua_settop(l, -2);
     return v;
@@ -134,7 +148,8 @@ static int redis_call(lua_State *l)
             lua_pushstring(l, text);
             lua_replace(l, i);
         }
-        if (lua_type(l, i) != LUA_TSTRING) return luaL_error(l, "Lua redis() command arguments must be strings or integers");
+        if (lua_type(l, i) != LUA_TSTRING)
+            return luaL_error(l, "Lua redis() command arguments must be strings or integers");
         argv[i - 1].data = lua_tolstring(l, i, &argv[i - 1].len);
     }
     const struct redis_value *v = sim_db_command(&r->db, (size_t)n, argv, now_us(r), r->reply);
@@ -188,8 +203,8 @@ static void set_list(lua_State *l, const char *name, size_t n, const struct redi
     lua_setglobal(l, name);
 }
 
-static struct redis_value *eval(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args, const struct redis_arg *args,
-                                struct sim_reply *reply)
+static struct redis_value *eval(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args,
+                                const struct redis_arg *args, struct sim_reply *reply)
 {
     lua_State *l = r->lua;
     r->reply = reply;
@@ -207,18 +222,20 @@ static struct redis_value *eval(struct sim_redis *r, const struct redis_script *
     return pull(l, reply);
 }
 
-/* ---- operations --------------------------------------------------------------------------------------------------- */
+/* ---- operations ---------------------------------------------------------------------------------------------------
+ */
 
 static void remember(struct sim_redis *r)
 {
     sim_db_copy(&r->snapshots[r->n_snapshots++ % SNAPSHOTS], &r->db);
 }
 
-static struct redis_value *execute(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args, const struct redis_arg *args,
-                                   struct sim_reply *reply, bool writes)
+static struct redis_value *execute(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args,
+                                   const struct redis_arg *args, struct sim_reply *reply, bool writes)
 {
     if (writes) remember(r);
-    return script ? eval(r, script, n_keys, n_args, args, reply) : sim_db_command(&r->db, n_args, args, now_us(r), reply);
+    return script ? eval(r, script, n_keys, n_args, args, reply)
+                  : sim_db_command(&r->db, n_args, args, now_us(r), reply);
 }
 
 static void op_effect(struct sim_op *op)
@@ -239,7 +256,8 @@ static void op_answer(struct sim_op *op, int err)
     if (!err && (o->epoch != o->redis->epoch || o->redis->down)) err = ERR_REDIS_LOST;
     if (!err && !o->reply.root) err = ERR_REDIS_LOST;
     if (!err && o->reply.root->type == REDIS_ERROR) err = ERR_REDIS_REFUSED;
-    if (err == ERR_REDIS_REFUSED && !o->reply.root) text = sim_reply_string(&o->reply, REDIS_ERROR, "OOM command not allowed", 23);
+    if (err == ERR_REDIS_REFUSED && !o->reply.root)
+        text = sim_reply_string(&o->reply, REDIS_ERROR, "OOM command not allowed", 23);
     const struct redis_reply reply = {err, err && err != ERR_REDIS_REFUSED ? NULL : text ? text : o->reply.root};
     ticket_complete(op->ticket, &reply);
 }
@@ -252,8 +270,9 @@ static void op_free(struct sim_op *op)
     free(o);
 }
 
-static const struct sim_op_class redis_class = {SIM_REDIS, true, op_effect, op_answer, op_free, ERR_REDIS_REFUSED, ERR_REDIS_REFUSED, ERR_REDIS_LOST,
-                                                ERR_REDIS_LOST};
+static const struct sim_op_class redis_class = {SIM_REDIS,         true,           op_effect,
+                                                op_answer,         op_free,        ERR_REDIS_REFUSED,
+                                                ERR_REDIS_REFUSED, ERR_REDIS_LOST, ERR_REDIS_LOST};
 
 static struct redis_arg *copy_args(size_t n, const struct redis_arg *args)
 {
@@ -271,8 +290,8 @@ static struct redis_arg *copy_args(size_t n, const struct redis_arg *args)
     return copy;
 }
 
-static int begin(struct port *p, const struct redis_script *script, size_t n_keys, size_t n_args, const struct redis_arg *args, const char *name, bool writes,
-                 struct ticket t)
+static int begin(struct port *p, const struct redis_script *script, size_t n_keys, size_t n_args,
+                 const struct redis_arg *args, const char *name, bool writes, struct ticket t)
 {
     struct sim_redis *r = p->redis;
     if (r->down) return ERR_REDIS_DOWN;
@@ -288,7 +307,8 @@ static int begin(struct port *p, const struct redis_script *script, size_t n_key
     return 0;
 }
 
-static int port_eval(void *self, const struct redis_script *script, size_t n_keys, size_t n_args, const struct redis_arg *args, struct ticket t)
+static int port_eval(void *self, const struct redis_script *script, size_t n_keys, size_t n_args,
+                     const struct redis_arg *args, struct ticket t)
 {
     return begin(self, script, n_keys, n_args, args, script->name, strcmp(script->name, "peek") != 0, t);
 }
@@ -298,7 +318,8 @@ static int port_command(void *self, size_t n_args, const struct redis_arg *args,
     return begin(self, NULL, 0, n_args, args, "command", true, t);
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------------------
+ */
 
 static void new_run_id(struct sim_redis *r)
 {
@@ -389,7 +410,8 @@ unsigned sim_redis_losses(const struct sim_redis *r)
     return r->losses;
 }
 
-/* ---- truth -------------------------------------------------------------------------------------------------------- */
+/* ---- truth --------------------------------------------------------------------------------------------------------
+ */
 
 const char *sim_redis_peek(struct sim_redis *r, const char *key, const char *field, size_t *ret_len)
 {
@@ -403,12 +425,14 @@ void sim_redis_poke(struct sim_redis *r, const char *key, const char *field, con
 {
     struct sim_reply reply = {0};
     const struct redis_arg set[] = {{"SET", 3}, {key, strlen(key)}, {value, strlen(value)}};
-    const struct redis_arg hset[] = {{"HSET", 4}, {key, strlen(key)}, {field ? field : "", field ? strlen(field) : 0}, {value, strlen(value)}};
+    const struct redis_arg hset[] = {
+        {"HSET", 4}, {key, strlen(key)}, {field ? field : "", field ? strlen(field) : 0}, {value, strlen(value)}};
     (void)sim_db_command(&r->db, field ? 4 : 3, field ? hset : set, now_us(r), &reply);
     sim_reply_free(&reply);
 }
 
-void sim_redis_each(struct sim_redis *r, void (*fn)(void *arg, const char *key, const char *field, const char *value, size_t len), void *arg)
+void sim_redis_each(struct sim_redis *r,
+                    void (*fn)(void *arg, const char *key, const char *field, const char *value, size_t len), void *arg)
 {
     for (size_t i = 0; i < r->db.n; i++)
         for (size_t f = 0; f < r->db.keys[i].n; f++) {
@@ -423,12 +447,21 @@ static void print_value(const struct redis_value *v, char *out, size_t size)
     out += n;
     size -= n;
     switch (v->type) {
-    case REDIS_NIL: snprintf(out, size, "(nil)"); return;
-    case REDIS_INTEGER: snprintf(out, size, "%lld", (long long)v->integer); return;
-    case REDIS_ERROR: snprintf(out, size, "!%s", v->str); return;
+    case REDIS_NIL:
+        snprintf(out, size, "(nil)");
+        return;
+    case REDIS_INTEGER:
+        snprintf(out, size, "%lld", (long long)v->integer);
+        return;
+    case REDIS_ERROR:
+        snprintf(out, size, "!%s", v->str);
+        return;
     case REDIS_STRING:
-    case REDIS_STATUS: snprintf(out, size, "%s", v->str); return;
-    case REDIS_ARRAY: break;
+    case REDIS_STATUS:
+        snprintf(out, size, "%s", v->str);
+        return;
+    case REDIS_ARRAY:
+        break;
     }
     snprintf(out, size, "[");
     for (size_t i = 0; i < v->count; i++) {
@@ -438,7 +471,8 @@ static void print_value(const struct redis_value *v, char *out, size_t size)
     strncat(out, "]", size - strlen(out) - 1);
 }
 
-void sim_redis_run(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args, const struct redis_arg *args, char *out, size_t size)
+void sim_redis_run(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args,
+                   const struct redis_arg *args, char *out, size_t size)
 {
     struct sim_reply reply = {0};
     AUTO_FREE struct redis_arg *copy = copy_args(n_args, args);

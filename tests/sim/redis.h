@@ -1,5 +1,5 @@
-/* Redis in memory: the commands that the shipped scripts use, run through Lua 5.1 as Redis runs them, with expiry by the virtual
- * clock. One server; several clients. */
+/* Redis in memory: the commands that the shipped scripts use, run through Lua 5.1 as Redis runs them, with expiry by
+ * the virtual clock. One server; several clients. */
 #ifndef KEYROLL_SIM_REDIS_H
 #define KEYROLL_SIM_REDIS_H
 
@@ -16,8 +16,8 @@ struct redis_port sim_redis_port(struct sim_redis *r, struct sim_client *c);
 
 /* Everything is gone (FLUSHALL); connections stay. */
 void sim_redis_flush(struct sim_redis *r);
-/* The server goes: what is under way is lost, calls are refused for down_ms. Then it is back with a new run id, without its last
- * `lost_writes` writing commands (at most 16; -1: with nothing at all), and up(arg) is called. */
+/* The server goes: what is under way is lost, calls are refused for down_ms. Then it is back with a new run id, without
+ * its last `lost_writes` writing commands (at most 16; -1: with nothing at all), and up(arg) is called. */
 void sim_redis_restart(struct sim_redis *r, int64_t down_ms, int lost_writes);
 void sim_redis_on_up(struct sim_redis *r, sim_fn *up, void *arg);
 bool sim_redis_is_down(const struct sim_redis *r);
@@ -30,9 +30,13 @@ const char *sim_redis_peek(struct sim_redis *r, const char *key, const char *fie
 /* Changes the truth behind everybody's back. */
 void sim_redis_poke(struct sim_redis *r, const char *key, const char *field, const char *value);
 /* Calls fn for each value stored under any key. */
-void sim_redis_each(struct sim_redis *r, void (*fn)(void *arg, const char *key, const char *field, const char *value, size_t len), void *arg);
-/* Runs one command or script now, without a network: the reply as one line of text ("OK", "(nil)", "[a, 1]"), for tests. */
-void sim_redis_run(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args, const struct redis_arg *args, char *out, size_t size);
+void sim_redis_each(struct sim_redis *r,
+                    void (*fn)(void *arg, const char *key, const char *field, const char *value, size_t len),
+                    void *arg);
+/* Runs one command or script now, without a network: the reply as one line of text ("OK", "(nil)", "[a, 1]"), for
+ * tests. */
+void sim_redis_run(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args,
+                   const struct redis_arg *args, char *out, size_t size);
 /* A hash over all that is stored, without expiry times. */
 uint64_t sim_redis_digest(struct sim_redis *r);
 

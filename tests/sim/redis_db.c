@@ -1,6 +1,6 @@
-/* Data and commands of the simulated Redis (redis_db.h). Keys and fields stand in arrays in the order of their arrival: a world
- * has a dozen of them. Every value carries a NUL behind its bytes. Commands check types as Redis does, since a script that
- * mixes them up must fail here too. */
+/* Data and commands of the simulated Redis (redis_db.h). Keys and fields stand in arrays in the order of their arrival:
+ * a world has a dozen of them. Every value carries a NUL behind its bytes. Commands check types as Redis does, since a
+ * script that mixes them up must fail here too. */
 #include "tests/sim/redis_db.h"
 
 #include <assert.h>
@@ -12,7 +12,8 @@
 
 #define CHUNK_BYTES 4096
 
-/* ---- replies ------------------------------------------------------------------------------------------------------ */
+/* ---- replies ------------------------------------------------------------------------------------------------------
+ */
 
 struct sim_chunk {
     struct sim_chunk *next;
@@ -88,7 +89,8 @@ void sim_reply_free(struct sim_reply *r)
     r->root = NULL;
 }
 
-/* ---- data --------------------------------------------------------------------------------------------------------- */
+/* ---- data ---------------------------------------------------------------------------------------------------------
+ */
 
 static char *copy_bytes(const char *s, size_t len)
 {
@@ -193,7 +195,8 @@ static bool remove_field(struct sim_db *db, struct sim_db_key *k, const char *na
     return true;
 }
 
-/* ---- commands ----------------------------------------------------------------------------------------------------- */
+/* ---- commands -----------------------------------------------------------------------------------------------------
+ */
 
 struct run {
     struct sim_db *db;
@@ -481,14 +484,17 @@ static const struct command {
     size_t least, most; /* arguments, the name included */
     struct redis_value *(*run)(struct run *r);
 } commands[] = {
-    {"GET", 2, 2, cmd_get},           {"SET", 3, 6, cmd_set},         {"DEL", 2, 99, cmd_del},          {"EXISTS", 2, 99, cmd_exists},
-    {"HGET", 3, 3, cmd_hget},         {"HSET", 4, 99, cmd_hset},      {"HMGET", 3, 99, cmd_hmget},      {"HDEL", 3, 99, cmd_hdel},
-    {"HGETALL", 2, 2, cmd_hgetall},   {"HINCRBY", 4, 4, cmd_hincrby}, {"HEXISTS", 3, 3, cmd_hexists},   {"EXPIRE", 3, 3, cmd_expire},
-    {"PEXPIRE", 3, 3, cmd_pexpire},   {"PTTL", 2, 2, cmd_pttl},       {"SADD", 3, 99, cmd_sadd},        {"SREM", 3, 99, cmd_srem},
-    {"SMEMBERS", 2, 2, cmd_smembers}, {"SCARD", 2, 2, cmd_scard},     {"TIME", 1, 1, cmd_time},         {"FLUSHALL", 1, 2, cmd_flushall},
+    {"GET", 2, 2, cmd_get},         {"SET", 3, 6, cmd_set},           {"DEL", 2, 99, cmd_del},
+    {"EXISTS", 2, 99, cmd_exists},  {"HGET", 3, 3, cmd_hget},         {"HSET", 4, 99, cmd_hset},
+    {"HMGET", 3, 99, cmd_hmget},    {"HDEL", 3, 99, cmd_hdel},        {"HGETALL", 2, 2, cmd_hgetall},
+    {"HINCRBY", 4, 4, cmd_hincrby}, {"HEXISTS", 3, 3, cmd_hexists},   {"EXPIRE", 3, 3, cmd_expire},
+    {"PEXPIRE", 3, 3, cmd_pexpire}, {"PTTL", 2, 2, cmd_pttl},         {"SADD", 3, 99, cmd_sadd},
+    {"SREM", 3, 99, cmd_srem},      {"SMEMBERS", 2, 2, cmd_smembers}, {"SCARD", 2, 2, cmd_scard},
+    {"TIME", 1, 1, cmd_time},       {"FLUSHALL", 1, 2, cmd_flushall},
 };
 
-struct redis_value *sim_db_command(struct sim_db *db, size_t argc, const struct redis_arg *argv, int64_t now_us, struct sim_reply *reply)
+struct redis_value *sim_db_command(struct sim_db *db, size_t argc, const struct redis_arg *argv, int64_t now_us,
+                                   struct sim_reply *reply)
 {
     struct run r = {db, argc, argv, now_us / 1000, now_us, reply, NULL};
     for (size_t i = 0; argc && i < sizeof(commands) / sizeof(commands[0]); i++) {

@@ -17,15 +17,20 @@ struct redis_value *sim_reply_array(struct sim_reply *r, size_t n);
 void sim_reply_set(struct redis_value *array, size_t i, const struct redis_value *item);
 void sim_reply_free(struct sim_reply *r);
 
-struct sim_db_field { char *name, *data; size_t len; };
+struct sim_db_field {
+    char *name, *data;
+    size_t len;
+};
 struct sim_db_key {
     char *name;
     bool is_hash, is_set; /* neither: a string in fields[0] */
-    struct sim_db_field *fields; size_t n, cap;
-    int64_t expire_ms;    /* wall clock; INT64_MAX never */
+    struct sim_db_field *fields;
+    size_t n, cap;
+    int64_t expire_ms; /* wall clock; INT64_MAX never */
 };
 struct sim_db {
-    struct sim_db_key *keys; size_t n, cap;
+    struct sim_db_key *keys;
+    size_t n, cap;
     uint64_t writes; /* commands that changed something */
 };
 void sim_db_clear(struct sim_db *db);
@@ -33,6 +38,7 @@ void sim_db_copy(struct sim_db *to, const struct sim_db *from);
 struct sim_db_key *sim_db_find(struct sim_db *db, const char *name, int64_t now_ms);
 const struct sim_db_field *sim_db_field(const struct sim_db_key *k, const char *name);
 /* Runs one command. Unknown commands and wrong types give a REDIS_ERROR. now_us: server time in microseconds. */
-struct redis_value *sim_db_command(struct sim_db *db, size_t argc, const struct redis_arg *argv, int64_t now_us, struct sim_reply *reply);
+struct redis_value *sim_db_command(struct sim_db *db, size_t argc, const struct redis_arg *argv, int64_t now_us,
+                                   struct sim_reply *reply);
 
 #endif

@@ -1,5 +1,6 @@
-/* The simulated scheduler (world.h): looks at Redis as the real one does, puts back what Redis lost (R8), and publishes what the
- * real policy calls due. It also notices when the world has come to rest: looks that only look change nothing any more. */
+/* The simulated scheduler (world.h): looks at Redis as the real one does, puts back what Redis lost (R8), and publishes
+ * what the real policy calls due. It also notices when the world has come to rest: looks that only look change nothing
+ * any more. */
 #include "tests/sim/world.h"
 
 #include "lib/err.h"
@@ -38,15 +39,16 @@ static bool restore(struct sim_world *w)
     const char *ids[RECORD_KEYS_MAX];
     if (!states_knows(&w->states, SIM_USER_KEY) || states_find(&w->states, SIM_USER_KEY, &s) < 0) return false;
     for (size_t i = 0; i < s.n_exposed; i++) ids[i] = s.exposed[i];
-    return store_restore(&w->scheduler_store, SIM_USER_KEY, &s.record, s.has_journal ? &s.journal : NULL, ids, s.n_exposed,
-                         (struct ticket){on_restored, w, 0}) == 0;
+    return store_restore(&w->scheduler_store, SIM_USER_KEY, &s.record, s.has_journal ? &s.journal : NULL, ids,
+                         s.n_exposed, (struct ticket){on_restored, w, 0}) == 0;
 }
 
 /* Work that looks and does not change: audits, polls, waiting for an age that is far away. */
 static bool only_looks(const struct sim_world *w, const struct policy_verdict *v)
 {
     if (v->kind < 0 || v->kind == JOB_AUDIT || v->reason == JOB_POLL || v->held) return true;
-    return v->kind == JOB_ROTATE && !policy_is_due(v) && v->at_ms != TIME_NONE && v->at_ms - sim_wall_ms(&w->sim) > 30 * DAY_MS;
+    return v->kind == JOB_ROTATE && !policy_is_due(v) && v->at_ms != TIME_NONE &&
+           v->at_ms - sim_wall_ms(&w->sim) > 30 * DAY_MS;
 }
 
 static void notice_rest(struct sim_world *w, const struct policy_verdict *v)

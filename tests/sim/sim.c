@@ -1,6 +1,7 @@
-/* Event queue, clock and randomness (sim.h). A binary heap ordered by time and then by number, so that equal times keep the
- * order in which they were asked for. Random numbers are SplitMix64 (https://prng.di.unimi.it/splitmix64.c describes it):
- * one state word, the same everywhere. Running out of memory ends the test program: it is not a simulated fault here. */
+/* Event queue, clock and randomness (sim.h). A binary heap ordered by time and then by number, so that equal times keep
+ * the order in which they were asked for. Random numbers are SplitMix64 (https://prng.di.unimi.it/splitmix64.c
+ * describes it): one state word, the same everywhere. Running out of memory ends the test program: it is not a
+ * simulated fault here. */
 #include "tests/sim/sim.h"
 
 #include <assert.h>
@@ -60,7 +61,8 @@ void sim_done(struct sim *s)
     memset(s, 0, sizeof(*s));
 }
 
-/* ---- queue -------------------------------------------------------------------------------------------------------- */
+/* ---- queue --------------------------------------------------------------------------------------------------------
+ */
 
 static bool before(const struct sim_event *a, const struct sim_event *b)
 {
@@ -131,7 +133,8 @@ bool sim_step(struct sim *s)
     return true;
 }
 
-/* ---- story -------------------------------------------------------------------------------------------------------- */
+/* ---- story --------------------------------------------------------------------------------------------------------
+ */
 
 void sim_say(struct sim *s, const char *fmt, ...)
 {
@@ -145,6 +148,6 @@ void sim_say(struct sim *s, const char *fmt, ...)
     s->trace = h;
     if (!s->story) return;
     int64_t t = s->mono_ms - 1000000;
-    fprintf(s->story, "%4" PRId64 "d %02d:%02d:%02d.%03d  %s\n", t / 86400000, (int)(t / 3600000 % 24), (int)(t / 60000 % 60),
-            (int)(t / 1000 % 60), (int)(t % 1000), line);
+    fprintf(s->story, "%4" PRId64 "d %02d:%02d:%02d.%03d  %s\n", t / 86400000, (int)(t / 3600000 % 24),
+            (int)(t / 60000 % 60), (int)(t / 1000 % 60), (int)(t % 1000), line);
 }

@@ -1,5 +1,6 @@
-/* The heart of the simulation: virtual time, seeded randomness, one queue of events, and the trace of what happened. The same
- * seed gives the same events in the same order on every machine: nothing here reads a real clock, an address or a hash order. */
+/* The heart of the simulation: virtual time, seeded randomness, one queue of events, and the trace of what happened.
+ * The same seed gives the same events in the same order on every machine: nothing here reads a real clock, an address
+ * or a hash order. */
 #ifndef KEYROLL_SIM_H
 #define KEYROLL_SIM_H
 

@@ -1,11 +1,11 @@
 /* The world's truth and its judge (truth.h).
  *
- * I1: an act of keyroll never takes the instance from a key that AWS accepts to one that it refuses. What a stranger does (a
- *     restored copy, a key deleted in the console) may; and an act whose last look at the instance lies before the stranger's
- *     change is not blamed for it: keyroll has to heal that afterwards.
- * I3: a key is deleted or set Inactive by keyroll only if keyroll made it and the instance does not use it, or if the instance
- *     was seen to use it before and holds another accepted key now. One that was offered was Inactive for the quarantine.
- * An exposed key may go Inactive at once when its successor is in use. */
+ * I1: an act of keyroll never takes the instance from a key that AWS accepts to one that it refuses. What a stranger
+ * does (a restored copy, a key deleted in the console) may; and an act whose last look at the instance lies before the
+ * stranger's change is not blamed for it: keyroll has to heal that afterwards. I3: a key is deleted or set Inactive by
+ * keyroll only if keyroll made it and the instance does not use it, or if the instance was seen to use it before and
+ * holds another accepted key now. One that was offered was Inactive for the quarantine. An exposed key may go Inactive
+ * at once when its successor is in use. */
 #include "tests/sim/truth.h"
 
 #include "lib/err.h"
@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUOTA         2
-#define USE_GRAIN_MS  (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */
+#define QUOTA        2
+#define USE_GRAIN_MS (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */
 
 void sim_truth_init(struct sim_truth *t, struct sim *s)
 {
@@ -32,7 +32,8 @@ void sim_violate(struct sim_truth *t, const char *fmt, ...)
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
     sim_say(t->sim, "VIOLATION %s", text);
-    if (!t->violation[0]) snprintf(t->violation, sizeof(t->violation), "at %lld ms: %s", (long long)t->sim->mono_ms - 1000000, text);
+    if (!t->violation[0])
+        snprintf(t->violation, sizeof(t->violation), "at %lld ms: %s", (long long)t->sim->mono_ms - 1000000, text);
 }
 
 struct sim_key *sim_truth_find(struct sim_truth *t, const char *id)
@@ -94,7 +95,8 @@ int sim_truth_create(struct sim_truth *t, enum sim_by by, struct sim_key **ret_k
     if (sim_truth_count(t) >= QUOTA) return ERR_AWS_LIMIT;
     remember_list(t);
     struct sim_key *k = new_key(t, by);
-    k->usable_ms = t->sim->mono_ms + (t->propagate_most_ms ? sim_between(t->sim, t->propagate_least_ms, t->propagate_most_ms) : 0);
+    k->usable_ms =
+        t->sim->mono_ms + (t->propagate_most_ms ? sim_between(t->sim, t->propagate_least_ms, t->propagate_most_ms) : 0);
     t->creates += by == SIM_BY_KEYROLL;
     sim_say(t->sim, "%s is created", k->id);
     *ret_key = k;
@@ -113,7 +115,8 @@ bool sim_truth_works(struct sim_truth *t)
     return t->instance.any && sim_truth_try(t, t->instance.id, t->instance.secret) == 0;
 }
 
-/* ---- use ---------------------------------------------------------------------------------------------------------- */
+/* ---- use ----------------------------------------------------------------------------------------------------------
+ */
 
 void sim_truth_touch(struct sim_truth *t, const char *id)
 {
@@ -143,7 +146,8 @@ enum aws_used sim_truth_last_used(struct sim_truth *t, const char *id, int64_t *
     return AWS_USED_AT;
 }
 
-/* ---- changes ------------------------------------------------------------------------------------------------------ */
+/* ---- changes ------------------------------------------------------------------------------------------------------
+ */
 
 static void judge_outage(struct sim_truth *t, bool worked, enum sim_by by, const char *what, const char *id)
 {
@@ -160,15 +164,19 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
 {
     const char *verb = deletes ? "deleted" : "set Inactive";
     bool held = t->instance.any && !strcmp(t->instance.id, k->id);
-    if (held && t->instance_outside_ms < t->instance_read_ms) sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
-    if (k->made_by == SIM_BY_STRANGER && !k->was_held) sim_violate(t, "I3: %s is %s, though keyroll neither made it nor saw it in use", k->id, verb);
+    if (held && t->instance_outside_ms < t->instance_read_ms)
+        sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
+    if (k->made_by == SIM_BY_STRANGER && !k->was_held)
+        sim_violate(t, "I3: %s is %s, though keyroll neither made it nor saw it in use", k->id, verb);
     if (k->made_by == SIM_BY_STRANGER && !held && !sim_truth_works(t) && t->instance_outside_ms < t->instance_read_ms)
         sim_violate(t, "I3: %s is %s while the instance has no other accepted key", k->id, verb);
     if (!deletes) return;
     bool lived = k->was_offered || k->was_held;
     if (!lived) return;
-    if (k->status == AWS_KEY_ACTIVE) sim_violate(t, "R1: %s was offered to the instance and is deleted while Active", k->id);
-    if (k->inactive_wall_ms == TIME_NONE || (!k->changed_outside && sim_wall_ms(t->sim) - k->inactive_wall_ms < t->quarantine_ms))
+    if (k->status == AWS_KEY_ACTIVE)
+        sim_violate(t, "R1: %s was offered to the instance and is deleted while Active", k->id);
+    if (k->inactive_wall_ms == TIME_NONE ||
+        (!k->changed_outside && sim_wall_ms(t->sim) - k->inactive_wall_ms < t->quarantine_ms))
         sim_violate(t, "R5: %s is deleted before its quarantine is over", k->id);
 }
 
@@ -179,7 +187,8 @@ int sim_truth_update(struct sim_truth *t, const char *id, enum aws_key_status st
     instance_uses(t);
     bool worked = sim_truth_works(t);
     if (by == SIM_BY_KEYROLL && status == AWS_KEY_INACTIVE) judge_against(t, k, false);
-    if (by == SIM_BY_KEYROLL && status == AWS_KEY_ACTIVE && k->exposed) sim_violate(t, "R7: %s is exposed and made Active again", id);
+    if (by == SIM_BY_KEYROLL && status == AWS_KEY_ACTIVE && k->exposed)
+        sim_violate(t, "R7: %s is exposed and made Active again", id);
     remember_list(t);
     if (status == AWS_KEY_INACTIVE && k->status != AWS_KEY_INACTIVE) k->inactive_wall_ms = sim_wall_ms(t->sim);
     k->status = status;

@@ -1,5 +1,5 @@
-/* The truth of one IAM user and its instance, and the judge over it: keys, who made them, what the instance holds, and the
- * invariants I1 and I3 of the design checked at each change. Whatever keyroll believes is not looked at here. */
+/* The truth of one IAM user and its instance, and the judge over it: keys, who made them, what the instance holds, and
+ * the invariants I1 and I3 of the design checked at each change. Whatever keyroll believes is not looked at here. */
 #ifndef KEYROLL_SIM_TRUTH_H
 #define KEYROLL_SIM_TRUTH_H
 
@@ -15,10 +15,10 @@ struct sim_key {
     char id[24], secret[SIM_SECRET_MAX];
     enum aws_key_status status;
     bool exists, exposed;
-    enum sim_by made_by;      /* STRANGER also for the keys that were there at the start */
-    bool original;            /* was there at the start */
+    enum sim_by made_by; /* STRANGER also for the keys that were there at the start */
+    bool original;       /* was there at the start */
     int64_t created_wall_ms;
-    int64_t usable_ms;        /* monotonic: refused as too new before */
+    int64_t usable_ms; /* monotonic: refused as too new before */
     bool was_used;
     int64_t first_used_wall_ms, last_used_wall_ms;
     bool was_offered;         /* a write of it to the instance took effect */
@@ -37,9 +37,9 @@ struct sim_truth {
     char listed_before[4][24]; /* keys as listed before the last change: what a stale list shows */
     enum aws_key_status status_before[4];
     size_t n_before;
-    int64_t listed_change_ms;    /* when they changed last */
+    int64_t listed_change_ms; /* when they changed last */
     int64_t propagate_least_ms, propagate_most_ms;
-    int64_t quarantine_ms;       /* a key that was offered lives so long as Inactive (R5) */
+    int64_t quarantine_ms; /* a key that was offered lives so long as Inactive (R5) */
     struct sim_pair instance, instance_before;
     int64_t instance_change_ms;  /* when it changed last */
     int64_t instance_outside_ms; /* when somebody else changed it; -1 never */

@@ -1,6 +1,6 @@
-/* Simulated workers (world.h): the real engine, step tables, leases, store and report on simulated edges, and what the intake does
- * around them: an outcome becomes a retry message, a dead letter or nothing; a job whose worker died comes again. A crash takes
- * memory only: leases, journals, sealed pairs and calls on their way stay as they are. */
+/* Simulated workers (world.h): the real engine, step tables, leases, store and report on simulated edges, and what the
+ * intake does around them: an outcome becomes a retry message, a dead letter or nothing; a job whose worker died comes
+ * again. A crash takes memory only: leases, journals, sealed pairs and calls on their way stay as they are. */
 #include "tests/sim/world.h"
 
 #include "lib/err.h"
@@ -34,7 +34,8 @@ static const char *const outcome_names[] = {"done", "retry", "dead", "abandoned"
 
 static void deliver_in(struct message *m, int64_t delay_ms);
 
-/* ---- messages ----------------------------------------------------------------------------------------------------- */
+/* ---- messages -----------------------------------------------------------------------------------------------------
+ */
 
 static void message_end(struct message *m)
 {
@@ -143,7 +144,8 @@ void sim_publish(struct sim_world *w, int kind, int reason, const char *key_id, 
     sim_publish_job(w, &j, 0, 1);
 }
 
-/* ---- hooks, as the intake's ----------------------------------------------------------------------------------------- */
+/* ---- hooks, as the intake's -----------------------------------------------------------------------------------------
+ */
 
 static void republish(struct message *m, int64_t delay_ms, unsigned attempt)
 {
@@ -176,8 +178,8 @@ static void on_ended(void *arg, struct saga *s, int outcome)
     struct message *m = i->message;
     int64_t delay_ms = r->record.next_ms == TIME_NONE ? 0 : r->record.next_ms - sim_wall_ms(&w->sim);
     bool again = r->again && outcome == OUTCOME_DONE && !r->error && !k->env.draining;
-    sim_say(&w->sim, "%s ends %s: %s, %s%s%s", k->name, job_kind_name(m->job.kind), outcome_names[outcome], record_state_name(r->record.state),
-            r->reason[0] ? ", " : "", r->reason);
+    sim_say(&w->sim, "%s ends %s: %s, %s%s%s", k->name, job_kind_name(m->job.kind), outcome_names[outcome],
+            record_state_name(r->record.state), r->reason[0] ? ", " : "", r->reason);
     w->outcomes[outcome]++;
     if (outcome == OUTCOME_DEAD) remember_dead(w, r);
     if (k->calling == r) k->calling = NULL;
@@ -186,18 +188,28 @@ static void on_ended(void *arg, struct saga *s, int outcome)
     if (again && begin(i) == 0) return;
     item_end(i);
     switch (outcome) {
-    case OUTCOME_RETRY: republish(m, rung_ms(w, delay_ms > 0 ? delay_ms : 0), m->attempt + 1); return;
-    case OUTCOME_ABANDONED: republish(m, rung_ms(w, 0), m->attempt); return;
-    case OUTCOME_PARKED: republish(m, SESSION_MS, m->attempt); return;
-    default: message_end(m); return;
+    case OUTCOME_RETRY:
+        republish(m, rung_ms(w, delay_ms > 0 ? delay_ms : 0), m->attempt + 1);
+        return;
+    case OUTCOME_ABANDONED:
+        republish(m, rung_ms(w, 0), m->attempt);
+        return;
+    case OUTCOME_PARKED:
+        republish(m, SESSION_MS, m->attempt);
+        return;
+    default:
+        message_end(m);
+        return;
     }
 }
 
-static void on_moved(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err, int64_t took_ms)
+static void on_moved(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err,
+                     int64_t took_ms)
 {
     struct sim_worker *k = arg;
     (void)took_ms;
-    sim_say(&k->world->sim, "%s %s: %s -> %s%s%s", k->name, s->table->kind, from->name, to ? to->name : "end", err ? " " : "", err ? err_name(err) : "");
+    sim_say(&k->world->sim, "%s %s: %s -> %s%s%s", k->name, s->table->kind, from->name, to ? to->name : "end",
+            err ? " " : "", err ? err_name(err) : "");
 }
 
 static int64_t on_guard(void *arg, struct saga *s, const struct saga_step *step)
@@ -215,7 +227,8 @@ static int64_t on_guard(void *arg, struct saga *s, const struct saga_step *step)
     return rc;
 }
 
-/* ---- time --------------------------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------------------------------------------
+ */
 
 static void arm(struct sim_worker *k, int64_t due_ms);
 
@@ -271,7 +284,8 @@ static void on_rearm(void *arg, int64_t due_mono_ms)
     arm(k, due_mono_ms);
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------------------
+ */
 
 static void ignore(void *self, uint64_t id, const void *result)
 {
@@ -285,7 +299,8 @@ static void greet(struct sim_worker *k)
 {
     k->client.table = NULL;
     k->client.step = NULL;
-    (void)!store_server_seen(&k->store, sim_redis_server(k->world->redis), (struct ticket){ignore, NULL, 0}); /* down: on_up comes */
+    (void)!store_server_seen(&k->store, sim_redis_server(k->world->redis),
+                             (struct ticket){ignore, NULL, 0}); /* down: on_up comes */
 }
 
 static void start(struct sim_worker *k)
@@ -351,12 +366,14 @@ void sim_worker_crash(struct sim_worker *k)
     sim_after(&k->world->sim, RESTART_MS, on_restart, k, k);
 }
 
-/* It is thrown out of its group when it is silent for a session: others get what it has in hand, while it may still wake. */
+/* It is thrown out of its group when it is silent for a session: others get what it has in hand, while it may still
+ * wake. */
 static void on_thrown_out(void *arg)
 {
     struct sim_worker *k = arg;
     if (!sim_client_frozen(&k->client)) return;
-    for (const struct sim_item *i = k->first; i; i = i->next) sim_publish_job(k->world, &i->message->job, 0, i->message->attempt);
+    for (const struct sim_item *i = k->first; i; i = i->next)
+        sim_publish_job(k->world, &i->message->job, 0, i->message->attempt);
 }
 
 static void froze(struct sim_client *c, int64_t ms)
@@ -384,8 +401,10 @@ void sim_workers_start(struct sim_world *w)
 void sim_workers_stop(struct sim_world *w)
 {
     for (unsigned i = 0; i < w->o.workers; i++)
-        if (w->workers[i].alive) vanish(&w->workers[i], false);
-        else sim_cancel(&w->sim, &w->workers[i]);
+        if (w->workers[i].alive)
+            vanish(&w->workers[i], false);
+        else
+            sim_cancel(&w->sim, &w->workers[i]);
 }
 
 void sim_workers_redis_up(struct sim_world *w)

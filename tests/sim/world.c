@@ -38,7 +38,10 @@ void sim_options_default(struct sim_options *o, uint64_t seed)
                      .n_retry_delays = ARRAY_LEN(rungs),
                      .retry_cap_ms = 6 * 3600000,
                      .max_attempts = 8},
-        .policy = {.max_age_ms = 80 * DAY_MS, .audit_interval_ms = DAY_MS, .assisted_poll_ms = 300000, .rungs = ARRAY_LEN(rungs)},
+        .policy = {.max_age_ms = 80 * DAY_MS,
+                   .audit_interval_ms = DAY_MS,
+                   .assisted_poll_ms = 300000,
+                   .rungs = ARRAY_LEN(rungs)},
     };
 }
 
@@ -60,7 +63,8 @@ static const struct escrow *the_escrow(void)
     return e;
 }
 
-/* ---- faults ------------------------------------------------------------------------------------------------------- */
+/* ---- faults -------------------------------------------------------------------------------------------------------
+ */
 
 static bool matches(const struct sim_rule *r, const struct sim_call *c)
 {
@@ -86,7 +90,8 @@ static void log_cell(struct sim_world *w, const struct sim_call *c)
     }
     const char *op = c->op; /* topics are named by the message, which goes */
     if (c->edge == SIM_KAFKA) op = !strcmp(c->op, sim_topic_events) ? sim_topic_events : sim_topic_keys;
-    w->cells[w->n_cells++] = (struct sim_cell){c->client->table, c->client->step, op, c->client->row, c->edge, c->writes};
+    w->cells[w->n_cells++] =
+        (struct sim_cell){c->client->table, c->client->step, op, c->client->row, c->edge, c->writes};
 }
 
 struct act {
@@ -116,30 +121,46 @@ bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool wo
     case SIM_CRASH_BEFORE:
     case SIM_CRASH_AFTER:
     case SIM_FREEZE_BEFORE:
-    case SIM_FREEZE_AFTER: return worker;
-    case SIM_UNSENT: return edge == SIM_AWS || edge == SIM_INSTANCE;
+    case SIM_FREEZE_AFTER:
+        return worker;
+    case SIM_UNSENT:
+        return edge == SIM_AWS || edge == SIM_INSTANCE;
     case SIM_IGNORED:
     case SIM_REFUSED_LATER:
-    case SIM_APPLIED_LATER: return edge == SIM_INSTANCE && writes;
-    case SIM_STALE: return !writes && edge != SIM_REDIS && edge != SIM_KAFKA;
-    case SIM_TEST_FAILS: return edge == SIM_INSTANCE && !strcmp(op, instance_op_name(INSTANCE_TEST));
-    case SIM_LOGIN: return edge == SIM_INSTANCE;
-    default: return true;
+    case SIM_APPLIED_LATER:
+        return edge == SIM_INSTANCE && writes;
+    case SIM_STALE:
+        return !writes && edge != SIM_REDIS && edge != SIM_KAFKA;
+    case SIM_TEST_FAILS:
+        return edge == SIM_INSTANCE && !strcmp(op, instance_op_name(INSTANCE_TEST));
+    case SIM_LOGIN:
+        return edge == SIM_INSTANCE;
+    default:
+        return true;
     }
 }
 
-/* How late or long, where that says something. Later than these nothing lands: the instance's write life, AWS's skew limit. */
+/* How late or long, where that says something. Later than these nothing lands: the instance's write life, AWS's skew
+ * limit. */
 static int64_t delay_of(struct sim_world *w, const struct sim_call *c, enum sim_fault_kind k)
 {
-    const int64_t most = c->edge == SIM_INSTANCE ? w->o.can.write_life_ms : c->edge == SIM_AWS ? w->o.rotation.skew_limit_ms : 20000;
+    const int64_t most = c->edge == SIM_INSTANCE ? w->o.can.write_life_ms
+                         : c->edge == SIM_AWS    ? w->o.rotation.skew_limit_ms
+                                                 : 20000;
     switch (k) {
-    case SIM_LATE_EFFECT: return sim_between(&w->sim, 100, most - 1000);
+    case SIM_LATE_EFFECT:
+        return sim_between(&w->sim, 100, most - 1000);
     case SIM_REFUSED_LATER:
-    case SIM_APPLIED_LATER: return sim_between(&w->sim, 100, most - 1000);
-    case SIM_FREEZE_BEFORE: return sim_between(&w->sim, 1000, c->edge == SIM_INSTANCE ? most - 1000 : 60000);
-    case SIM_FREEZE_AFTER: return sim_between(&w->sim, 1000, 1000000);
-    case SIM_SLOW: return sim_between(&w->sim, 100, 8000);
-    default: return 0;
+    case SIM_APPLIED_LATER:
+        return sim_between(&w->sim, 100, most - 1000);
+    case SIM_FREEZE_BEFORE:
+        return sim_between(&w->sim, 1000, c->edge == SIM_INSTANCE ? most - 1000 : 60000);
+    case SIM_FREEZE_AFTER:
+        return sim_between(&w->sim, 1000, 1000000);
+    case SIM_SLOW:
+        return sim_between(&w->sim, 100, 8000);
+    default:
+        return 0;
     }
 }
 
@@ -170,7 +191,8 @@ static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
     swarm(w, c, f);
 }
 
-/* ---- judges on the way -------------------------------------------------------------------------------------------- */
+/* ---- judges on the way --------------------------------------------------------------------------------------------
+ */
 
 static const char *lease_token(struct sim_world *w)
 {
@@ -184,8 +206,10 @@ static void judge_lease(struct sim_world *w, const struct sim_worker *k, const c
     const struct rotation *r = k->calling;
     const char *token = lease_token(w);
     if (!strcmp(k->client.step, "orphan")) return; /* R14 */
-    if (token && strcmp(token, r->lease.user.token)) sim_violate(&w->truth, "I4: %s begins %s while another one holds the lease", k->name, what);
-    if (!token && !sim_redis_losses(w->redis)) sim_violate(&w->truth, "I4: %s begins %s without a lease", k->name, what);
+    if (token && strcmp(token, r->lease.user.token))
+        sim_violate(&w->truth, "I4: %s begins %s while another one holds the lease", k->name, what);
+    if (!token && !sim_redis_losses(w->redis))
+        sim_violate(&w->truth, "I4: %s begins %s without a lease", k->name, what);
 }
 
 static void judge_sealed(struct sim_world *w, const struct sim_worker *k, const char *key_id)
@@ -222,10 +246,12 @@ static void on_message(void *arg, const struct sim_kafka_message *m)
     struct sim_world *w = arg;
     if (holds_secret(w, m->value)) sim_violate(&w->truth, "I6: a secret in %s", m->topic);
     if (strcmp(m->topic, sim_topic_keys)) return;
-    if (states_take(&w->states, m->key, m->value, m->value_len) < 0) sim_violate(&w->truth, "R8: a state that cannot be read");
+    if (states_take(&w->states, m->key, m->value, m->value_len) < 0)
+        sim_violate(&w->truth, "R8: a state that cannot be read");
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------------------------
+ */
 
 static void on_redis_up(void *arg)
 {
@@ -314,7 +340,8 @@ bool sim_run_quiet(struct sim_world *w, int days)
     return w->quiet;
 }
 
-/* ---- what Redis holds --------------------------------------------------------------------------------------------- */
+/* ---- what Redis holds ---------------------------------------------------------------------------------------------
+ */
 
 bool sim_record(struct sim_world *w, struct record *ret)
 {
@@ -358,7 +385,8 @@ uint64_t sim_world_digest(struct sim_world *w)
     return (h ^ (has ? (uint64_t)j.step + 1 : 0)) * 1099511628211u;
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------ */
+/* ---- the end ------------------------------------------------------------------------------------------------------
+ */
 
 static void look_for_secret(void *arg, const char *key, const char *field, const char *value, size_t len)
 {
@@ -369,7 +397,8 @@ static void look_for_secret(void *arg, const char *key, const char *field, const
 
 static bool is_named_state(enum record_state s)
 {
-    return s == RECORD_AWAITING || s == RECORD_DRIFTED || s == RECORD_EXCLUDED || s == RECORD_STUCK || s == RECORD_FAILED;
+    return s == RECORD_AWAITING || s == RECORD_DRIFTED || s == RECORD_EXCLUDED || s == RECORD_STUCK ||
+           s == RECORD_FAILED;
 }
 
 /* Every key is in use, planned for, or named to a person. */
@@ -381,11 +410,13 @@ static void check_keys(struct sim_world *w, struct record *r, const struct journ
         if (!k->exists) continue;
         const struct record_key *known = record_find(r, k->id);
         if (known && (known->role == KEY_CURRENT || known->role == KEY_LEFT || known->next != KEY_NEXT_NONE)) continue;
-        bool in_journal = j && (!strcmp(j->key_new, k->id) || !strcmp(j->key_old, k->id) || !strcmp(j->key_doubt, k->id));
+        bool in_journal =
+            j && (!strcmp(j->key_new, k->id) || !strcmp(j->key_old, k->id) || !strcmp(j->key_doubt, k->id));
         if (waits && (in_journal || known || strstr(r->reason, k->id))) continue;
         if (waits && (k->original || k->made_by == SIM_BY_STRANGER)) continue; /* a person looks at the user anyway */
         if (w->orphan_allowed) continue;
-        sim_violate(&w->truth, "I2: %s is left over: nobody uses, plans for or names it (%s)", k->id, record_state_name(r->state));
+        sim_violate(&w->truth, "I2: %s is left over: nobody uses, plans for or names it (%s)", k->id,
+                    record_state_name(r->state));
     }
 }
 
@@ -395,15 +426,19 @@ const char *sim_check_end(struct sim_world *w)
     struct journal j;
     bool has_record = sim_record(w, &r), has_journal = sim_journal(w, &j);
     sim_redis_each(w->redis, look_for_secret, w);
-    if (!w->quiet) sim_violate(&w->truth, "I8: it never comes to rest (%s)", has_record ? record_state_name(r.state) : "no record");
+    if (!w->quiet)
+        sim_violate(&w->truth, "I8: it never comes to rest (%s)",
+                    has_record ? record_state_name(r.state) : "no record");
     if (!has_record) {
         sim_violate(&w->truth, "I8: there is no record");
         return w->truth.violation;
     }
     check_keys(w, &r, has_journal ? &j : NULL);
     if (sim_leased(w)) sim_violate(&w->truth, "a lease is left");
-    if (has_journal && !is_named_state(r.state)) sim_violate(&w->truth, "I8: a journal is left open in state %s", record_state_name(r.state));
-    if (is_named_state(r.state) && !r.reason[0]) sim_violate(&w->truth, "I8: state %s without a reason", record_state_name(r.state));
+    if (has_journal && !is_named_state(r.state))
+        sim_violate(&w->truth, "I8: a journal is left open in state %s", record_state_name(r.state));
+    if (is_named_state(r.state) && !r.reason[0])
+        sim_violate(&w->truth, "I8: state %s without a reason", record_state_name(r.state));
     if (w->messages) sim_violate(&w->truth, "%zu messages are left", w->messages);
     return w->truth.violation;
 }
@@ -414,16 +449,19 @@ const char *sim_check_current(struct sim_world *w)
     sim_check_end(w);
     bool has = sim_record(w, &r);
     if (!has || r.state != RECORD_CURRENT) {
-        sim_violate(&w->truth, "not current but %s: %s", has ? record_state_name(r.state) : "unknown", has ? r.reason : "");
+        sim_violate(&w->truth, "not current but %s: %s", has ? record_state_name(r.state) : "unknown",
+                    has ? r.reason : "");
         return w->truth.violation;
     }
     const struct record_key *k = record_current(&r);
     if (sim_truth_count(&w->truth) != 1) sim_violate(&w->truth, "%zu keys are left", sim_truth_count(&w->truth));
-    if (!k || !w->truth.instance.any || strcmp(k->id, w->truth.instance.id)) sim_violate(&w->truth, "the instance does not hold the current key");
+    if (!k || !w->truth.instance.any || strcmp(k->id, w->truth.instance.id))
+        sim_violate(&w->truth, "the instance does not hold the current key");
     if (!sim_truth_works(&w->truth)) sim_violate(&w->truth, "the instance's key is not accepted");
     if (r.n_keys != 1) sim_violate(&w->truth, "the record names %zu keys", r.n_keys);
     char key[STORE_KEY_MAX];
     store_key(&w->scheduler_store, SIM_USER_KEY, "record", key);
-    if (sim_redis_peek(w->redis, key, "sealed", NULL)) sim_violate(&w->truth, "R5: a pair is kept though its predecessor is gone");
+    if (sim_redis_peek(w->redis, key, "sealed", NULL))
+        sim_violate(&w->truth, "R5: a pair is kept though its predecessor is gone");
     return w->truth.violation;
 }

@@ -1,5 +1,5 @@
-/* One licence in a simulated world: its truth, the four edges, workers that run the real sagas, a scheduler that runs the real
- * policy, and people. What tests and the large simulation drive. */
+/* One licence in a simulated world: its truth, the four edges, workers that run the real sagas, a scheduler that runs
+ * the real policy, and people. What tests and the large simulation drive. */
 #ifndef KEYROLL_SIM_WORLD_H
 #define KEYROLL_SIM_WORLD_H
 
@@ -22,15 +22,15 @@ struct sim_item;
 
 /* A fault, or something that happens, at the n-th call of a row. NULL and -1 match all. */
 struct sim_rule {
-    const char *table;          /* "rotate", ... */
-    int row;                    /* index in the table */
-    const char *step;           /* or its name */
-    int edge;                   /* enum sim_edge */
-    const char *op;             /* "CreateAccessKey", "journal_put", "prefix.events" ... */
-    unsigned skip, times;       /* calls let pass first; calls hit then, 0 = 1 */
+    const char *table;    /* "rotate", ... */
+    int row;              /* index in the table */
+    const char *step;     /* or its name */
+    int edge;             /* enum sim_edge */
+    const char *op;       /* "CreateAccessKey", "journal_put", "prefix.events" ... */
+    unsigned skip, times; /* calls let pass first; calls hit then, 0 = 1 */
     struct sim_fault fault;
     void (*act)(struct sim_world *w); /* done right after the call began */
-    unsigned seen, hit;         /* counted here */
+    unsigned seen, hit;               /* counted here */
 };
 #define SIM_ANY .row = -1, .edge = -1
 
@@ -47,25 +47,26 @@ bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool wo
 /* Random faults: each call is hurt with this chance until then. */
 struct sim_swarm {
     unsigned per_thousand;
-    uint32_t kinds;             /* bit per enum sim_fault_kind */
-    int64_t until_ms;           /* monotonic, since the start */
+    uint32_t kinds;   /* bit per enum sim_fault_kind */
+    int64_t until_ms; /* monotonic, since the start */
 };
 
 struct sim_options {
     uint64_t seed;
     FILE *story;
-    unsigned workers;           /* 0 = 1 */
+    unsigned workers; /* 0 = 1 */
     struct instance_abilities can;
     struct rotation_policy rotation;
     struct policy policy;
-    struct sim_rule *rules; size_t n_rules; /* borrowed; counted in place */
+    struct sim_rule *rules;
+    size_t n_rules; /* borrowed; counted in place */
     struct sim_swarm swarm;
-    unsigned copies;            /* times each job is published; 0 = 1 */
+    unsigned copies; /* times each job is published; 0 = 1 */
     bool log_cells;
 };
 
 struct sim_worker {
-    struct sim_client client;   /* first */
+    struct sim_client client; /* first */
     struct sim_world *world;
     char name[8];
     bool alive;
@@ -77,11 +78,11 @@ struct sim_worker {
     struct report *report;
     struct rotation_env env;
     struct sim_item *first;
-    struct rotation *calling;   /* whose row starts a call now */
+    struct rotation *calling; /* whose row starts a call now */
 };
 
 struct sim_world {
-    struct sim sim;             /* first */
+    struct sim sim; /* first */
     struct sim_options o;
     struct sim_net net;
     struct sim_truth truth;
@@ -94,12 +95,12 @@ struct sim_world {
     /* scheduler */
     struct sim_client scheduler;
     struct store scheduler_store;
-    struct states states;       /* what the keys topic says */
+    struct states states; /* what the keys topic says */
     bool asking;
     uint64_t last_digest;
-    unsigned same;              /* looks in a row that changed nothing */
+    unsigned same; /* looks in a row that changed nothing */
     bool quiet;
-    size_t messages;            /* published and not finished */
+    size_t messages; /* published and not finished */
     unsigned published, restored, crashes;
     /* people */
     struct sim_client person;
@@ -108,8 +109,9 @@ struct sim_world {
     unsigned outcomes[OUTCOME_PARKED + 1];
     char dead_step[RECORD_STEP_MAX], dead_reason[RECORD_TEXT_MAX];
     int dead_error;
-    struct sim_cell *cells; size_t n_cells, cap_cells;
-    bool orphan_allowed;        /* a stranger or a lost witness may leave what nobody can explain */
+    struct sim_cell *cells;
+    size_t n_cells, cap_cells;
+    bool orphan_allowed; /* a stranger or a lost witness may leave what nobody can explain */
 };
 
 /* Settings like the shipped defaults, except a quarantine of a day. can: writes, reads and tests. */
@@ -141,7 +143,8 @@ bool sim_leased(struct sim_world *w);
 enum record_state sim_state(struct sim_world *w); /* RECORD_NEW when there is none */
 uint64_t sim_world_digest(struct sim_world *w);
 
-/* At the end: I2, I6, I8 and that nothing is left over. "" when all is well, else what is wrong. Includes what was seen on the way. */
+/* At the end: I2, I6, I8 and that nothing is left over. "" when all is well, else what is wrong. Includes what was seen
+ * on the way. */
 const char *sim_check_end(struct sim_world *w);
 /* The same, and the licence is current: one key, in use. */
 const char *sim_check_current(struct sim_world *w);
