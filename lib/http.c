@@ -1080,3 +1080,8 @@ void http_free(struct http *h)
     free(h->user_agent);
     free(h);
 }
+
+const char *http_library_version(void)
+{
+    return curl_version_info(CURLVERSION_NOW)->version;
+}

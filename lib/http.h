@@ -80,4 +80,7 @@ MUST_CHECK int http_send(struct http *h, const struct http_request *req, struct 
 /* Counters for metrics: queued and running transfers per class. */
 void http_load(const struct http *h, enum http_class c, unsigned *ret_queued, unsigned *ret_running);
 
+/* The version of libcurl, at run time. */
+const char *http_library_version(void);
+
 #endif

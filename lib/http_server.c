@@ -225,3 +225,8 @@ void http_server_free(struct http_server *s)
     if (s->listen_fd >= 0) close(s->listen_fd);
     free(s);
 }
+
+const char *http_server_library_version(void)
+{
+    return MHD_get_version();
+}

@@ -24,4 +24,7 @@ int http_server_port(const struct http_server *s);
 /* Closes all connections. Takes NULL. */
 void http_server_free(struct http_server *s);
 
+/* The version of libmicrohttpd, at run time. */
+const char *http_server_library_version(void);
+
 #endif

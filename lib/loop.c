@@ -461,3 +461,8 @@ void *loop_uv(struct loop *l)
 {
     return &l->uv;
 }
+
+const char *loop_library_version(void)
+{
+    return uv_version_string();
+}

@@ -63,4 +63,7 @@ struct loop_stats {
 };
 void loop_stats(struct loop *l, struct loop_stats *ret);
 
+/* The version of libuv, at run time. */
+const char *loop_library_version(void);
+
 #endif

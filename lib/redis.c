@@ -24,6 +24,7 @@
 #include "lib/redis_transport.h"
 #include "lib/redis_url.h"
 
+#include <hiredis/hiredis.h>
 #include <hiredis/read.h>
 #include <openssl/evp.h>
 
@@ -826,4 +827,11 @@ int redis_new(struct loop *l, const struct redis_options *o, struct redis **ret_
     }
     *ret_redis = r;
     return 0;
+}
+
+#define TEXT(x)   #x
+#define NUMBER(x) TEXT(x)
+const char *redis_library_version(void)
+{
+    return NUMBER(HIREDIS_MAJOR) "." NUMBER(HIREDIS_MINOR) "." NUMBER(HIREDIS_PATCH);
 }

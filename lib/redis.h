@@ -90,4 +90,7 @@ struct redis_port redis_port(struct redis *r);
 /* The i-th item of an array, or NULL (also for a NULL value or another type); helper for replies. */
 const struct redis_value *redis_item(const struct redis_value *v, size_t i);
 
+/* The version of hiredis, as built: it tells none at run time. */
+const char *redis_library_version(void);
+
 #endif

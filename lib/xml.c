@@ -236,3 +236,10 @@ bool xml_path_ends(const char *path, const char *end)
     if (m > n || memcmp(path + n - m, end, m) != 0) return false;
     return m == n || path[n - m - 1] == '/';
 }
+
+/* "expat_2.5.0" */
+const char *xml_library_version(void)
+{
+    const char *text = XML_ExpatVersion(), *number = strchr(text, '_');
+    return number ? number + 1 : text;
+}

@@ -39,4 +39,7 @@ MUST_CHECK int xml_find(const char *data, size_t len, const char *end, struct bu
  * with "ode". Case-sensitive. Pure. */
 bool xml_path_ends(const char *path, const char *end);
 
+/* The version of expat, at run time. */
+const char *xml_library_version(void);
+
 #endif

@@ -3,6 +3,7 @@
 #include "lib/err.h"
 #include "lib/log.h"
 #include "producer/command.h"
+#include "producer/manpage.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -99,13 +100,23 @@ static int print_help(const struct command *c)
     AUTO_BUF struct buf text;
     buf_init(&text, 1 << 20);
     if (c) {
-        printf("usage: keyroll %s %s%s[SETTINGS]\n\n%s.\n\n%s\n", c->name, c->args, c->args[0] ? " " : "", c->summary,
-               c->help);
-    } else {
-        print_usage(stdout);
-        putchar('\n');
+        printf("usage: keyroll %s %s%s[SETTINGS]\n\n%s.\n\n%s\nSettings: keyroll --help, keyroll.conf(5).\n", c->name,
+               c->args, c->args[0] ? " " : "", c->summary, c->help);
+        return EXIT_OK;
     }
+    print_usage(stdout);
+    putchar('\n');
     options_write_help(OPTIONS_ALL, &text);
+    fputs(buf_str(&text), stdout);
+    return text.error ? EXIT_FAILED : EXIT_OK;
+}
+
+/* For deploy/man/keyroll.1; a test compares. */
+static int print_man(void)
+{
+    AUTO_BUF struct buf text;
+    buf_init(&text, 1 << 20);
+    manpage_write(commands, ARRAY_LEN(commands), &text);
     fputs(buf_str(&text), stdout);
     return text.error ? EXIT_FAILED : EXIT_OK;
 }
@@ -129,6 +140,7 @@ static int run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
     const struct command *c = name ? find_command(name) : NULL;
+    if (name && strcmp(name, "help") == 0 && argc > 2 && strcmp(argv[2], "--man") == 0) return print_man();
     if (name && strcmp(name, "help") == 0) return print_help(argc > 2 ? find_command(argv[2]) : NULL);
     if (asks_for(argc, argv, "--help", "-h")) return print_help(c);
     if (name && (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)) {

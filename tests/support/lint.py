@@ -110,6 +110,18 @@ def secrets_as_flags():
                 yield f"{program}: --{flag} would put a secret on the command line"
 
 
+def man_page():
+    """keyroll(1) is what the program itself says of its commands; man takes all pages without a complaint."""
+    made = subprocess.run([BUILD / "dev/producer/keyroll", "help", "--man"], text=True, capture_output=True, timeout=20).stdout
+    if made != (ROOT / "deploy/man/keyroll.1").read_text():
+        yield "deploy/man/keyroll.1 differs: build/dev/producer/keyroll help --man > deploy/man/keyroll.1"
+    for page in tracked(".1", ".5"):
+        done = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", ROOT / page], text=True, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, env={**os.environ, "MANWIDTH": "100", "LC_ALL": "C.UTF-8"})
+        if done.returncode != 0 or done.stderr:
+            yield f"{page}: {done.stderr.strip()[:300]}"
+
+
 def file_length():
     for name in sources() + tracked(".py"):
         lines = (ROOT / name).read_text(errors="replace").count("\n")
@@ -168,6 +180,7 @@ CHECKS = [
     ("banned calls", banned_calls),
     ("forbidden words", forbidden_words),
     ("no secret as a flag", secrets_as_flags),
+    ("man pages", man_page),
     ("file length", file_length),
     ("shell syntax", shell_syntax),
     ("Python syntax", python_syntax),
