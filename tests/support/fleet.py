@@ -15,9 +15,23 @@ from .synergist import Instances
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
 COLUMNS = ("licence", "account", "user", "bucket", "region", "instance_url", "time_zone", "policy", "profile", "credentials")
-WORKER_ACTIONS = ["iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey", "iam:GetUser",
-                  "iam:GetAccessKeyLastUsed", "iam:ListUsers", "iam:ListUserTags", "iam:GenerateCredentialReport",
-                  "iam:GetCredentialReport", "iam:GetAccountAuthorizationDetails"]
+IAM_POLICIES = Path(__file__).resolve().parents[2] / "deploy" / "iam"
+
+
+def shipped_policy(*names, accounts):
+    """Returns the statements of deploy/iam/NAME.json as one policy, with ACCOUNT replaced by each of the accounts."""
+    statements = []
+    for name in names:
+        for statement in json.loads((IAM_POLICIES / f"{name}.json").read_text())["Statement"]:
+            resources = [statement["Resource"]] if isinstance(statement["Resource"], str) else statement["Resource"]
+            filled = [text.replace("ACCOUNT", account) for text in resources for account in accounts]
+            statements.append({**statement, "Resource": sorted(set(filled))})
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def shipped_actions(name):
+    """Returns the actions of a shipped policy. moto scopes no resource of IAM, so there its resource is opened."""
+    return sorted({action for statement in shipped_policy(name, accounts=[ACCOUNT])["Statement"] for action in statement["Action"]})
 
 
 @dataclass
@@ -97,7 +111,7 @@ class MotoFleet:
         return key["AccessKeyId"], key["SecretAccessKey"]
 
     def _make_keyroll(self):
-        return self._make_user("keyroll", WORKER_ACTIONS)
+        return self._make_user("keyroll", shipped_actions("account-role"))
 
     def _make(self, row):
         self.s3.create_bucket(Bucket=row.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
