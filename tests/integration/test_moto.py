@@ -3,7 +3,7 @@ import pytest
 
 from support import deployment, fleet
 
-SLOW_AWS = {"lease_ttl": "10s", "lease_renew": "2s", "mutate_timeout": "8s", "max_in_flight": 40}  # moto does one call at a time
+SLOW_AWS = {"lease_ttl": "10s", "lease_renew": "2s", "mutate_timeout": "7s", "max_in_flight": 40}  # moto does one call at a time
 
 
 @pytest.fixture(scope="module")
