@@ -275,8 +275,11 @@ static void erred(rd_kafka_t *rk, int err, const char *text, void *opaque)
     struct kafka_in *k = opaque;
     if (err == RD_KAFKA_RESP_ERR__FATAL)
         note_fatal(k);
-    else if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) /* the others are logged, too */
-        say(k, LOG_WARN, "ERROR", text);
+    else if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) { /* the others are logged, too */
+        char line[300];
+        snprintf(line, sizeof(line), "no broker can be reached (%.180s): check brokers and kafka.*", text);
+        say(k, LOG_WARN, "ERROR", line);
+    }
 }
 
 static void logged(const rd_kafka_t *rk, int level, const char *fac, const char *text)

@@ -353,12 +353,18 @@ struct saga_verdict step_probe(struct rotation *r, enum aws_op op)
     return rc < 0 ? saga_fail(rc) : saga_wait();
 }
 
+/* "what it means (CODE): their words". */
+static void note_answer(struct rotation *r, int err, const char *code, const char *message)
+{
+    rotation_note(r, err, true, "%s%s%s%s%s%.110s", err_text(err), code[0] ? " (" : "", code, code[0] ? ")" : "",
+                  message[0] ? ": " : "", message);
+}
+
 int step_aws_error(struct rotation *r, const struct aws_result *a)
 {
     if (!a->err) return 0;
     r->retry_after_ms = a->retry_after_ms;
-    rotation_note(r, a->err, true, "%s%s%s%s%.110s", err_text(a->err), a->code[0] ? " (" : "", a->code,
-                  a->code[0] ? ") " : "", a->message);
+    note_answer(r, a->err, a->code, a->message);
     return a->err;
 }
 
@@ -414,8 +420,7 @@ static int instance_error(struct rotation *r, const struct instance_result *i)
 {
     if (!i->err) return 0;
     r->retry_after_ms = i->retry_after_ms;
-    rotation_note(r, i->err, true, "%s%s%s%s%.110s", err_text(i->err), i->code[0] ? " (" : "", i->code,
-                  i->code[0] ? ") " : "", i->message);
+    note_answer(r, i->err, i->code, i->message);
     return i->err;
 }
 

@@ -154,7 +154,7 @@ static void on_kafka_fatal(void *arg, const char *why)
 static void on_kafka_log(void *arg, int level, const char *fac, const char *text)
 {
     (void)arg;
-    LOG(level <= 3 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "kafka", text, LOG_S("kafka.facility", fac));
+    LOG(level <= 4 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "kafka", text, LOG_S("kafka.facility", fac));
 }
 
 /* ---- probes ---------------------------------------------------------------------------------------------------------
