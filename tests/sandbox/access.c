@@ -41,7 +41,7 @@ enum verdict access_ask(struct world *w, struct request *r, const char *action, 
     }
     if (p->role == ROLE_PLAIN) return VERDICT_IMPLICIT_DENY;
     if (!w->policy) return strncmp(action, "s3:", 3) == 0 ? VERDICT_IMPLICIT_DENY : VERDICT_ALLOW;
-    struct tag tags[4];
+    struct tag tags[USER_TAGS_MAX];
     struct policy_question q = {.action = action,
                                 .resource = resource,
                                 .principal_arn = p->arn,
@@ -49,7 +49,7 @@ enum verdict access_ask(struct world *w, struct request *r, const char *action, 
                                 .principal_name = p->user ? p->user->name : NULL,
                                 .account = p->account->id,
                                 .tags = tags};
-    if (target) q.n_tags = user_tags(&r->arena, target, tags);
+    if (target) q.n_tags = user_tags(&r->arena, w, target, tags);
     /* For a session the policy sees the role, docs.aws.amazon.com: global condition key aws:PrincipalArn. */
     if (!p->user)
         q.principal_arn =

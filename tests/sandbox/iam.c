@@ -241,10 +241,10 @@ static void get_access_key_last_used(struct world *w, struct request *r)
 
 /* ---- users ----------------------------------------------------------------------------------------------- */
 
-static void put_tags(struct request *r, const struct user *u)
+static void put_tags(const struct world *w, struct request *r, const struct user *u)
 {
-    struct tag tags[4];
-    int n = user_tags(&r->arena, u, tags);
+    struct tag tags[USER_TAGS_MAX];
+    int n = user_tags(&r->arena, w, u, tags);
     if (!n) return;
     buf_puts(&r->reply.body, "<Tags>");
     for (int i = 0; i < n; i++) {
@@ -273,7 +273,7 @@ static void get_user(struct world *w, struct request *r)
     reply_begin(r, true);
     buf_puts(&r->reply.body, "    <User>");
     put_user(r, u);
-    put_tags(r, u);
+    put_tags(w, r, u);
     buf_puts(&r->reply.body, "</User>\n");
     reply_end(w, r, true);
 }
@@ -304,9 +304,9 @@ static void list_user_tags(struct world *w, struct request *r)
 {
     struct user *u = target(w, r);
     if (!u) return;
-    struct tag tags[4];
+    struct tag tags[USER_TAGS_MAX];
     struct page page;
-    size_t n = (size_t)user_tags(&r->arena, u, tags);
+    size_t n = (size_t)user_tags(&r->arena, w, u, tags);
     if (!iam_page(w, r, n, &page)) return;
     struct buf *b = &r->reply.body;
     reply_begin(r, true);

@@ -69,12 +69,6 @@ int inventory_endpoints(const struct world *w, const char *path)
     return rc;
 }
 
-static const char *profile_of(const struct licence *l)
-{
-    if (!l->flags.write) return "assisted";
-    return l->flags.readback ? "default" : "no-readback";
-}
-
 static int write_csv(const struct world *w, const char *dir, const char *credentials)
 {
     char path[PATH_MAX];
@@ -82,9 +76,9 @@ static int write_csv(const struct world *w, const char *dir, const char *credent
     buf_puts(&b, "licence,account,user,bucket,region,instance_url,time_zone,policy,profile,credentials\n");
     for (size_t i = 0; i < w->n_licences; i++) {
         const struct licence *l = w->licences[i];
-        buf_printf(&b, "%s,%s,%s,%s,%s,%s://127.0.0.1:%d/%s,Europe/London,default,%s,file:%s#%s\n", l->name,
-                   l->user->account->id, l->user->name, l->bucket, l->region, w->port ? "http" : "https",
-                   w->port ? w->port : w->tls_port, l->name, profile_of(l), credentials, l->name);
+        buf_printf(&b, "%s,%s,%s,%s,%s,%s://127.0.0.1:%d/%s,%s,default,%s,file:%s#%s\n", l->name, l->user->account->id,
+                   l->user->name, l->bucket, l->region, w->port ? "http" : "https", w->port ? w->port : w->tls_port,
+                   l->name, w->time_zone, licence_profile(l), credentials, l->name);
     }
     int n = snprintf(path, sizeof(path), "%s/inventory.csv", dir);
     int rc = n > 0 && (size_t)n < sizeof(path) ? write_file(path, &b, 0644) : -1;
@@ -108,7 +102,7 @@ static int write_credentials(const struct world *w, const char *path)
     return rc;
 }
 
-int inventory_write(const struct world *w, const char *dir)
+int inventory_write(struct world *w, const char *dir)
 {
     if (mkdir(dir, 0755) < 0 && errno != EEXIST) return -1;
     char *whole = realpath(dir, NULL), path[PATH_MAX];
@@ -117,5 +111,6 @@ int inventory_write(const struct world *w, const char *dir)
     free(whole);
     if (n < 0 || (size_t)n >= sizeof(path)) return -1;
     if (write_credentials(w, path) < 0) return -1;
+    snprintf(w->credentials, sizeof(w->credentials), "%s", path);
     return write_csv(w, dir, path);
 }

@@ -47,6 +47,7 @@ static void fill_world(struct world *w, const struct options *o)
     w->role_name = o->role_name;
     w->external_id = o->external_id;
     w->user_path = o->user_path;
+    w->time_zone = o->time_zone;
     w->licence_prefix = o->licence_prefix;
     w->presign_style = o->presign_style;
     world_init(w, o->accounts);
@@ -60,7 +61,7 @@ static void fill_world(struct world *w, const struct options *o)
     for (; made < o->licences; made++) (void)world_add_licence(w, &start);
 }
 
-static int write_files(const struct world *w, const struct options *o)
+static int write_files(struct world *w, const struct options *o)
 {
     if (o->inventory_dir && inventory_write(w, o->inventory_dir) < 0) {
         (void)fprintf(stderr, "keyroll-sandbox: %s: %s\n", o->inventory_dir, strerror(errno));

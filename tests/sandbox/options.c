@@ -28,6 +28,7 @@ enum id {
     O_EXTERNAL,
     O_WEB,
     O_PATH,
+    O_ZONE,
     O_PRESIGN,
     O_POLICY,
     O_ENDPOINTS,
@@ -58,6 +59,7 @@ static const struct {
     {"external-id", O_EXTERNAL, "TEXT", "asked for by AssumeRole"},
     {"web-token-file", O_WEB, "FILE", "the token AssumeRoleWithWebIdentity accepts"},
     {"user-path", O_PATH, "PATH", "of instance users [/synergist/]"},
+    {"time-zone", O_ZONE, "NAME", "of instances [Europe/London]"},
     {"presign-style", O_PRESIGN, "path|virtual", "of the instances' presigned URLs [path]"},
     {"policy", O_POLICY, "FILE", "IAM policy of the rotator and the role [all of IAM]"},
     {"endpoints-file", O_ENDPOINTS, "FILE", "where to write addresses and operator keys (mode 0600)"},
@@ -151,6 +153,9 @@ static int take(struct options *o, enum id id, const char *value)
     case O_PATH:
         o->user_path = value;
         break;
+    case O_ZONE:
+        o->time_zone = value;
+        break;
     case O_PRESIGN:
         o->presign_style = value;
         break;
@@ -204,6 +209,7 @@ int options_read(struct options *o, int argc, char **argv)
                           .region = "eu-west-1",
                           .role_name = "keyroll-rotator",
                           .user_path = "/synergist/",
+                          .time_zone = "Europe/London",
                           .presign_style = "path"};
     settings_default(&o->set);
     for (size_t i = 0; i < ROWS; i++)

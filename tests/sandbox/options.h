@@ -29,6 +29,7 @@ struct options {
     const char *external_id;
     const char *web_token_file;
     const char *user_path;
+    const char *time_zone;
     const char *presign_style;
     const char *policy_file;
     const char *endpoints_file;

@@ -140,8 +140,8 @@ void report_details(struct world *w, struct request *r)
     buf_puts(b, "    <UserDetailList>\n");
     for (size_t i = page.from; i < page.to; i++) {
         const struct user *u = a->users[i];
-        struct tag tags[4];
-        int n = user_tags(&r->arena, u, tags);
+        struct tag tags[USER_TAGS_MAX];
+        int n = user_tags(&r->arena, w, u, tags);
         buf_puts(b, "      <member>");
         buf_element(b, "Path", u->path);
         buf_element(b, "UserName", u->name);

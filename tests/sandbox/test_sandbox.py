@@ -358,7 +358,8 @@ def test_paging(start):
     tags = {user["UserName"]: {tag["Key"]: tag["Value"] for tag in user.get("Tags", [])} for user in details}
     assert tags["SynergistExpress-L000007"]["synergist:licence"] == "L000007"
     assert [tag["Key"] for tag in iam.list_user_tags(UserName=USER)["Tags"]] == [
-        "synergist:bucket", "synergist:instance", "synergist:licence", "synergist:region"]
+        "synergist:bucket", "synergist:credentials", "synergist:instance", "synergist:licence", "synergist:profile", "synergist:region",
+        "synergist:time-zone"]
     with refused("ValidationError", 400):
         iam.list_users(Marker="nonsense")
     assert iam.get_account_summary()["SummaryMap"]["AccessKeysPerUserQuota"] == 2

@@ -168,15 +168,28 @@ const char *user_arn(struct arena *a, const struct user *u)
     return arena_printf(a, "arn:aws:iam::%s:user%s%s", u->account->id, u->path, u->name);
 }
 
-int user_tags(struct arena *a, const struct user *u, struct tag tags[4])
+const char *licence_profile(const struct licence *l)
+{
+    if (!l->flags.write) return "assisted";
+    return l->flags.readback ? "default" : "no-readback";
+}
+
+/* In the order of their keys, as IAM lists them. */
+int user_tags(struct arena *a, const struct world *w, const struct user *u, struct tag tags[USER_TAGS_MAX])
 {
     const struct licence *l = u->licence;
+    int n = 0;
     if (!l) return 0;
-    tags[0] = (struct tag){arena_printf(a, "synergist:bucket"), l->bucket};
-    tags[1] = (struct tag){arena_printf(a, "synergist:instance"), arena_printf(a, "%s", l->lower)};
-    tags[2] = (struct tag){arena_printf(a, "synergist:licence"), l->name};
-    tags[3] = (struct tag){arena_printf(a, "synergist:region"), arena_printf(a, "%s", l->region)};
-    return 4;
+    tags[n++] = (struct tag){"synergist:bucket", l->bucket};
+    if (w->credentials[0])
+        tags[n++] = (struct tag){"synergist:credentials", arena_printf(a, "file:%s", w->credentials)};
+    tags[n++] = (struct tag){"synergist:instance", arena_printf(a, "%s://127.0.0.1:%d/%s", w->port ? "http" : "https",
+                                                                w->port ? w->port : w->tls_port, l->name)};
+    tags[n++] = (struct tag){"synergist:licence", l->name};
+    tags[n++] = (struct tag){"synergist:profile", licence_profile(l)};
+    tags[n++] = (struct tag){"synergist:region", l->region};
+    tags[n++] = (struct tag){"synergist:time-zone", w->time_zone};
+    return n;
 }
 
 /* ---- licences -------------------------------------------------------------------------------------------- */

@@ -60,8 +60,8 @@ struct session {
 enum role { ROLE_OPERATOR, ROLE_ROTATOR, ROLE_INSTANCE, ROLE_PLAIN };
 
 struct tag {
-    char *key;
-    char *value;
+    const char *key;
+    const char *value;
 };
 
 struct user {
@@ -217,6 +217,8 @@ struct world {
     const char *external_id; /* NULL = none asked for */
     const char *web_token;   /* NULL = AssumeRoleWithWebIdentity is refused */
     const char *user_path;
+    const char *time_zone;  /* of all instances */
+    char credentials[4096]; /* the file that inventory_write() wrote last, "" none */
     const char *licence_prefix;
     const char *presign_style; /* "path" or "virtual" */
     int port, tls_port;        /* 0 = not listening */
@@ -257,7 +259,10 @@ struct user *world_add_user(struct world *w, struct account *a, const char *name
 /* arn:aws:iam::ID:user/path/name in the arena. */
 const char *user_arn(struct arena *a, const struct user *u);
 /* The n tags of an instance user (keys sorted); 0 for others. */
-int user_tags(struct arena *a, const struct user *u, struct tag tags[4]);
+/* The shipped profile that fits an instance's flags. */
+const char *licence_profile(const struct licence *l);
+#define USER_TAGS_MAX 7
+int user_tags(struct arena *a, const struct world *w, const struct user *u, struct tag tags[USER_TAGS_MAX]);
 
 struct key *key_new(struct world *w, struct user *u, enum actor actor, int64_t at_ms);
 /* A temporary key; takes the session over. */
