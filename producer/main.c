@@ -147,8 +147,11 @@ static int run(int argc, char **argv)
         printf("keyroll %s\n", KEYROLL_VERSION);
         return EXIT_OK;
     }
+    if (!c && name) {
+        fprintf(stderr, "keyroll: there is no command \"%s\"; see keyroll --help\n", name);
+        return EXIT_USAGE;
+    }
     if (!c) {
-        if (name) fprintf(stderr, "keyroll: there is no command \"%s\"\n", name);
         print_usage(stderr);
         return EXIT_USAGE;
     }
