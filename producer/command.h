@@ -45,6 +45,7 @@ int cmd_status(const struct options *o, int argc, char **argv);
 int cmd_audit(const struct options *o, int argc, char **argv);
 int cmd_reveal(const struct options *o, int argc, char **argv);
 int cmd_confirm(const struct options *o, int argc, char **argv);
+int cmd_campaign(const struct options *o, int argc, char **argv);
 int cmd_adopt(const struct options *o, int argc, char **argv);
 int cmd_pause(const struct options *o, int argc, char **argv);
 int cmd_resume(const struct options *o, int argc, char **argv);

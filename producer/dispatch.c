@@ -217,6 +217,12 @@ void dispatch_list(struct dispatch *d, const struct survey_due *items, size_t n)
     publish_some(d);
 }
 
+void dispatch_forget(struct dispatch *d)
+{
+    map_done(&d->holds, free);
+    d->holds = (struct map){0};
+}
+
 void dispatch_stop(struct dispatch *d)
 {
     d->n = d->at = 0;

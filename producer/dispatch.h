@@ -23,6 +23,8 @@ struct dispatch *dispatch_new(const struct dispatch_options *o);
 void dispatch_free(struct dispatch *d);
 /* Takes a new list in place of what is left of the one before; items are borrowed until the next call. */
 void dispatch_list(struct dispatch *d, const struct survey_due *items, size_t n);
+/* Redis lost records: what was published before them did not have its effect, so nothing is held back for it. */
+void dispatch_forget(struct dispatch *d);
 /* Drops the list: the lead was lost, or the process ends. */
 void dispatch_stop(struct dispatch *d);
 /* Jobs of this list not yet looked at, and rotations that wait for max_rotations_per_hour. */

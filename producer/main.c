@@ -68,6 +68,26 @@ static const struct command commands[] = {
     {"pause", "[--account A] [--reason TEXT]", "no new key is made until resume; what is under way goes on",
      "Exit codes: 0 done, 1 could not, 2 usage or settings.\n", cmd_pause},
     {"resume", "[--account A]", "ends a pause", "Exit codes: 0 done, 1 could not, 2 usage or settings.\n", cmd_resume},
+    {"campaign",
+     "start --name N (--all | --filter EXPR | --file F) [...] | list | show N [--watch] | pause N | resume N | stop N",
+     "rotates many licences, in waves, and stops by itself when too many fail",
+     "start   --name N          letters, digits, dots, dashes, underscores\n"
+     "        --all, --filter EXPR, --file F: for whom. EXPR: COLUMN=VALUE, !=, ~GLOB, !~GLOB, separated by commas, "
+     "all\n"
+     "        must hold; columns are those of the inventory. F: one licence per line\n"
+     "        --reason R         operator (the default); scheduled; exposed: the keys have leaked, each goes Inactive "
+     "as\n"
+     "                           soon as its successor is proven\n"
+     "        --waves W          how many may have begun: 1,10,100% (the default; exposed: 100%). The next wave "
+     "begins\n"
+     "                           when all of the last ended\n"
+     "        --pace R           new licences per time, 2/s, 30/m, 100/h; off (the default)\n"
+     "        --stop-at-failures S  share of failed among ended, 2% (the default), 0.5%, off\n"
+     "        --dry-run          only shows who is meant and how long it takes\n"
+     "show    how far it is, rate and time left, failures by reason; --watch until it ends; --json\n"
+     "pause, resume, stop: nothing new is begun; what is under way goes on. --reason TEXT is kept\n"
+     "Exit codes: 0 done, 1 could not, 2 usage or settings, 3 show: it was stopped, or some failed.\n",
+     cmd_campaign},
     {"inventory", "check [FILE]", "checks an inventory file, row by row",
      "Exit codes: 0 all rows are good, 1 the file cannot be read, 2 usage or settings, 3 bad rows.\n", cmd_inventory},
     {"topics", "apply [--dry-run] [--file FILE]", "makes the Kafka topics, or shows what differs",

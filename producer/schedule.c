@@ -16,6 +16,7 @@
 #include "lib/kafka_follow.h"
 #include "lib/log.h"
 #include "lib/metrics.h"
+#include "producer/campaigns.h"
 #include "producer/client.h"
 #include "producer/dispatch.h"
 #include "producer/fleet.h"
@@ -38,7 +39,8 @@ struct schedule {
     struct client c;
     struct policy policy;
     struct states states;
-    struct kafka_follow *keys;
+    struct kafka_follow *keys, *campaign_topic;
+    struct campaigns *campaigns;
     struct leader *leader;
     struct fleet *fleet;
     struct inventory *inventory, *next_inventory; /* in use; loaded, taken over at the next tick */
@@ -49,6 +51,7 @@ struct schedule {
     struct metrics *metrics;
     struct loop_timer *tick;
     int64_t tick_began_mono_ms, loaded_mono_ms;
+    size_t unknown; /* licences without a record at the last survey */
     bool loading, reload, stopping, fatal, leads;
     unsigned complaints;
     char said[300]; /* the last complaint about Kafka or Redis */
@@ -198,6 +201,7 @@ static void take_inventory(struct schedule *s)
     inventory_free(s->inventory);
     s->inventory = TAKE(s->next_inventory);
     strays_renew(s->strays, s->inventory);
+    campaigns_renew(s->campaigns, s->inventory);
 }
 
 /* ---- the tick ---- */
@@ -212,9 +216,23 @@ static bool can_work(struct schedule *s)
         const char *why = kafka_follow_reason(s->keys);
         return wait_for(s, why[0] ? why : "reading the keys topic");
     }
+    if (!kafka_follow_caught_up(s->campaign_topic)) {
+        const char *why = kafka_follow_reason(s->campaign_topic);
+        return wait_for(s, why[0] ? why : "reading the campaigns topic");
+    }
     if (s->not_ready[0]) LOG0(LOG_LEVEL_INFO, "ready", "scheduling");
     s->not_ready[0] = '\0';
     return true;
+}
+
+/* Whatever came of reading them: what is known of campaigns is judged in this survey. */
+static void campaigns_read(void *self, uint64_t id, const void *result)
+{
+    struct schedule *s = self;
+    (void)id, (void)result;
+    if (s->stopping || survey_busy(s->survey)) return;
+    int rc = survey_begin(s->survey, s->inventory);
+    if (rc < 0) complain(s, LOG_LEVEL_WARN, "survey", err_text(rc));
 }
 
 static void tick(void *arg)
@@ -228,8 +246,8 @@ static void tick(void *arg)
     if (!can_work(s)) return;
     dispatch_stop(s->dispatch);
     s->tick_began_mono_ms = clock_mono_ms(&clock_system);
-    int rc = survey_begin(s->survey, s->inventory);
-    if (rc < 0) complain(s, LOG_LEVEL_WARN, "survey", err_text(rc));
+    int rc = campaigns_load(s->campaigns, (struct ticket){campaigns_read, s, 0});
+    if (rc < 0 && rc != ERR_BUSY) complain(s, LOG_LEVEL_WARN, "campaigns", err_text(rc));
     strays_look(s->strays);
 }
 
@@ -254,6 +272,9 @@ static void surveyed(void *arg, const struct survey_result *r)
         metric_add(s->m.restored, NULL, NULL, (double)r->restored);
         tick_now(s);
     }
+    if (r->unknown > s->unknown) dispatch_forget(s->dispatch);
+    s->unknown = r->unknown;
+    if (leader_leads(s->leader) && campaigns_sum_up(s->campaigns)) tick_now(s);
     if (leader_leads(s->leader)) dispatch_list(s->dispatch, r->items, r->n_items);
     tell_metrics(s, r);
 }
@@ -341,6 +362,19 @@ static void state_message(void *arg, const struct kafka_message_in *m)
             LOG_S("user", m->key), LOG_S("error", err_text(rc)), LOG_I("offset", m->offset));
 }
 
+static void campaign_message(void *arg, const struct kafka_message_in *m)
+{
+    struct schedule *s = arg;
+    if (campaigns_take(s->campaigns, m)) tick_now(s);
+}
+
+static void campaigns_caught(void *arg)
+{
+    struct schedule *s = arg;
+    campaigns_caught_up(s->campaigns);
+    tick_now(s);
+}
+
 static void caught_up(void *arg)
 {
     struct schedule *s = arg;
@@ -400,6 +434,10 @@ static int open_edges(struct schedule *s)
     if (rc < 0) return client_fail(&s->c, rc, "%s", why ? why : err_text(rc));
     if ((rc = client_open_redis(&s->c, redis_changed, s)) < 0) return rc;
     if ((rc = client_open_kafka(&s->c, kafka_fatal, kafka_logged, s)) < 0) return rc;
+    const struct campaigns_options po = {&s->c.store,  kafka_out_port(s->c.kafka), o->topic_campaigns, &clock_system,
+                                         o->worker_id, o->mode == OPTIONS_OBSERVE, s->metrics};
+    s->campaigns = campaigns_new(&po);
+    if (!s->campaigns) return client_fail(&s->c, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     if (o->inventory_discover.n && (rc = client_aws(&s->c)) < 0) return rc;
     const struct kafka_follow_options ko = {.brokers = o->brokers,
                                             .client_id = s->c.service,
@@ -412,6 +450,11 @@ static int open_edges(struct schedule *s)
                                             .on_log = kafka_logged,
                                             .arg = s};
     rc = kafka_follow_new(s->c.loop, &ko, &s->keys, &why);
+    struct kafka_follow_options co = ko;
+    co.topic = o->topic_campaigns;
+    co.on_message = campaign_message;
+    co.on_caught_up = campaigns_caught;
+    if (rc == 0) rc = kafka_follow_new(s->c.loop, &co, &s->campaign_topic, &why);
     return rc < 0 ? client_fail(&s->c, rc, "Kafka: %s", why ? why : err_text(rc)) : 0;
 }
 
@@ -419,7 +462,8 @@ static int make_parts(struct schedule *s)
 {
     const struct leader_options lo = {s->c.loop, &s->c.store, &clock_system, s->o->worker_id, lead_changed, s};
     const struct fleet_options fo = {s->c.loop, s->o, s->c.aws, row_refused, s};
-    const struct survey_options so = {&s->c.store, &s->policy, &s->states, &clock_system, surveyed, s};
+    const struct survey_options so = {&s->c.store, &s->policy, &s->states,       &clock_system,
+                                      surveyed,    s,          campaigns_adjust, s->campaigns};
     const struct dispatch_options d = {
         s->c.loop, kafka_out_port(s->c.kafka), s->o, &clock_system, s->o->worker_id, reported, s};
     policy_from_options(s->o, &s->policy);
@@ -466,10 +510,12 @@ static void done(struct schedule *s)
     s->stopping = true;
     probes_free(s->probes);
     kafka_follow_free(s->keys, 1000);
+    kafka_follow_free(s->campaign_topic, 1000);
     loop_timer_free(s->tick);
     kafka_out_free(TAKE(s->c.kafka), 2000); /* reports come in until here */
     redis_free(TAKE(s->c.redis));           /* and answers until here */
     aws_call_free(TAKE(s->c.aws));
+    campaigns_free(s->campaigns);
     strays_free(s->strays);
     survey_free(s->survey);
     dispatch_free(s->dispatch);

@@ -103,8 +103,9 @@ static void count(struct survey *s, const struct store_peek *u)
     if (r->oldest_created_ms == TIME_NONE || k->created_ms < r->oldest_created_ms) r->oldest_created_ms = k->created_ms;
 }
 
-static void judge(struct survey *s, const struct inventory_row *row, const char *user_key, const struct store_peek *u)
+static void judge(struct survey *s, size_t at, const char *user_key, const struct store_peek *u)
 {
+    const struct inventory_row *row = inventory_row(s->inv, at);
     struct survey_due due = {.row = row};
     s->r.licences++;
     if (u->err) {
@@ -115,6 +116,7 @@ static void judge(struct survey *s, const struct inventory_row *row, const char 
     if (!u->has_record && !u->has_journal && u->lease_ms < 0 && restore(s, user_key)) return;
     count(s, u);
     policy_judge(s->o.policy, row->licence, u, clock_wall_ms(s->o.clock), &due.verdict);
+    if (s->o.adjust) s->o.adjust(s->o.adjust_arg, at, row, u, &due.verdict);
     s->r.due[due.verdict.rank]++;
     s->r.held += due.verdict.held;
     if (!policy_is_due(&due.verdict) || due.verdict.held) return;
@@ -160,7 +162,7 @@ static void on_peeked(void *self, uint64_t id, const void *result)
     for (size_t i = 0; !r->err && i < r->n; i++) {
         const struct inventory_row *row = inventory_row(s->inv, (size_t)id + i);
         char key[IDENTITY_KEY_MAX];
-        if (identity_key(row->account, row->user, key) == 0) judge(s, row, key, &r->users[i]);
+        if (identity_key(row->account, row->user, key) == 0) judge(s, (size_t)id + i, key, &r->users[i]);
     }
     if (!s->r.err) more(s);
     end(s);

@@ -38,6 +38,11 @@ struct survey_options {
     const struct clock *clock;
     void (*done)(void *arg, const struct survey_result *r);
     void *arg;
+    /* May change the verdict on one licence (campaigns); row: its place in the inventory. NULL: policy alone decides.
+     */
+    void (*adjust)(void *arg, size_t row, const struct inventory_row *who, const struct store_peek *u,
+                   struct policy_verdict *v);
+    void *adjust_arg;
 };
 struct survey *survey_new(const struct survey_options *o);
 /* Takes NULL. Only while none is under way, or after redis_free(). */

@@ -38,7 +38,7 @@ struct options {
     int64_t retry_cap_ms;
     int64_t max_attempts;
     /* Topic names, made from topic_prefix. */
-    char *topic_jobs, *topic_urgent, *topic_dead, *topic_events, *topic_keys;
+    char *topic_jobs, *topic_urgent, *topic_dead, *topic_events, *topic_keys, *topic_campaigns;
     char *topic_retry[OPTIONS_RETRIES_MAX]; /* retry_delays.n of them */
 
     /* Redis */

@@ -31,6 +31,7 @@ static const struct redis_script script_gate = {"gate", lua_gate};
 static const struct redis_script script_peek = {"peek", lua_peek};
 static const struct redis_script script_restore = {"restore", lua_restore};
 static const struct redis_script script_leader_take = {"leader_take", lua_leader_take};
+static const struct redis_script script_campaign_put = {"campaign_put", lua_campaign_put};
 static const struct redis_script script_leader_release = {"leader_release", lua_leader_release};
 
 /* ---- replies ------------------------------------------------------------------------------------------------------
@@ -548,4 +549,20 @@ int store_leader_release(struct store *s, const char *token, struct ticket t)
     adds(&a, k);
     adds(&a, token);
     return eval(s, &script_leader_release, 1, &a, CALL_NUMBER, t);
+}
+
+int store_campaign_put(struct store *s, const char *name, int64_t expected, const char *opid, const char *doc,
+                       size_t len, struct ticket t)
+{
+    char docs[STORE_KEY_MAX], revisions[STORE_KEY_MAX], n[24];
+    struct args a = {.n = 0};
+    store_key(s, NULL, "campaigns", docs);
+    store_key(s, NULL, "campaigns:revisions", revisions);
+    adds(&a, docs);
+    adds(&a, revisions);
+    adds(&a, name);
+    addn(&a, expected, n);
+    adds(&a, opid);
+    add(&a, doc, len);
+    return eval(s, &script_campaign_put, 2, &a, CALL_PUT, t);
 }

@@ -123,6 +123,12 @@ MUST_CHECK int store_leader_take(struct store *s, const char *token, int64_t ttl
 /* Gives it back; nothing happens when it is not ours (reply.version 0). */
 MUST_CHECK int store_leader_release(struct store *s, const char *token, struct ticket t);
 
+/* A campaign's document, under the revision that the caller knows: expected, 0 = there is none yet; the document holds
+ * the next one. reply.err: ERR_JOURNAL_VERSION when somebody else changed it meanwhile. All documents are the hash
+ * "kr:campaigns", name -> document. */
+MUST_CHECK int store_campaign_put(struct store *s, const char *name, int64_t expected, const char *opid,
+                                  const char *doc, size_t len, struct ticket t);
+
 /* Redis key names, for the console and the tests. */
 #define STORE_KEY_MAX 160
 void store_key(const struct store *s, const char *user_key, const char *what, char out[STORE_KEY_MAX]);

@@ -17,7 +17,7 @@ import referencing.jsonschema
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CORPUS = ROOT / "tests" / "unit" / "vectors" / "messages"
-LIMITS = {"job": 8192, "event": 8192, "deadletter": 24576}
+LIMITS = {"job": 8192, "event": 8192, "deadletter": 24576, "campaign": 900000}
 MAX_DEPTH = 2000  # the parser's limit is 2048
 
 

@@ -1,6 +1,7 @@
 /* Runs our decoders for tests in other languages. Reads "KIND LENGTH\n" and LENGTH bytes, again and again, from stdin;
  * writes one line for each: "ok JSON" (what our encoder makes of what was decoded) or "err NAME FAULT". */
 #include "lib/err.h"
+#include "schema/campaign.h"
 #include "schema/deadletter.h"
 #include "schema/event.h"
 #include "schema/job.h"
@@ -31,10 +32,19 @@ static int deadletter_trip(const char *bytes, size_t len, struct buf *out, struc
     return rc < 0 ? rc : deadletter_encode(&d, out);
 }
 
+static int campaign_trip(const char *bytes, size_t len, struct buf *out, struct message_fault *fault)
+{
+    struct campaign c;
+    int rc = campaign_decode(bytes, len, &c, fault);
+    if (rc == 0) rc = campaign_encode(&c, out);
+    campaign_done(&c);
+    return rc;
+}
+
 static const struct {
     const char *name;
     int (*trip)(const char *, size_t, struct buf *, struct message_fault *);
-} kinds[] = {{"job", job_trip}, {"event", event_trip}, {"deadletter", deadletter_trip}};
+} kinds[] = {{"job", job_trip}, {"event", event_trip}, {"deadletter", deadletter_trip}, {"campaign", campaign_trip}};
 
 static int trip(const char *kind, const char *bytes, size_t len)
 {
