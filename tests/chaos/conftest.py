@@ -67,10 +67,13 @@ class Chaos:
         self.installed.settings["plan_publish_rate"] = max(1, round(4 * len(self.fleet.names) / seconds))
         return self
 
-    def start(self, workers=3):
-        for _ in range(workers):
-            self.installed.worker(start=False).spawn()
-        self.installed.scheduler(start=False).spawn()
+    def start(self, workers=3, prepare=None):
+        """prepare: called with each process before it starts."""
+        made = [self.installed.worker(start=False) for _ in range(workers)] + [self.installed.scheduler(start=False)]
+        for one in made:
+            if prepare:
+                prepare(one)
+            one.spawn()
         for one in self.installed.running():
             one.wait_ready(60)
         return self
@@ -107,6 +110,8 @@ def chaos(tmp_path, kafka, redis_server, dice):
     made = []
 
     def make(redis=redis_server, brokers=kafka, **options):
+        if not brokers.running():  # a scenario that failed left it so
+            brokers.start()
         made.append(Chaos(tmp_path, brokers, redis, dice, **options))
         return made[-1]
     yield make
