@@ -221,6 +221,7 @@ int held_report(struct held *h, int type, int kind, const char *by, const char *
 {
     struct event e;
     const struct journal *j = h->has_journal ? &h->journal : NULL;
+    h->record.number = h->user.number; /* else the state would be taken for older than the last one under this user */
     fill_event(&e, h->row, type, by, reason);
     e.kind = kind;
     e.number = h->user.number;

@@ -90,10 +90,14 @@ static void fill_event(const struct report *rep, const struct rotation *r, enum 
         snprintf(e->keys_seen.ids[e->keys_seen.n++], MESSAGE_KEY_ID_MAX, "%s", j->seen[i]);
 }
 
+/* The record carries this lease's number, as it will in Redis: with the number it was loaded with, the last state of a
+ * job (it has no journal any more) would be taken for older than those before it. */
 static int write_state(const struct rotation *r, struct buf *out)
 {
+    struct record record = r->record;
+    record.number = r->lease.user.number;
     buf_adds(out, "{\"version\":\"keyroll.state/1\",\"record\":");
-    int rc = record_encode(&r->record, out);
+    int rc = record_encode(&record, out);
     buf_adds(out, ",\"journal\":");
     bool open = r->has_journal && !r->closing;
     if (!rc && open) rc = journal_encode(&r->journal, out);
@@ -111,7 +115,6 @@ static int produce(struct report *rep, const char *topic, const char *key, const
     return rep->kafka.produce(rep->kafka.self, &m, (struct ticket){on_delivered, p, 0});
 }
 
-/* The number in the state orders it against those of other holders: it is the lease's. */
 static int send_both(struct report *rep, const struct rotation *r, const struct event *e, struct pair *p)
 {
     struct event_header_set headers;

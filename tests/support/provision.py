@@ -22,6 +22,7 @@ PACKAGES = {
     "venv": "python3 python3-venv ca-certificates",
     "redis": "redis-server redis-tools",
     "kafka": "default-jre-headless maven",
+    "clock": "libfaketime",
 }
 PROVIDED_BY = {"default-jre-headless": "java", "maven": "mvn"}  # any package with this command will do
 

@@ -79,6 +79,7 @@ rootLogger.appenderRef.file.ref = file
         self.port, self.controller_port = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._admin = None
+        self.cluster_id = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]  # 22 characters, not a flag
         folder = Path(folder) / name
         self.properties = folder / "server.properties"
         jars = os.environ.get("KEYROLL_KAFKA_JARS")
@@ -123,8 +124,7 @@ rootLogger.appenderRef.file.ref = file
     def format(self):
         (self.folder / "log4j2.properties").write_text(self.LOG4J.format(file=self.folder / "server.log"))
         self.properties.write_text("".join(f"{key}={value}\n" for key, value in self.settings.items()))
-        name = "k" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]  # 22 characters, not a flag
-        done = subprocess.run(self.java + ["kafka.tools.StorageTool", "format", "-t", name, "-c", str(self.properties)],
+        done = subprocess.run(self.java + ["kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(self.properties)],
                               env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
         if done.returncode != 0:
             raise RuntimeError(f"formatting Kafka's folder failed:\n{done.stdout}")

@@ -1,0 +1,118 @@
+"""Redis dies, forgets, refuses and stutters."""
+import contextlib
+import time
+
+import pytest
+import redis
+
+from support import servers
+from support.processes import wait_for
+from support.tcp_proxy import TcpProxy
+
+
+def at_proxy(server, proxy):
+    """The settings of an installation that reaches this Redis through the proxy."""
+    return {"redis_url": f"redis://127.0.0.1:{proxy.port}", "redis_password": server.password}
+
+
+def test_kill_and_restart_with_aof(chaos, redis_server, full):
+    """SIGKILL: what was written in the last second may be gone, the AOF brings the rest back."""
+    hurt = chaos().spread(60 if full else 15).start()
+    for part in (0.1, 0.3, 0.5, 0.7, 0.9) if full else (0.2, 0.6):
+        hurt.wait_rotated(part)
+        redis_server.restart(hard=True)
+    rest = hurt.end(may_ask=True)
+    assert len(rest.asking) <= len(hurt.fleet.names) // 3, rest
+
+
+def test_promoted_replica_without_the_last_writes(chaos, tmp_path, redis_server, dice, full):
+    """The primary dies, the replica that takes over misses the last 500 ms of writes (asynchronous replication)."""
+    with TcpProxy(redis_server.port) as front, TcpProxy(redis_server.port) as link:
+        replica = servers.RedisServer(tmp_path, "replica", replicaof=f"127.0.0.1 {link.port}", repl_timeout=3600)
+        with replica:
+            wait_for("the replica in step", lambda: replica.client().info("replication")["master_link_status"] == "up", 20)
+            hurt = chaos(**at_proxy(redis_server, front)).spread(40 if full else 15).start()
+            hurt.wait_rotated(0.4)
+            link.stalled = True
+            time.sleep(0.5)  # the loss that the scenario asks for
+            redis_server.kill()
+            replica.client().replicaof("NO", "ONE")
+            front.target = replica.port
+            front.drop_all()
+            link.stalled = False
+            hurt.installed.redis_server = replica
+            rest = hurt.end(may_ask=True)
+            assert len(rest.asking) <= len(hurt.fleet.names) // 3, rest
+
+
+def test_flushed(chaos, redis_server, full):
+    """FLUSHALL in the middle: leases, journals, records, sealed pairs, all gone while calls are under way."""
+    hurt = chaos().spread(60 if full else 15).start()
+    for part in (0.2, 0.5, 0.8) if full else (0.5,):
+        hurt.wait_rotated(part)
+        redis_server.client().flushall()
+    rest = hurt.end(may_ask=True)
+    assert len(rest.asking) <= len(hurt.fleet.names) // 3, rest
+
+
+@contextlib.contextmanager
+def out_of_memory(server):
+    server.client().config_set("maxmemory", "1mb")
+    yield redis.exceptions.OutOfMemoryError
+    server.client().config_set("maxmemory", "0")
+
+
+@contextlib.contextmanager
+def read_only(server):
+    """A replica of nobody, as after a failover that this server lost; then it is promoted again."""
+    server.client().replicaof("127.0.0.1", servers.free_port())
+    yield redis.exceptions.ReadOnlyError
+    server.client().replicaof("NO", "ONE")
+
+
+@contextlib.contextmanager
+def misconfigured(server):
+    """A snapshot could not be written: Redis refuses all writes until one succeeds."""
+    client = server.client()
+    obstacle = server.folder / "dump.rdb"
+    obstacle.mkdir()
+    (obstacle / "full").touch()
+    client.config_set("save", "86400 1000000000")
+    client.bgsave()
+    wait_for("the snapshot to fail", lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", 20)
+    yield redis.exceptions.ResponseError
+    (obstacle / "full").unlink()
+    obstacle.rmdir()
+    client.bgsave()
+    wait_for("a snapshot", lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok", 20)
+    client.config_set("save", "")
+
+
+def test_refused_writes(chaos, redis_server, full):
+    hurt = chaos().spread(60 if full else 20).start()
+    causes = (out_of_memory, read_only, misconfigured)
+    for index, cause in enumerate(causes):
+        hurt.wait_rotated((index + 0.3) / len(causes))
+        with cause(redis_server) as refusal:
+            with pytest.raises(refusal):
+                redis_server.client().set("probe", "1")
+            time.sleep(15 if full else 3)  # shorter and longer than the lease (6 s)
+    hurt.end()
+
+
+@pytest.mark.parametrize("how", ["cut at random bytes", "two seconds late"])
+def test_connection(chaos, redis_server, full, how):
+    with TcpProxy(redis_server.port) as front:
+        hurt = chaos(**at_proxy(redis_server, front)).spread(60 if full else 15)
+        if how == "two seconds late":
+            hurt.start()
+            hurt.wait_rotated(0.1)
+            front.latency_s = 1  # there and back again
+            hurt.end()
+            return
+        front.cut_bytes = (2000, 6000 * len(hurt.fleet.names))  # one look at the whole fleet is a good part of that
+        hurt.start()
+        hurt.wait_rotated(0.9)
+        front.cut_bytes = None
+        hurt.end()
+        assert front.cuts >= 20, "the scenario did not happen"
