@@ -31,7 +31,8 @@
 
 #define REDISCOVER_MS 600000 /* how often the accounts are asked for their users again */
 #define LEFT_OUT_MAX  20     /* lines about single licences per load */
-#define SAY_AGAIN_MS  60000  /* the same complaint is not logged more often */
+#define ONCE_LOOK_MS  20
+#define SAY_AGAIN_MS  60000 /* the same complaint is not logged more often */
 
 struct schedule {
     const struct options *o;
@@ -47,9 +48,10 @@ struct schedule {
     struct strays *strays;
     struct probes *probes;
     struct metrics *metrics;
-    struct loop_timer *tick;
+    struct loop_timer *tick, *once_timer;
     int64_t tick_began_mono_ms, loaded_mono_ms;
     bool loading, reload, stopping, fatal, leads;
+    bool once, undelivered;
     unsigned complaints;
     char said[300]; /* the last complaint about Kafka or Redis */
     int64_t said_mono_ms;
@@ -256,6 +258,9 @@ static void surveyed(void *arg, const struct survey_result *r)
     }
     if (leader_leads(s->leader)) dispatch_list(s->dispatch, r->items, r->n_items);
     tell_metrics(s, r);
+    if (!s->once || r->restored || !leader_leads(s->leader)) return; /* restored: the next look sees it */
+    loop_timer_stop(s->tick);
+    loop_timer_start(s->once_timer, 0);
 }
 
 static void reported(void *arg, const struct job *j, int err, const char *detail)
@@ -265,6 +270,7 @@ static void reported(void *arg, const struct job *j, int err, const char *detail
         char text[300];
         snprintf(text, sizeof text, "a job could not be published: %s%s%.150s; it is tried again", err_text(err),
                  *detail ? ": " : "", detail);
+        s->undelivered = true;
         metric_add(s->m.failed, job_kind_name(j->kind), NULL, 1);
         complain(s, LOG_LEVEL_WARN, "undelivered", text);
         return;
@@ -284,6 +290,7 @@ static void lead_changed(void *arg, bool leads, const char *holder)
     if (!leads && (s->leads || holder[0]))
         LOG(LOG_LEVEL_INFO, "standby", "another scheduler leads", LOG_S("holder", holder));
     s->leads = leads;
+    if (!leads && holder[0] && s->once) loop_timer_start(s->once_timer, 0); /* the other one publishes */
     if (leads)
         tick_now(s);
     else
@@ -385,6 +392,17 @@ static void on_terminate(void *arg)
     leader_resign(s->leader, resigned, s);
 }
 
+/* --once: ends as on SIGTERM when all is published, delivery reports in. */
+static void end_when_published(void *arg)
+{
+    struct schedule *s = arg;
+    if (s->stopping) return;
+    if (dispatch_left(s->dispatch) || dispatch_outstanding(s->dispatch))
+        loop_timer_start(s->once_timer, ONCE_LOOK_MS);
+    else
+        on_terminate(s);
+}
+
 static void on_hangup(void *arg)
 {
     struct schedule *s = arg;
@@ -428,8 +446,9 @@ static int make_parts(struct schedule *s)
     s->fleet = fleet_new(&fo);
     s->strays = strays_new(&s->c.store, &s->states);
     s->tick = loop_timer_new(s->c.loop, tick, s);
+    s->once_timer = loop_timer_new(s->c.loop, end_when_published, s);
     s->leader = s->dispatch ? leader_new(&lo) : NULL;
-    if (s->survey && s->fleet && s->strays && s->tick && s->leader) return 0;
+    if (s->survey && s->fleet && s->strays && s->tick && s->once_timer && s->leader) return 0;
     return client_fail(&s->c, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
 }
 
@@ -467,6 +486,7 @@ static void done(struct schedule *s)
     probes_free(s->probes);
     kafka_follow_free(s->keys, 1000);
     loop_timer_free(s->tick);
+    loop_timer_free(s->once_timer);
     kafka_out_free(TAKE(s->c.kafka), 2000); /* reports come in until here */
     redis_free(TAKE(s->c.redis));           /* and answers until here */
     aws_call_free(TAKE(s->c.aws));
@@ -482,11 +502,12 @@ static void done(struct schedule *s)
     client_done(&s->c);
 }
 
-int schedule_run(const struct options *o)
+int schedule_run(const struct options *o, bool once)
 {
     struct schedule *s = calloc(1, sizeof *s);
     if (!s) return 1;
     s->o = o;
+    s->once = once;
     int rc = start(s), code = 0;
     if (rc < 0) {
         LOG0(LOG_LEVEL_ERROR, "start", s->c.error);
@@ -497,7 +518,7 @@ int schedule_run(const struct options *o)
             LOG_S("version", KEYROLL_VERSION));
         loop_run(s->c.loop);
         LOG0(LOG_LEVEL_INFO, "stopped", s->fatal ? "after a fatal error" : "clean");
-        code = s->fatal ? 1 : 0;
+        code = s->fatal || (once && s->undelivered) ? 1 : 0;
     }
     done(s);
     free(s);
