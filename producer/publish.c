@@ -16,6 +16,7 @@ int publish_make(const struct inventory_row *row, const struct policy_verdict *v
         .kind = v->kind, .reason = v->reason, .rotation = v->rotation, .urgent = v->urgent, .created_at_ms = now_ms};
     if (v->kind < 0) return ERR_INVALID;
     inventory_target(row, &j);
+    if (v->at_ms > 0 && v->at_ms < now_ms) j.due_at_ms = v->at_ms;
     snprintf(j.replace_key_id, sizeof j.replace_key_id, "%s", v->replace_key_id);
     snprintf(j.requested_by, sizeof j.requested_by, "%s", by);
     int rc = job_identify(&j);

@@ -57,11 +57,22 @@ struct schedule {
     int64_t said_mono_ms;
     char not_ready[200];
     struct {
-        struct metric *licences, *due, *published, *failed, *oldest, *leader, *tick, *bad_rows, *restored, *limited;
+        struct metric *licences, *due, *published, *failed, *oldest, *leader, *tick, *bad_rows, *restored, *limited,
+            *aged, *redis, *ready;
     } m;
 };
 
 /* ---- metrics ---- */
+
+static bool is_ready(void *arg, char *why, size_t size);
+
+static void on_collect(void *arg)
+{
+    struct schedule *s = arg;
+    char why[200];
+    metric_set(s->m.redis, NULL, NULL, redis_ready(s->c.redis));
+    metric_set(s->m.ready, NULL, NULL, is_ready(s, why, sizeof why));
+}
 
 static void make_metrics(struct schedule *s)
 {
@@ -79,15 +90,23 @@ static void make_metrics(struct schedule *s)
                              NULL, NULL, 0);
     s->m.leader =
         metric_new(m, METRIC_GAUGE, "keyroll_leader", "1 while this scheduler publishes", NULL, NULL, NULL, 0);
-    s->m.tick = metric_new(m, METRIC_HISTOGRAM, "keyroll_tick_seconds", "Time of one survey of the fleet", NULL, NULL,
-                           seconds, ARRAY_LEN(seconds));
+    s->m.tick = metric_new(m, METRIC_HISTOGRAM, "keyroll_tick_duration_seconds", "Time of one survey of the fleet",
+                           NULL, NULL, seconds, ARRAY_LEN(seconds));
     s->m.bad_rows = metric_new(m, METRIC_GAUGE, "keyroll_inventory_bad_rows", "Rows of the inventory that were refused",
                                NULL, NULL, NULL, 0);
     s->m.restored = metric_new(m, METRIC_COUNTER, "keyroll_records_restored_total",
                                "Records put back after Redis had lost them", NULL, NULL, NULL, 0);
     s->m.limited = metric_new(m, METRIC_GAUGE, "keyroll_rotations_waiting",
                               "Due rotations that wait for max_rotations_per_hour", NULL, NULL, NULL, 0);
+    s->m.aged = metric_new(m, METRIC_GAUGE, "keyroll_licences_by_key_age",
+                           "Licences whose key in use is at least so many days old", "min_days", NULL, NULL, 0);
+    s->m.redis = metric_new(m, METRIC_GAUGE, "keyroll_redis_connected", "1 while Redis answers", NULL, NULL, NULL, 0);
+    s->m.ready = metric_new(m, METRIC_GAUGE, "keyroll_ready", "1 when ready", NULL, NULL, NULL, 0);
+    metric_set(metric_new(m, METRIC_GAUGE, "keyroll_build_info", "Versions", "version", "librdkafka", NULL, 0),
+               KEYROLL_VERSION, kafka_version(), 1);
+    for (int kind = 0; kind < JOB_KINDS; kind++) metric_add(s->m.failed, job_kind_name(kind), NULL, 0);
     metric_set(s->m.leader, NULL, NULL, 0);
+    metrics_on_collect(m, on_collect, s);
 }
 
 static void tell_metrics(struct schedule *s, const struct survey_result *r)
@@ -101,6 +120,11 @@ static void tell_metrics(struct schedule *s, const struct survey_result *r)
         metric_set(s->m.due, policy_rank_name((enum policy_rank)i), NULL, (double)r->due[i]);
     if (r->oldest_created_ms != TIME_NONE)
         metric_set(s->m.oldest, NULL, NULL, (double)(clock_wall_ms(&clock_system) - r->oldest_created_ms) / 1000);
+    for (size_t i = 0; i < SURVEY_AGES; i++) {
+        char days[16];
+        snprintf(days, sizeof days, "%d", survey_age_days[i]);
+        metric_set(s->m.aged, days, NULL, (double)r->aged[i]);
+    }
     metric_set(s->m.limited, NULL, NULL, (double)dispatch_limited(s->dispatch));
 }
 

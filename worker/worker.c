@@ -12,6 +12,7 @@
 #include "lib/log.h"
 #include "lib/profile.h"
 #include "lib/synergist.h"
+#include "worker/calls.h"
 #include "worker/intake.h"
 #include "worker/report.h"
 
@@ -34,6 +35,7 @@ struct worker {
     struct aws_call *aws;
     struct profiles *profiles;
     struct synergist *synergist;
+    struct calls *calls;
     struct escrow *escrow;
     struct redis *redis;
     struct store store;
@@ -200,6 +202,9 @@ static void on_collect(void *arg)
     metric_set(
         metric_new(w->metrics, METRIC_GAUGE, "keyroll_secrets_in_memory", "Secrets in memory", NULL, NULL, NULL, 0),
         NULL, NULL, (double)secret_count());
+    metric_set(
+        metric_new(w->metrics, METRIC_GAUGE, "keyroll_redis_connected", "1 while Redis answers", NULL, NULL, NULL, 0),
+        NULL, NULL, w->redis_ready);
     metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_ready", "1 when ready", NULL, NULL, NULL, 0), NULL, NULL,
                is_ready(w));
     metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_build_info", "Versions", "version", "librdkafka", NULL, 0),
@@ -370,10 +375,15 @@ static int make_producer(struct worker *w, char **reterr)
 static int make_intake(struct worker *w, char **reterr)
 {
     const struct options *o = w->o;
+    int rc = calls_new(w->metrics, &clock_system, aws_call_port(w->aws), synergist_port(w->synergist), &w->calls);
+    if (rc < 0) {
+        *reterr = reason("intake", err_text(rc));
+        return rc;
+    }
     w->env = (struct rotation_env){.clock = &clock_system,
                                    .rng = &rng_system,
-                                   .aws = aws_call_port(w->aws),
-                                   .instance = synergist_port(w->synergist),
+                                   .aws = calls_aws(w->calls),
+                                   .instance = calls_instance(w->calls),
                                    .store = &w->store,
                                    .leases = &w->leases,
                                    .escrow = w->escrow,
@@ -394,7 +404,7 @@ static int make_intake(struct worker *w, char **reterr)
                                      .metrics = w->metrics,
                                      .on_idle = on_idle,
                                      .arg = w};
-    int rc = intake_new(w->loop, &i, &w->intake);
+    rc = intake_new(w->loop, &i, &w->intake);
     if (rc < 0) *reterr = reason("intake", err_text(rc));
     return rc;
 }
@@ -494,6 +504,7 @@ void worker_free(struct worker *w)
     aws_call_free(w->aws);
     aws_creds_free(w->creds);
     http_free(w->http);
+    calls_free(w->calls);
     profiles_free(w->profiles);
     report_free(w->report);
     leases_done(&w->leases);
