@@ -4,6 +4,7 @@
 #include "producer/publish.h"
 
 #include "lib/err.h"
+#include "lib/trace.h"
 #include "schema/options.h"
 
 #include <stdio.h>
@@ -36,6 +37,7 @@ int publish_job(struct kafka_port kafka, const struct options *o, const struct j
     if (rc == 0) rc = job_key(j, key);
     if (rc < 0) return rc;
     snprintf(h.job_id, sizeof h.job_id, "%s", j->job_id);
+    trace_make(&rng_system, h.traceparent);
     job_headers_encode(&h, &set);
     const struct kafka_message_out m = {.topic = j->urgent ? o->topic_urgent : o->topic_jobs,
                                         .key = key,

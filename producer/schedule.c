@@ -157,8 +157,8 @@ static void row_refused(void *arg, const struct inventory_complaint *c)
     struct schedule *s = arg;
     bool whole = c->line == 0 && !c->licence[0]; /* told when the load ends */
     if (whole || ++s->complaints > LEFT_OUT_MAX) return;
-    LOG(LOG_LEVEL_WARN, "inventory-row", c->reason, LOG_I("line", c->line),
-        LOG_S("licence", c->licence[0] ? c->licence : NULL));
+    LOG(LOG_LEVEL_WARN, "inventory-row", c->reason, LOG_I("keyroll.line", c->line),
+        LOG_S("keyroll.licence", c->licence[0] ? c->licence : NULL));
 }
 
 static void note_change(void *arg, enum inventory_change what, const struct inventory_row *before,
@@ -170,7 +170,7 @@ static void note_change(void *arg, enum inventory_change what, const struct inve
     LOG(LOG_LEVEL_WARN, events[what],
         what == INVENTORY_VANISHED ? "the inventory does not name it any more: it is not touched"
                                    : "the inventory names another user, instance or bucket",
-        LOG_S("licence", before ? before->licence : after->licence));
+        LOG_S("keyroll.licence", before ? before->licence : after->licence));
 }
 
 static void tick_now(struct schedule *s)
@@ -186,14 +186,14 @@ static void on_loaded(void *self, uint64_t id, const void *result)
     s->loading = false;
     if (r->err) {
         LOG(LOG_LEVEL_ERROR, "inventory", r->reason,
-            LOG_S("then", s->inventory ? "the inventory read before stays in use" : "nothing is scheduled"));
+            LOG_S("keyroll.then", s->inventory ? "the inventory read before stays in use" : "nothing is scheduled"));
         wait_for(s, r->reason);
         return;
     }
     inventory_free(s->next_inventory);
     s->next_inventory = r->inventory;
-    LOG(LOG_LEVEL_INFO, "inventory", "loaded", LOG_I("licences", inventory_count(r->inventory)),
-        LOG_I("bad_rows", inventory_bad(r->inventory)));
+    LOG(LOG_LEVEL_INFO, "inventory", "loaded", LOG_I("keyroll.licences", inventory_count(r->inventory)),
+        LOG_I("keyroll.bad_rows", inventory_bad(r->inventory)));
     metric_set(s->m.bad_rows, NULL, NULL, (double)inventory_bad(r->inventory));
     tick_now(s);
 }
@@ -276,7 +276,7 @@ static void surveyed(void *arg, const struct survey_result *r)
     }
     if (r->restored) {
         LOG(LOG_LEVEL_WARN, "restored", "Redis had lost records: put back from the keys topic",
-            LOG_I("records", r->restored));
+            LOG_I("keyroll.records", r->restored));
         metric_add(s->m.restored, NULL, NULL, (double)r->restored);
         tick_now(s);
     }
@@ -300,8 +300,9 @@ static void reported(void *arg, const struct job *j, int err, const char *detail
         return;
     }
     metric_add(s->m.published, job_kind_name(j->kind), job_reason_name(j->reason), 1);
-    LOG(LOG_LEVEL_INFO, "published", job_kind_name(j->kind), LOG_S("licence", j->licence), LOG_S("job_id", j->job_id),
-        LOG_S("reason", job_reason_name(j->reason)), LOG_S("key_id", j->replace_key_id[0] ? j->replace_key_id : NULL));
+    LOG(LOG_LEVEL_INFO, "published", job_kind_name(j->kind), LOG_S("keyroll.licence", j->licence),
+        LOG_S("keyroll.job_id", j->job_id), LOG_S("event.reason", job_reason_name(j->reason)),
+        LOG_S("keyroll.key_id", j->replace_key_id[0] ? j->replace_key_id : NULL));
 }
 
 /* ---- what happens outside ---- */
@@ -312,7 +313,7 @@ static void lead_changed(void *arg, bool leads, const char *holder)
     metric_set(s->m.leader, NULL, NULL, leads);
     if (leads && !s->leads) LOG0(LOG_LEVEL_INFO, "leader", "this scheduler leads");
     if (!leads && (s->leads || holder[0]))
-        LOG(LOG_LEVEL_INFO, "standby", "another scheduler leads", LOG_S("holder", holder));
+        LOG(LOG_LEVEL_INFO, "standby", "another scheduler leads", LOG_S("keyroll.holder", holder));
     s->leads = leads;
     if (!leads && holder[0] && s->once) loop_timer_start(s->once_timer, 0); /* the other one publishes */
     if (leads)
@@ -327,7 +328,8 @@ static void server_seen(void *self, uint64_t id, const void *result)
     (void)self;
     (void)id;
     if (!r->err && r->wait_ms > 0)
-        LOG(LOG_LEVEL_WARN, "redis", "the server changed: no lease is given for a while", LOG_I("ms", r->wait_ms));
+        LOG(LOG_LEVEL_WARN, "redis", "the server changed: no lease is given for a while",
+            LOG_I("keyroll.wait_ms", r->wait_ms));
 }
 
 static void redis_changed(void *arg, enum redis_state state, const struct redis_server *server, int err)
@@ -336,7 +338,7 @@ static void redis_changed(void *arg, enum redis_state state, const struct redis_
     if (s->stopping) return;
     if (state == REDIS_READY) {
         s->said[0] = '\0';
-        LOG(LOG_LEVEL_INFO, "redis", "connected", LOG_S("version", server->version));
+        LOG(LOG_LEVEL_INFO, "redis", "connected", LOG_S("redis.version", server->version));
         (void)!store_server_seen(&s->c.store, server, (struct ticket){server_seen, s, 0}); /* the workers ask, too */
         leader_ask_now(s->leader);
     } else if (err) {
@@ -369,13 +371,13 @@ static void state_message(void *arg, const struct kafka_message_in *m)
     int rc = states_take(&s->states, m->key, m->value, m->value_len);
     if (rc < 0)
         LOG(LOG_LEVEL_WARN, "state", "a message of the keys topic cannot be read: its user could not be restored",
-            LOG_S("user", m->key), LOG_S("error", err_text(rc)), LOG_I("offset", m->offset));
+            LOG_S("keyroll.user", m->key), LOG_S("error.message", err_text(rc)), LOG_I("kafka.offset", m->offset));
 }
 
 static void caught_up(void *arg)
 {
     struct schedule *s = arg;
-    LOG(LOG_LEVEL_INFO, "keys-topic", "read to its end", LOG_I("users", s->states.users.n));
+    LOG(LOG_LEVEL_INFO, "keys-topic", "read to its end", LOG_I("keyroll.users", s->states.users.n));
     if (s->inventory) strays_renew(s->strays, s->inventory);
     tick_now(s);
 }
@@ -483,8 +485,8 @@ static int listen_for_probes(struct schedule *s)
     int rc = probes_new(&po, &s->probes);
     if (rc < 0)
         return client_fail(&s->c, ERR_IO, "listen = %s: %s (is the address in use?)", s->o->listen, err_text(rc));
-    LOG(LOG_LEVEL_INFO, "listening", "probes and metrics", LOG_S("listen", s->o->listen),
-        LOG_I("port", probes_port(s->probes)));
+    LOG(LOG_LEVEL_INFO, "listening", "probes and metrics", LOG_S("server.address", s->o->listen),
+        LOG_I("server.port", probes_port(s->probes)));
     return 0;
 }
 
@@ -539,7 +541,7 @@ int schedule_run(const struct options *o, bool once)
     } else {
         LOG(LOG_LEVEL_INFO, "started",
             o->mode == OPTIONS_OBSERVE ? "mode = observe: plans and audits only" : "mode = rotate",
-            LOG_S("version", KEYROLL_VERSION));
+            LOG_S("service.version", KEYROLL_VERSION));
         loop_run(s->c.loop);
         LOG0(LOG_LEVEL_INFO, "stopped", s->fatal ? "after a fatal error" : "clean");
         code = s->fatal || (once && s->undelivered) ? 1 : 0;

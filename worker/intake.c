@@ -145,7 +145,7 @@ static void on_sent(void *self, uint64_t id, const void *result)
     (void)id;
     if (k->err && !t->intake->draining) {
         LOG(LOG_LEVEL_WARN, "handover-failed", "an outcome could not be written to Kafka yet",
-            LOG_S("kafka.topic", t->out_topic), LOG_S("job_id", job_of(t)->job_id),
+            LOG_S("kafka.topic", t->out_topic), LOG_S("keyroll.job_id", job_of(t)->job_id),
             LOG_S("error.code", err_name(k->err)), LOG_S("error.message", k->detail));
         if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
         if (t->again) {
@@ -260,12 +260,14 @@ static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int
 static void log_end(const struct item *t, const struct rotation *r, int outcome)
 {
     enum log_level level = outcome == OUTCOME_DEAD ? LOG_LEVEL_ERROR : r->error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
-    LOG(level, "job-end", r->reason[0] ? r->reason : "finished", LOG_S("job_id", r->job->job_id),
-        LOG_S("kind", job_kind_name(r->job->kind)), LOG_S("licence", r->job->licence),
-        LOG_S("account", r->job->account), LOG_S("outcome", outcome_names[outcome]),
-        LOG_S("step", r->error ? r->step : NULL), LOG_S("error.code", r->error ? err_name(r->error) : NULL),
-        LOG_S("state", record_state_name(r->record.state)), LOG_I("attempt", t->headers.attempt),
-        LOG_I("event.duration_ms", clock_mono_ms(r->env->clock) - r->begun_mono_ms));
+    char trace[TRACE_ID_MAX];
+    trace_id(r->traceparent, trace);
+    LOG(level, "job-end", r->reason[0] ? r->reason : "finished", LOG_S("keyroll.job_id", r->job->job_id),
+        LOG_S("keyroll.kind", job_kind_name(r->job->kind)), LOG_S("keyroll.licence", r->job->licence),
+        LOG_S("cloud.account.id", r->job->account), LOG_S("keyroll.outcome", outcome_names[outcome]),
+        LOG_S("keyroll.step", r->error ? r->step : NULL), LOG_S("error.code", r->error ? err_name(r->error) : NULL),
+        LOG_S("keyroll.state", record_state_name(r->record.state)), LOG_I("keyroll.attempt", t->headers.attempt),
+        LOG_I("event.duration", 1000000 * (clock_mono_ms(r->env->clock) - r->begun_mono_ms)), LOG_S("trace.id", trace));
 }
 
 static int begin(struct item *t);
@@ -324,9 +326,10 @@ static void on_moved(void *arg, struct saga *s, const struct saga_step *from, co
     if (err) metric_add(i->m_steps_failed, from->name, err_name(err), 1);
     if (!log_enabled(LOG_LEVEL_DEBUG)) return;
     const struct rotation *r = ROTATION(s);
-    LOG(LOG_LEVEL_DEBUG, "step", to ? to->name : "end", LOG_S("job_id", r->job->job_id),
-        LOG_S("licence", r->job->licence), LOG_S("step", from->name), LOG_S("error.code", err ? err_name(err) : NULL),
-        LOG_S("reason", err ? r->reason : NULL), LOG_I("attempt", s->attempt), LOG_I("event.duration_ms", took_ms));
+    LOG(LOG_LEVEL_DEBUG, "step", to ? to->name : "end", LOG_S("keyroll.job_id", r->job->job_id),
+        LOG_S("keyroll.licence", r->job->licence), LOG_S("keyroll.step", from->name),
+        LOG_S("error.code", err ? err_name(err) : NULL), LOG_S("event.reason", err ? r->reason : NULL),
+        LOG_I("keyroll.attempt", s->attempt), LOG_I("event.duration", took_ms * 1000000));
 }
 
 static int begin(struct item *t)
@@ -335,6 +338,7 @@ static int begin(struct item *t)
     struct rotation *r;
     int rc = rotation_new(i->o.env, t->job, &r);
     if (rc < 0) return rc;
+    trace_child(&rng_system, t->headers.traceparent, r->traceparent);
     rc = rotation_begin(i->engine, r);
     if (rc < 0) {
         t->job = TAKE(r->job);

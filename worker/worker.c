@@ -76,7 +76,7 @@ static void on_server_seen(void *self, uint64_t id, const void *result)
     w->redis_ready = true;
     if (r->version > 0)
         LOG(LOG_LEVEL_INFO, "lease-hold-off", "Redis is new to us or was restarted: no lease until old ones have ended",
-            LOG_I("wait_ms", r->version));
+            LOG_I("keyroll.wait_ms", r->version));
 }
 
 static void check_server(struct worker *w, const struct redis_server *s)
@@ -225,7 +225,7 @@ static void on_drain_deadline(void *arg)
 {
     struct worker *w = arg;
     LOG(LOG_LEVEL_WARN, "drain-deadline", "leaving with jobs under way: their journals tell others where to go on",
-        LOG_I("jobs", intake_in_flight(w->intake)));
+        LOG_I("keyroll.jobs", intake_in_flight(w->intake)));
     loop_stop(w->loop);
 }
 
@@ -237,7 +237,7 @@ static void on_sigterm(void *arg)
         return;
     }
     w->draining = true;
-    LOG(LOG_LEVEL_INFO, "drain", "stopping: no new jobs", LOG_I("jobs", intake_in_flight(w->intake)));
+    LOG(LOG_LEVEL_INFO, "drain", "stopping: no new jobs", LOG_I("keyroll.jobs", intake_in_flight(w->intake)));
     loop_timer_start(w->drain_timer, w->o->drain_timeout_ms);
     intake_drain(w->intake);
 }
@@ -482,8 +482,8 @@ int worker_new(struct loop *l, const struct options *o, struct worker **ret_work
 int worker_run(struct worker *w)
 {
     LOG(LOG_LEVEL_INFO, "start", "keyroll-worker is starting", LOG_S("service.version", KEYROLL_VERSION),
-        LOG_S("mode", w->env.policy.observe ? "observe" : "rotate"), LOG_S("aws.identity", aws_creds_source(w->creds)),
-        LOG_S("librdkafka", kafka_version()));
+        LOG_S("keyroll.mode", w->env.policy.observe ? "observe" : "rotate"),
+        LOG_S("aws.identity", aws_creds_source(w->creds)), LOG_S("keyroll.librdkafka", kafka_version()));
     loop_run(w->loop);
     if (w->draining && !w->failed) intake_commit_now(w->intake, COMMIT_WAIT_MS);
     kafka_in_free(TAKE(w->in), LEAVE_WAIT_MS);
