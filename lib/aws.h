@@ -61,6 +61,7 @@ struct aws_request {
                                  (lease); 0 = none */
     bool urgent;              /* before ordinary ones in the rate budget's queue */
     bool last_on_connection;  /* LIST_BUCKET: close the connection afterwards */
+    const char *traceparent;  /* goes along as a header (trace.h); may be NULL */
     const char *session_note; /* job id, into the User-Agent so that CloudTrail joins calls with jobs; may be NULL */
 };
 

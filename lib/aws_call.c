@@ -24,6 +24,7 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/http.h"
+#include "lib/trace.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -70,6 +71,7 @@ struct call {
     char *marker;              /* next page to ask for */
     struct aws_result *so_far; /* pages read before */
     struct buf form, head;
+    char trace[TRACE_HEADER_MAX]; /* "" none */
     const char *headers[8];
     char text[];
 };
@@ -267,6 +269,7 @@ static int sign(struct call *call)
     for (size_t i = 0; i <= n; i++, line += strlen(line) + 1)
         call->headers[at++] = line; /* the user agent and n signed ones */
     if (!s3) call->headers[at++] = "Content-Type: application/x-www-form-urlencoded; charset=utf-8";
+    if (call->trace[0]) call->headers[at++] = call->trace;
     call->headers[at] = NULL;
     assert(at < ARRAY_LEN(call->headers));
     return 0;
@@ -543,6 +546,8 @@ static struct call *call_new(struct aws_call *c, const struct aws_request *req, 
     call->req.bucket = keep(&at, req->bucket);
     call->req.region = keep(&at, req->region);
     call->req.session_note = keep(&at, req->session_note);
+    (void)trace_header(req->traceparent, call->trace);
+    call->req.traceparent = NULL;
     call->req.probe_secret = NULL;
     if (req->timeout_ms <= 0) call->req.timeout_ms = DEFAULT_TIMEOUT_MS;
     call->wall_ms = aws_call_now_ms(c);

@@ -51,6 +51,14 @@ static int make_id(const unsigned char key[KEY_BYTES], char out[ID_HEX + 1])
     return 0;
 }
 
+/* Ours alone. A file of somebody else that is readable by our group is fine, too: so Kubernetes hands a Secret to an
+ * unprivileged process (owner root, fsGroup, mode 0440), and no mode 0600 could be read by it. */
+static bool mode_is_fine(const struct stat *st)
+{
+    mode_t others = st->st_mode & (S_IRWXG | S_IRWXO);
+    return others == 0 || (others == S_IRGRP && st->st_uid != geteuid());
+}
+
 static int load_bytes(const char *path, unsigned char key[KEY_BYTES], char **ret_reason)
 {
     struct stat st;
@@ -64,7 +72,7 @@ static int load_bytes(const char *path, unsigned char key[KEY_BYTES], char **ret
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         set_reason(ret_reason, path, "not a regular file");
         rc = ERR_INVALID;
-    } else if (st.st_mode & (S_IRWXG | S_IRWXO)) {
+    } else if (!mode_is_fine(&st)) {
         set_reason(ret_reason, path, "may be read by others; run: chmod 600 on it");
         rc = ERR_PERMISSION;
     } else if (read(fd, key, KEY_BYTES) != KEY_BYTES || read(fd, &extra, 1) != 0) {

@@ -11,8 +11,8 @@
 struct escrow;
 
 /* files: paths separated by commas; the first key seals, all of them open. Each file holds exactly 32 bytes and may be
- * read by its owner only (mode 0600 or stricter). ERR_NOT_FOUND, ERR_PERMISSION, ERR_INVALID (size), with *ret_reason
- * (caller frees). */
+ * read by its owner only (mode 0600 or stricter; 0640 where it belongs to somebody else). ERR_NOT_FOUND,
+ * ERR_PERMISSION, ERR_INVALID (size), with *ret_reason (caller frees). */
 MUST_CHECK int escrow_load(const char *files, struct escrow **ret_escrow, char **ret_reason);
 /* Makes a key file of 32 random bytes, mode 0600; leaves an existing one alone. 0 or ERR_IO. */
 MUST_CHECK int escrow_make_file(const struct rng *rng, const char *path);

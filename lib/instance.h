@@ -36,7 +36,8 @@ struct instance_request {
     int64_t timeout_ms;
     int64_t deadline_mono_ms; /* as in aws_request */
     bool last_on_connection;
-    bool urgent; /* goes before others in the queue */
+    bool urgent;             /* goes before others in the queue */
+    const char *traceparent; /* goes along as a header (trace.h); may be NULL */
 };
 /* What a ticket is completed with: const struct instance_result *. Borrowed. */
 struct instance_result {

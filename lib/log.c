@@ -114,7 +114,7 @@ static void add_head(struct buf *b, enum log_level l, const char *event, const c
 {
     char time[TIME_TEXT_MAX];
     time_format(clock_wall_ms(&clock_system), time);
-    (void)buf_addf(b, "{\"@timestamp\":\"%s\",\"log.level\":\"%s\"", time, level_names[l]);
+    (void)buf_addf(b, "{\"@timestamp\":\"%s\",\"log.level\":\"%s\",\"ecs.version\":\"8.11.0\"", time, level_names[l]);
     add_named(b, "service.name", service_name);
     if (instance_name[0]) add_named(b, "service.node.name", instance_name);
     add_named(b, "event.action", event);

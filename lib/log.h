@@ -31,7 +31,7 @@ struct log_field {
 void log_open(int fd, enum log_level max, const char *service, const char *instance_id);
 bool log_enabled(enum log_level l);
 /* Fields with a NULL text are left out. Names follow ECS (https://www.elastic.co/guide/en/ecs): event.action,
- * error.code, ... */
+ * error.code, event.duration (ns), ...; what ECS has no name for stands under keyroll., kafka., redis. or aws. */
 void log_event(enum log_level l, const char *event, const char *message, const struct log_field *fields, size_t n);
 /* LOG: with fields; LOG0: without. */
 #define LOG(level, event, message, ...)                                                                                \

@@ -22,6 +22,7 @@
 #include "lib/presigned.h"
 #include "lib/synergist_reply.h"
 #include "lib/synergist_request.h"
+#include "lib/trace.h"
 
 #include <assert.h>
 #include <string.h>
@@ -68,7 +69,8 @@ struct op {
     char id[FIELD_MAX], record_version[64], attachment_id[64]; /* read before; "" = not */
     char *fetch_url;                                           /* owned */
     char content_type[112];
-    const char *headers[2];
+    char trace[TRACE_HEADER_MAX]; /* "" none; not sent to S3 */
+    const char *headers[3];
     struct instance_result result;
     char strings[];
 };
@@ -443,6 +445,7 @@ static int post_form(struct op *op)
     if (rc < 0) return rc;
     memcpy(op->content_type, form.content_type, sizeof(op->content_type));
     op->headers[0] = op->content_type;
+    op->headers[1] = op->trace[0] ? op->trace : NULL;
     const struct http_request request = {
         .class = HTTP_INSTANCE,
         .method = "POST",
@@ -465,6 +468,7 @@ static int post_form(struct op *op)
 static int fetch_presigned(struct op *op)
 {
     op->headers[0] = "Range: bytes=0-0"; /* not among the signed headers, so it is free to us */
+    op->headers[1] = NULL;
     const struct http_request request = {
         .class = HTTP_S3,
         .method = "GET",
@@ -684,6 +688,8 @@ static struct op *op_new(struct synergist *s, const struct profile *p, const str
                                               .profile = p->name,
                                               .credentials = keep(&at, g->credentials)};
     op->req.key_id = keep(&at, req->key_id);
+    (void)trace_header(req->traceparent, op->trace);
+    op->req.traceparent = NULL;
     op->timeout_ms = req->timeout_ms > 0 ? req->timeout_ms : profile_timeout(p, req->op);
     op->result.retry_after_ms = -1;
     op->req.secret = req->secret ? secret_copy(req->secret) : NULL;

@@ -37,7 +37,7 @@ struct dispatch {
     struct pace pace;
     double tokens;
     int64_t tokens_mono_ms;
-    size_t limited;
+    size_t limited, outstanding;
     unsigned lists;
 };
 
@@ -139,6 +139,7 @@ static void on_report(void *self, uint64_t id, const void *result)
     struct sent *s = self;
     const struct kafka_report *r = result;
     (void)id;
+    s->d->outstanding--;
     if (r->err) release(s->d, &s->job);
     s->d->o.reported(s->d->o.arg, &s->job, r->err, r->detail ? r->detail : "");
     free(s);
@@ -175,6 +176,7 @@ static int publish_one(struct dispatch *d, const struct survey_due *due)
         hold(d, key, &s->job, due->signature);
         if (counted) pace_count(&d->pace, now);
         d->tokens -= 1;
+        d->outstanding++;
         return 0;
     }
     if (s && rc != ERR_BUSY) d->o.reported(d->o.arg, &s->job, rc, "");
@@ -237,4 +239,9 @@ size_t dispatch_left(const struct dispatch *d)
 size_t dispatch_limited(const struct dispatch *d)
 {
     return d->limited;
+}
+
+size_t dispatch_outstanding(const struct dispatch *d)
+{
+    return d->outstanding;
 }

@@ -30,6 +30,8 @@ void dispatch_stop(struct dispatch *d);
 /* Jobs of this list not yet looked at, and rotations that wait for max_rotations_per_hour. */
 size_t dispatch_left(const struct dispatch *d);
 size_t dispatch_limited(const struct dispatch *d);
+/* Jobs handed to Kafka whose delivery report is not in yet. */
+size_t dispatch_outstanding(const struct dispatch *d);
 
 /* How long the same job is held back. times: publications in a row before; changed: record or journal changed since the
  * last. Pure. */

@@ -18,10 +18,14 @@ static const struct command commands[] = {
      "Good for some hundred licences: its Kafka keeps everything in memory and forgets it when it ends.\n"
      "Exit codes: 0 stopped as asked, 1 could not start, 2 usage or settings.\n",
      NULL},
-    {"schedule", "", "the scheduler: decides what is due and publishes it, until SIGTERM",
+    {"schedule", "[--once]", "the scheduler: decides what is due and publishes it, until SIGTERM",
      "Runs in the foreground and logs JSON lines to stderr. Several may run: one leads, the others stand by.\n"
      "SIGHUP reads the inventory again; so does a change of the file. SIGTERM ends it, a second one at once.\n"
-     "Exit codes: 0 ended as asked, 1 could not start or a fatal error, 2 wrong settings.\n",
+     "--once  looks at the fleet once, publishes what is due and ends; also when another one leads. For a cron job:\n"
+     "        what is published and not yet done is published again by each run, which does no harm.\n"
+     "Exit codes: 0 ended as asked, 1 could not start, a fatal error, or --once: a job could not be published, 2 "
+     "wrong\n"
+     "settings.\n",
      cmd_schedule},
     {"plan", "[LICENCE...] [--all] [--json]", "who is due, why and when; changes nothing",
      "Shows what the scheduler would publish now, in its order; --all also what is not due yet.\n"

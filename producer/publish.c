@@ -4,6 +4,7 @@
 #include "producer/publish.h"
 
 #include "lib/err.h"
+#include "lib/trace.h"
 #include "schema/options.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ int publish_make(const struct inventory_row *row, const struct policy_verdict *v
         .kind = v->kind, .reason = v->reason, .rotation = v->rotation, .urgent = v->urgent, .created_at_ms = now_ms};
     if (v->kind < 0) return ERR_INVALID;
     inventory_target(row, &j);
+    if (v->at_ms > 0 && v->at_ms < now_ms) j.due_at_ms = v->at_ms;
     snprintf(j.replace_key_id, sizeof j.replace_key_id, "%s", v->replace_key_id);
     snprintf(j.requested_by, sizeof j.requested_by, "%s", by);
     int rc = job_identify(&j);
@@ -35,6 +37,7 @@ int publish_job(struct kafka_port kafka, const struct options *o, const struct j
     if (rc == 0) rc = job_key(j, key);
     if (rc < 0) return rc;
     snprintf(h.job_id, sizeof h.job_id, "%s", j->job_id);
+    trace_make(&rng_system, h.traceparent);
     job_headers_encode(&h, &set);
     const struct kafka_message_out m = {.topic = j->urgent ? o->topic_urgent : o->topic_jobs,
                                         .key = key,

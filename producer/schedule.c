@@ -32,7 +32,8 @@
 
 #define REDISCOVER_MS 600000 /* how often the accounts are asked for their users again */
 #define LEFT_OUT_MAX  20     /* lines about single licences per load */
-#define SAY_AGAIN_MS  60000  /* the same complaint is not logged more often */
+#define ONCE_LOOK_MS  20
+#define SAY_AGAIN_MS  60000 /* the same complaint is not logged more often */
 
 struct schedule {
     const struct options *o;
@@ -49,20 +50,32 @@ struct schedule {
     struct strays *strays;
     struct probes *probes;
     struct metrics *metrics;
-    struct loop_timer *tick;
+    struct loop_timer *tick, *once_timer;
     int64_t tick_began_mono_ms, loaded_mono_ms;
     size_t unknown; /* licences without a record at the last survey */
     bool loading, reload, stopping, fatal, leads;
+    bool once, undelivered;
     unsigned complaints;
     char said[300]; /* the last complaint about Kafka or Redis */
     int64_t said_mono_ms;
     char not_ready[200];
     struct {
-        struct metric *licences, *due, *published, *failed, *oldest, *leader, *tick, *bad_rows, *restored, *limited;
+        struct metric *licences, *due, *published, *failed, *oldest, *leader, *tick, *bad_rows, *restored, *limited,
+            *aged, *redis, *ready;
     } m;
 };
 
 /* ---- metrics ---- */
+
+static bool is_ready(void *arg, char *why, size_t size);
+
+static void on_collect(void *arg)
+{
+    struct schedule *s = arg;
+    char why[200];
+    metric_set(s->m.redis, NULL, NULL, redis_ready(s->c.redis));
+    metric_set(s->m.ready, NULL, NULL, is_ready(s, why, sizeof why));
+}
 
 static void make_metrics(struct schedule *s)
 {
@@ -80,15 +93,23 @@ static void make_metrics(struct schedule *s)
                              NULL, NULL, 0);
     s->m.leader =
         metric_new(m, METRIC_GAUGE, "keyroll_leader", "1 while this scheduler publishes", NULL, NULL, NULL, 0);
-    s->m.tick = metric_new(m, METRIC_HISTOGRAM, "keyroll_tick_seconds", "Time of one survey of the fleet", NULL, NULL,
-                           seconds, ARRAY_LEN(seconds));
+    s->m.tick = metric_new(m, METRIC_HISTOGRAM, "keyroll_tick_duration_seconds", "Time of one survey of the fleet",
+                           NULL, NULL, seconds, ARRAY_LEN(seconds));
     s->m.bad_rows = metric_new(m, METRIC_GAUGE, "keyroll_inventory_bad_rows", "Rows of the inventory that were refused",
                                NULL, NULL, NULL, 0);
     s->m.restored = metric_new(m, METRIC_COUNTER, "keyroll_records_restored_total",
                                "Records put back after Redis had lost them", NULL, NULL, NULL, 0);
     s->m.limited = metric_new(m, METRIC_GAUGE, "keyroll_rotations_waiting",
                               "Due rotations that wait for max_rotations_per_hour", NULL, NULL, NULL, 0);
+    s->m.aged = metric_new(m, METRIC_GAUGE, "keyroll_licences_by_key_age",
+                           "Licences whose key in use is at least so many days old", "min_days", NULL, NULL, 0);
+    s->m.redis = metric_new(m, METRIC_GAUGE, "keyroll_redis_connected", "1 while Redis answers", NULL, NULL, NULL, 0);
+    s->m.ready = metric_new(m, METRIC_GAUGE, "keyroll_ready", "1 when ready", NULL, NULL, NULL, 0);
+    metric_set(metric_new(m, METRIC_GAUGE, "keyroll_build_info", "Versions", "version", "librdkafka", NULL, 0),
+               KEYROLL_VERSION, kafka_version(), 1);
+    for (int kind = 0; kind < JOB_KINDS; kind++) metric_add(s->m.failed, job_kind_name(kind), NULL, 0);
     metric_set(s->m.leader, NULL, NULL, 0);
+    metrics_on_collect(m, on_collect, s);
 }
 
 static void tell_metrics(struct schedule *s, const struct survey_result *r)
@@ -102,6 +123,11 @@ static void tell_metrics(struct schedule *s, const struct survey_result *r)
         metric_set(s->m.due, policy_rank_name((enum policy_rank)i), NULL, (double)r->due[i]);
     if (r->oldest_created_ms != TIME_NONE)
         metric_set(s->m.oldest, NULL, NULL, (double)(clock_wall_ms(&clock_system) - r->oldest_created_ms) / 1000);
+    for (size_t i = 0; i < SURVEY_AGES; i++) {
+        char days[16];
+        snprintf(days, sizeof days, "%d", survey_age_days[i]);
+        metric_set(s->m.aged, days, NULL, (double)r->aged[i]);
+    }
     metric_set(s->m.limited, NULL, NULL, (double)dispatch_limited(s->dispatch));
 }
 
@@ -134,8 +160,8 @@ static void row_refused(void *arg, const struct inventory_complaint *c)
     struct schedule *s = arg;
     bool whole = c->line == 0 && !c->licence[0]; /* told when the load ends */
     if (whole || ++s->complaints > LEFT_OUT_MAX) return;
-    LOG(LOG_LEVEL_WARN, "inventory-row", c->reason, LOG_I("line", c->line),
-        LOG_S("licence", c->licence[0] ? c->licence : NULL));
+    LOG(LOG_LEVEL_WARN, "inventory-row", c->reason, LOG_I("keyroll.line", c->line),
+        LOG_S("keyroll.licence", c->licence[0] ? c->licence : NULL));
 }
 
 static void note_change(void *arg, enum inventory_change what, const struct inventory_row *before,
@@ -147,7 +173,7 @@ static void note_change(void *arg, enum inventory_change what, const struct inve
     LOG(LOG_LEVEL_WARN, events[what],
         what == INVENTORY_VANISHED ? "the inventory does not name it any more: it is not touched"
                                    : "the inventory names another user, instance or bucket",
-        LOG_S("licence", before ? before->licence : after->licence));
+        LOG_S("keyroll.licence", before ? before->licence : after->licence));
 }
 
 static void tick_now(struct schedule *s)
@@ -163,14 +189,14 @@ static void on_loaded(void *self, uint64_t id, const void *result)
     s->loading = false;
     if (r->err) {
         LOG(LOG_LEVEL_ERROR, "inventory", r->reason,
-            LOG_S("then", s->inventory ? "the inventory read before stays in use" : "nothing is scheduled"));
+            LOG_S("keyroll.then", s->inventory ? "the inventory read before stays in use" : "nothing is scheduled"));
         wait_for(s, r->reason);
         return;
     }
     inventory_free(s->next_inventory);
     s->next_inventory = r->inventory;
-    LOG(LOG_LEVEL_INFO, "inventory", "loaded", LOG_I("licences", inventory_count(r->inventory)),
-        LOG_I("bad_rows", inventory_bad(r->inventory)));
+    LOG(LOG_LEVEL_INFO, "inventory", "loaded", LOG_I("keyroll.licences", inventory_count(r->inventory)),
+        LOG_I("keyroll.bad_rows", inventory_bad(r->inventory)));
     metric_set(s->m.bad_rows, NULL, NULL, (double)inventory_bad(r->inventory));
     tick_now(s);
 }
@@ -268,7 +294,7 @@ static void surveyed(void *arg, const struct survey_result *r)
     }
     if (r->restored) {
         LOG(LOG_LEVEL_WARN, "restored", "Redis had lost records: put back from the keys topic",
-            LOG_I("records", r->restored));
+            LOG_I("keyroll.records", r->restored));
         metric_add(s->m.restored, NULL, NULL, (double)r->restored);
         tick_now(s);
     }
@@ -277,6 +303,9 @@ static void surveyed(void *arg, const struct survey_result *r)
     if (leader_leads(s->leader) && campaigns_sum_up(s->campaigns)) tick_now(s);
     if (leader_leads(s->leader)) dispatch_list(s->dispatch, r->items, r->n_items);
     tell_metrics(s, r);
+    if (!s->once || r->restored || !leader_leads(s->leader)) return; /* restored: the next look sees it */
+    loop_timer_stop(s->tick);
+    loop_timer_start(s->once_timer, 0);
 }
 
 static void reported(void *arg, const struct job *j, int err, const char *detail)
@@ -286,13 +315,15 @@ static void reported(void *arg, const struct job *j, int err, const char *detail
         char text[300];
         snprintf(text, sizeof text, "a job could not be published: %s%s%.150s; it is tried again", err_text(err),
                  *detail ? ": " : "", detail);
+        s->undelivered = true;
         metric_add(s->m.failed, job_kind_name(j->kind), NULL, 1);
         complain(s, LOG_LEVEL_WARN, "undelivered", text);
         return;
     }
     metric_add(s->m.published, job_kind_name(j->kind), job_reason_name(j->reason), 1);
-    LOG(LOG_LEVEL_INFO, "published", job_kind_name(j->kind), LOG_S("licence", j->licence), LOG_S("job_id", j->job_id),
-        LOG_S("reason", job_reason_name(j->reason)), LOG_S("key_id", j->replace_key_id[0] ? j->replace_key_id : NULL));
+    LOG(LOG_LEVEL_INFO, "published", job_kind_name(j->kind), LOG_S("keyroll.licence", j->licence),
+        LOG_S("keyroll.job_id", j->job_id), LOG_S("event.reason", job_reason_name(j->reason)),
+        LOG_S("keyroll.key_id", j->replace_key_id[0] ? j->replace_key_id : NULL));
 }
 
 /* ---- what happens outside ---- */
@@ -303,8 +334,9 @@ static void lead_changed(void *arg, bool leads, const char *holder)
     metric_set(s->m.leader, NULL, NULL, leads);
     if (leads && !s->leads) LOG0(LOG_LEVEL_INFO, "leader", "this scheduler leads");
     if (!leads && (s->leads || holder[0]))
-        LOG(LOG_LEVEL_INFO, "standby", "another scheduler leads", LOG_S("holder", holder));
+        LOG(LOG_LEVEL_INFO, "standby", "another scheduler leads", LOG_S("keyroll.holder", holder));
     s->leads = leads;
+    if (!leads && holder[0] && s->once) loop_timer_start(s->once_timer, 0); /* the other one publishes */
     if (leads)
         tick_now(s);
     else
@@ -317,7 +349,8 @@ static void server_seen(void *self, uint64_t id, const void *result)
     (void)self;
     (void)id;
     if (!r->err && r->wait_ms > 0)
-        LOG(LOG_LEVEL_WARN, "redis", "the server changed: no lease is given for a while", LOG_I("ms", r->wait_ms));
+        LOG(LOG_LEVEL_WARN, "redis", "the server changed: no lease is given for a while",
+            LOG_I("keyroll.wait_ms", r->wait_ms));
 }
 
 static void redis_changed(void *arg, enum redis_state state, const struct redis_server *server, int err)
@@ -326,7 +359,7 @@ static void redis_changed(void *arg, enum redis_state state, const struct redis_
     if (s->stopping) return;
     if (state == REDIS_READY) {
         s->said[0] = '\0';
-        LOG(LOG_LEVEL_INFO, "redis", "connected", LOG_S("version", server->version));
+        LOG(LOG_LEVEL_INFO, "redis", "connected", LOG_S("redis.version", server->version));
         (void)!store_server_seen(&s->c.store, server, (struct ticket){server_seen, s, 0}); /* the workers ask, too */
         leader_ask_now(s->leader);
     } else if (err) {
@@ -359,7 +392,7 @@ static void state_message(void *arg, const struct kafka_message_in *m)
     int rc = states_take(&s->states, m->key, m->value, m->value_len);
     if (rc < 0)
         LOG(LOG_LEVEL_WARN, "state", "a message of the keys topic cannot be read: its user could not be restored",
-            LOG_S("user", m->key), LOG_S("error", err_text(rc)), LOG_I("offset", m->offset));
+            LOG_S("keyroll.user", m->key), LOG_S("error.message", err_text(rc)), LOG_I("kafka.offset", m->offset));
 }
 
 static void campaign_message(void *arg, const struct kafka_message_in *m)
@@ -378,7 +411,7 @@ static void campaigns_caught(void *arg)
 static void caught_up(void *arg)
 {
     struct schedule *s = arg;
-    LOG(LOG_LEVEL_INFO, "keys-topic", "read to its end", LOG_I("users", s->states.users.n));
+    LOG(LOG_LEVEL_INFO, "keys-topic", "read to its end", LOG_I("keyroll.users", s->states.users.n));
     if (s->inventory) strays_renew(s->strays, s->inventory);
     tick_now(s);
 }
@@ -417,6 +450,17 @@ static void on_terminate(void *arg)
     loop_timer_stop(s->tick);
     dispatch_stop(s->dispatch);
     leader_resign(s->leader, resigned, s);
+}
+
+/* --once: ends as on SIGTERM when all is published, delivery reports in. */
+static void end_when_published(void *arg)
+{
+    struct schedule *s = arg;
+    if (s->stopping) return;
+    if (dispatch_left(s->dispatch) || dispatch_outstanding(s->dispatch))
+        loop_timer_start(s->once_timer, ONCE_LOOK_MS);
+    else
+        on_terminate(s);
 }
 
 static void on_hangup(void *arg)
@@ -472,8 +516,9 @@ static int make_parts(struct schedule *s)
     s->fleet = fleet_new(&fo);
     s->strays = strays_new(&s->c.store, &s->states);
     s->tick = loop_timer_new(s->c.loop, tick, s);
+    s->once_timer = loop_timer_new(s->c.loop, end_when_published, s);
     s->leader = s->dispatch ? leader_new(&lo) : NULL;
-    if (s->survey && s->fleet && s->strays && s->tick && s->leader) return 0;
+    if (s->survey && s->fleet && s->strays && s->tick && s->once_timer && s->leader) return 0;
     return client_fail(&s->c, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
 }
 
@@ -484,8 +529,8 @@ static int listen_for_probes(struct schedule *s)
     int rc = probes_new(&po, &s->probes);
     if (rc < 0)
         return client_fail(&s->c, ERR_IO, "listen = %s: %s (is the address in use?)", s->o->listen, err_text(rc));
-    LOG(LOG_LEVEL_INFO, "listening", "probes and metrics", LOG_S("listen", s->o->listen),
-        LOG_I("port", probes_port(s->probes)));
+    LOG(LOG_LEVEL_INFO, "listening", "probes and metrics", LOG_S("server.address", s->o->listen),
+        LOG_I("server.port", probes_port(s->probes)));
     return 0;
 }
 
@@ -512,6 +557,7 @@ static void done(struct schedule *s)
     kafka_follow_free(s->keys, 1000);
     kafka_follow_free(s->campaign_topic, 1000);
     loop_timer_free(s->tick);
+    loop_timer_free(s->once_timer);
     kafka_out_free(TAKE(s->c.kafka), 2000); /* reports come in until here */
     redis_free(TAKE(s->c.redis));           /* and answers until here */
     aws_call_free(TAKE(s->c.aws));
@@ -528,11 +574,12 @@ static void done(struct schedule *s)
     client_done(&s->c);
 }
 
-int schedule_run(const struct options *o)
+int schedule_run(const struct options *o, bool once)
 {
     struct schedule *s = calloc(1, sizeof *s);
     if (!s) return 1;
     s->o = o;
+    s->once = once;
     int rc = start(s), code = 0;
     if (rc < 0) {
         LOG0(LOG_LEVEL_ERROR, "start", s->c.error);
@@ -540,10 +587,10 @@ int schedule_run(const struct options *o)
     } else {
         LOG(LOG_LEVEL_INFO, "started",
             o->mode == OPTIONS_OBSERVE ? "mode = observe: plans and audits only" : "mode = rotate",
-            LOG_S("version", KEYROLL_VERSION));
+            LOG_S("service.version", KEYROLL_VERSION));
         loop_run(s->c.loop);
         LOG0(LOG_LEVEL_INFO, "stopped", s->fatal ? "after a fatal error" : "clean");
-        code = s->fatal ? 1 : 0;
+        code = s->fatal || (once && s->undelivered) ? 1 : 0;
     }
     done(s);
     free(s);

@@ -37,11 +37,11 @@ static void tell(const char *user_key, const struct state *state)
     if (state->has_journal)
         LOG(LOG_LEVEL_ERROR, "stray-open",
             "work on it is open, but the inventory does not name it: put the row back, or look at its keys in AWS",
-            LOG_S("licence", state->record.licence), LOG_S("user", user_key),
-            LOG_S("step", journal_step_name(state->journal.step)));
+            LOG_S("keyroll.licence", state->record.licence), LOG_S("keyroll.user", user_key),
+            LOG_S("keyroll.step", journal_step_name(state->journal.step)));
     else
         LOG(LOG_LEVEL_WARN, "stray", "keyroll looked after it, but the inventory does not name it: it is not touched",
-            LOG_S("licence", state->record.licence), LOG_S("user", user_key));
+            LOG_S("keyroll.licence", state->record.licence), LOG_S("keyroll.user", user_key));
 }
 
 static void add(struct strays *s, struct map *now, const char *user_key, unsigned *lines)
@@ -69,7 +69,7 @@ void strays_renew(struct strays *s, const struct inventory *inv)
         if (!inventory_find_user(inv, key)) add(s, &now, key, &lines);
     if (lines > LINES_MAX)
         LOG(LOG_LEVEL_WARN, "stray", "and more licences that the inventory does not name",
-            LOG_I("more", lines - LINES_MAX));
+            LOG_I("keyroll.more", lines - LINES_MAX));
     s->dirty = s->dirty || lines || now.n != before;
     map_done(&s->told, free);
     s->told = now;

@@ -89,6 +89,8 @@ static bool keep(struct survey *s, const struct survey_due *due)
     return true;
 }
 
+const int survey_age_days[SURVEY_AGES] = {0, 7, 30, 60, 80, 90, 180, 365};
+
 static void count(struct survey *s, const struct store_peek *u)
 {
     struct survey_result *r = &s->r;
@@ -100,6 +102,8 @@ static void count(struct survey *s, const struct store_peek *u)
     r->states[u->record.state]++;
     const struct record_key *k = record_current(&u->record);
     if (!k || k->created_ms == TIME_NONE) return;
+    int64_t days = (clock_wall_ms(s->o.clock) - k->created_ms) / 86400000;
+    for (size_t i = 0; i < SURVEY_AGES && days >= survey_age_days[i]; i++) r->aged[i]++;
     if (r->oldest_created_ms == TIME_NONE || k->created_ms < r->oldest_created_ms) r->oldest_created_ms = k->created_ms;
 }
 

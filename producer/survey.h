@@ -9,6 +9,8 @@
 
 #define SURVEY_STATES (RECORD_EXCLUDED + 1)
 #define SURVEY_RANKS  (POLICY_NOTHING + 1)
+#define SURVEY_AGES   8
+extern const int survey_age_days[SURVEY_AGES]; /* rising, the first 0 */
 
 /* One licence with something to do. */
 struct survey_due {
@@ -25,6 +27,7 @@ struct survey_result {
     size_t held; /* due, but mode = observe */
     size_t restored, unreadable;
     int64_t oldest_created_ms; /* of all current keys; TIME_NONE none known */
+    size_t aged[SURVEY_AGES];  /* licences whose current key is at least survey_age_days[i] old */
     struct survey_due *items;
     size_t n_items;                                /* to be published, in order; borrowed until the next survey */
     char unreadable_licence[IDENTITY_LICENCE_MAX]; /* the first of them */

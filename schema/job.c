@@ -49,6 +49,7 @@ static const struct field fields[] = {
     {"confirm", FIELD_BOOL, false, AT(confirm)},
     {"urgent", FIELD_BOOL, false, AT(urgent)},
     {"created_at_ms", FIELD_INT, true, AT(created_at_ms), .most = MESSAGE_TIME_MAX},
+    {"due_at_ms", FIELD_INT, false, AT(due_at_ms), .most = MESSAGE_TIME_MAX},
     {"requested_by", FIELD_TEXT, false, AT(requested_by), .valid = message_printable},
 };
 

@@ -46,6 +46,7 @@ struct job {
     bool confirm;     /* assisted mode: a person says that the pair is pasted (R11) */
     bool urgent;
     int64_t created_at_ms;
+    int64_t due_at_ms;             /* when policy made it due; 0 = not told */
     char requested_by[JOB_BY_MAX]; /* person or program, printable ASCII */
 };
 

@@ -61,7 +61,7 @@ struct intake {
     struct item *first;
     size_t n_items, n_ordinary;
     bool draining;
-    struct metric *m_jobs, *m_running, *m_step, *m_delay, *m_steps_failed, *m_dead;
+    struct metric *m_jobs, *m_running, *m_step, *m_delay, *m_steps_failed, *m_dead, *m_done, *m_oldest, *m_rebalances;
 };
 
 static const char *const outcome_names[] = {"done", "retry", "dead", "abandoned", "parked"};
@@ -145,7 +145,7 @@ static void on_sent(void *self, uint64_t id, const void *result)
     (void)id;
     if (k->err && !t->intake->draining) {
         LOG(LOG_LEVEL_WARN, "handover-failed", "an outcome could not be written to Kafka yet",
-            LOG_S("kafka.topic", t->out_topic), LOG_S("job_id", job_of(t)->job_id),
+            LOG_S("kafka.topic", t->out_topic), LOG_S("keyroll.job_id", job_of(t)->job_id),
             LOG_S("error.code", err_name(k->err)), LOG_S("error.message", k->detail));
         if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
         if (t->again) {
@@ -260,12 +260,14 @@ static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int
 static void log_end(const struct item *t, const struct rotation *r, int outcome)
 {
     enum log_level level = outcome == OUTCOME_DEAD ? LOG_LEVEL_ERROR : r->error ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
-    LOG(level, "job-end", r->reason[0] ? r->reason : "finished", LOG_S("job_id", r->job->job_id),
-        LOG_S("kind", job_kind_name(r->job->kind)), LOG_S("licence", r->job->licence),
-        LOG_S("account", r->job->account), LOG_S("outcome", outcome_names[outcome]),
-        LOG_S("step", r->error ? r->step : NULL), LOG_S("error.code", r->error ? err_name(r->error) : NULL),
-        LOG_S("state", record_state_name(r->record.state)), LOG_I("attempt", t->headers.attempt),
-        LOG_I("event.duration_ms", clock_mono_ms(r->env->clock) - r->begun_mono_ms));
+    char trace[TRACE_ID_MAX];
+    trace_id(r->traceparent, trace);
+    LOG(level, "job-end", r->reason[0] ? r->reason : "finished", LOG_S("keyroll.job_id", r->job->job_id),
+        LOG_S("keyroll.kind", job_kind_name(r->job->kind)), LOG_S("keyroll.licence", r->job->licence),
+        LOG_S("cloud.account.id", r->job->account), LOG_S("keyroll.outcome", outcome_names[outcome]),
+        LOG_S("keyroll.step", r->error ? r->step : NULL), LOG_S("error.code", r->error ? err_name(r->error) : NULL),
+        LOG_S("keyroll.state", record_state_name(r->record.state)), LOG_I("keyroll.attempt", t->headers.attempt),
+        LOG_I("event.duration", 1000000 * (clock_mono_ms(r->env->clock) - r->begun_mono_ms)), LOG_S("trace.id", trace));
 }
 
 static int begin(struct item *t);
@@ -285,6 +287,10 @@ static void on_ended(void *arg, struct saga *s, int outcome)
     snprintf(reason, sizeof(reason), "%s", r->reason);
     log_end(t, r, outcome);
     metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
+    if (outcome == OUTCOME_DONE && !err && !r->again) {
+        int64_t due_ms = r->job->due_at_ms ? r->job->due_at_ms : r->job->created_at_ms;
+        metric_observe(i->m_done, job_kind_name(r->job->kind), NULL, (double)(wall(i) - due_ms) / 1000);
+    }
     t->r = NULL;
     t->job = TAKE(r->job);
     rotation_free(r);
@@ -320,9 +326,10 @@ static void on_moved(void *arg, struct saga *s, const struct saga_step *from, co
     if (err) metric_add(i->m_steps_failed, from->name, err_name(err), 1);
     if (!log_enabled(LOG_LEVEL_DEBUG)) return;
     const struct rotation *r = ROTATION(s);
-    LOG(LOG_LEVEL_DEBUG, "step", to ? to->name : "end", LOG_S("job_id", r->job->job_id),
-        LOG_S("licence", r->job->licence), LOG_S("step", from->name), LOG_S("error.code", err ? err_name(err) : NULL),
-        LOG_S("reason", err ? r->reason : NULL), LOG_I("attempt", s->attempt), LOG_I("event.duration_ms", took_ms));
+    LOG(LOG_LEVEL_DEBUG, "step", to ? to->name : "end", LOG_S("keyroll.job_id", r->job->job_id),
+        LOG_S("keyroll.licence", r->job->licence), LOG_S("keyroll.step", from->name),
+        LOG_S("error.code", err ? err_name(err) : NULL), LOG_S("event.reason", err ? r->reason : NULL),
+        LOG_I("keyroll.attempt", s->attempt), LOG_I("event.duration", took_ms * 1000000));
 }
 
 static int begin(struct item *t)
@@ -331,6 +338,7 @@ static int begin(struct item *t)
     struct rotation *r;
     int rc = rotation_new(i->o.env, t->job, &r);
     if (rc < 0) return rc;
+    trace_child(&rng_system, t->headers.traceparent, r->traceparent);
     rc = rotation_begin(i->engine, r);
     if (rc < 0) {
         t->job = TAKE(r->job);
@@ -497,6 +505,7 @@ void intake_on_message(void *arg, const struct kafka_message_in *m)
 void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n)
 {
     struct intake *i = arg;
+    metric_add(i->m_rebalances, "assigned", NULL, (double)n);
     for (size_t k = 0; k < n; k++) {
         int index = offsets_assign(i->offsets, p[k].topic, p[k].partition);
         if (index < 0) continue;
@@ -562,6 +571,7 @@ static void commit_sync(struct intake *i, const struct kafka_partition *only, si
 void intake_on_revoked(void *arg, const struct kafka_partition *p, size_t n, bool lost)
 {
     struct intake *i = arg;
+    metric_add(i->m_rebalances, lost ? "lost" : "revoked", NULL, (double)n);
     if (!lost) commit_sync(i, p, n, 3000);
     for (size_t k = 0; k < n; k++) {
         int index = offsets_find(i->offsets, p[k].topic, p[k].partition);
@@ -629,12 +639,29 @@ static void on_rearm(void *arg, int64_t due_mono_ms)
 static void on_collect(void *arg)
 {
     struct intake *i = arg;
+    int64_t now = clock_mono_ms(i->o.env->clock), oldest = now;
+    for (const struct item *t = i->first; t; t = t->next)
+        if (t->taken_mono_ms < oldest) oldest = t->taken_mono_ms;
     metric_set(i->m_running, NULL, NULL, (double)i->n_items);
+    metric_set(i->m_oldest, NULL, NULL, (double)(now - oldest) / 1000);
+}
+
+/* A series that begins at 1 shows no increase: what alerts watch begins at 0. */
+static void zero_counters(struct intake *i)
+{
+    static const char *const changes[] = {"assigned", "revoked", "lost"};
+    static const int refusals[] = {ERR_SYNTAX, ERR_VERSION, ERR_INVALID, ERR_TOO_LARGE};
+    for (int kind = 0; kind < JOB_KINDS; kind++)
+        for (size_t k = 0; k < ARRAY_LEN(outcome_names); k++)
+            metric_add(i->m_jobs, job_kind_name(kind), outcome_names[k], 0);
+    for (size_t k = 0; k < ARRAY_LEN(changes); k++) metric_add(i->m_rebalances, changes[k], NULL, 0);
+    for (size_t k = 0; k < ARRAY_LEN(refusals); k++) metric_add(i->m_dead, "decode", err_name(refusals[k]), 0);
 }
 
 static void make_metrics(struct intake *i)
 {
     static const double steps[] = {0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120};
+    static const double due[] = {1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600};
     struct metrics *m = i->o.metrics;
     if (!m) return;
     i->m_jobs = metric_new(m, METRIC_COUNTER, "keyroll_jobs_total", "Jobs ended, by kind and outcome", "kind",
@@ -648,6 +675,13 @@ static void make_metrics(struct intake *i)
                             "queue", NULL, steps, ARRAY_LEN(steps));
     i->m_dead =
         metric_new(m, METRIC_COUNTER, "keyroll_dead_letters_total", "Dead letters written", "step", "code", NULL, 0);
+    i->m_done = metric_new(m, METRIC_HISTOGRAM, "keyroll_job_due_to_done_seconds",
+                           "From when a job was due to when it was done", "kind", NULL, due, ARRAY_LEN(due));
+    i->m_oldest = metric_new(m, METRIC_GAUGE, "keyroll_job_oldest_age_seconds",
+                             "Time since the oldest job under way was taken", NULL, NULL, NULL, 0);
+    i->m_rebalances = metric_new(m, METRIC_COUNTER, "keyroll_partition_changes_total", "Partitions given and taken",
+                                 "event", NULL, NULL, 0);
+    zero_counters(i);
     metrics_on_collect(m, on_collect, i);
 }
 

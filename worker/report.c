@@ -125,6 +125,8 @@ static int send_both(struct report *rep, const struct rotation *r, const struct 
     int rc = event_encode(e, &value);
     if (!rc) rc = write_state(r, &state);
     if (!rc) rc = event_headers(e, rep->worker_id, &headers);
+    if (!rc && r->traceparent[0] && headers.n < EVENT_HEADERS_MAX)
+        headers.headers[headers.n++] = (struct kafka_header){"traceparent", r->traceparent, strlen(r->traceparent)};
     if (!rc) rc = produce(rep, rep->events, r->lease.user.key, &value, headers.headers, headers.n, p);
     if (rc < 0) return rc;
     p->open = 2;

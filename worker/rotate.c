@@ -960,6 +960,7 @@ static struct saga_verdict orphan(struct saga *s)
                             .key_id = r->journal.key_new,
                             .timeout_ms = r->env->policy.mutate_timeout_ms,
                             .urgent = true,
+                            .traceparent = r->traceparent,
                             .session_note = r->job->job_id};
     int rc = r->env->aws.call(r->env->aws.self, &q, saga_ticket(s));
     return rc < 0 ? saga_fail(rc) : saga_wait();

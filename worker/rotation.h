@@ -5,6 +5,7 @@
 #include "lib/escrow.h"
 #include "lib/instance.h"
 #include "lib/kafka_out.h"
+#include "lib/trace.h"
 #include "schema/job.h"
 #include "schema/keyslots.h"
 #include "schema/store.h"
@@ -100,7 +101,8 @@ struct rotation {
     bool closing;                /* the journal ends with the next record write: the published state has none */
     bool drop_journal;           /* the failure leaves nothing open: end the journal with it */
     void *owner;                 /* whoever started it */
-    bool again;                  /* an older journal was finished first: run the job once more */
+    char traceparent[TRACE_PARENT_MAX]; /* this run's span; "" none */
+    bool again;                         /* an older journal was finished first: run the job once more */
     int end_outcome;
     int64_t begun_mono_ms;
 };

@@ -327,6 +327,7 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
                             .status = status,
                             .urgent = goes_first(r),
                             .timeout_ms = p->read_timeout_ms,
+                            .traceparent = r->traceparent,
                             .session_note = r->job->job_id};
     if (is_mutation(op)) {
         q.timeout_ms = effect_time_ms(r);
@@ -348,6 +349,7 @@ struct saga_verdict step_probe(struct rotation *r, enum aws_op op)
                             .urgent = goes_first(r),
                             .timeout_ms = r->env->policy.read_timeout_ms,
                             .last_on_connection = r->settled + 1 >= r->env->policy.settle_successes,
+                            .traceparent = r->traceparent,
                             .session_note = r->job->job_id};
     int rc = r->env->aws.call(r->env->aws.self, &q, saga_ticket(&r->saga));
     return rc < 0 ? saga_fail(rc) : saga_wait();
@@ -406,6 +408,7 @@ struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool 
         .secret = r->secret,
         .last_on_connection = last,
         .urgent = goes_first(r),
+        .traceparent = r->traceparent,
         .timeout_ms = op == INSTANCE_TEST ? r->can.test_timeout_ms : r->can.read_timeout_ms};
     if (op == INSTANCE_WRITE_KEY) {
         int64_t most = effect_time_ms(r);

@@ -12,6 +12,7 @@
 #include "lib/log.h"
 #include "lib/profile.h"
 #include "lib/synergist.h"
+#include "worker/calls.h"
 #include "worker/intake.h"
 #include "worker/report.h"
 
@@ -34,6 +35,7 @@ struct worker {
     struct aws_call *aws;
     struct profiles *profiles;
     struct synergist *synergist;
+    struct calls *calls;
     struct escrow *escrow;
     struct redis *redis;
     struct store store;
@@ -74,7 +76,7 @@ static void on_server_seen(void *self, uint64_t id, const void *result)
     w->redis_ready = true;
     if (r->version > 0)
         LOG(LOG_LEVEL_INFO, "lease-hold-off", "Redis is new to us or was restarted: no lease until old ones have ended",
-            LOG_I("wait_ms", r->version));
+            LOG_I("keyroll.wait_ms", r->version));
 }
 
 static void check_server(struct worker *w, const struct redis_server *s)
@@ -200,6 +202,9 @@ static void on_collect(void *arg)
     metric_set(
         metric_new(w->metrics, METRIC_GAUGE, "keyroll_secrets_in_memory", "Secrets in memory", NULL, NULL, NULL, 0),
         NULL, NULL, (double)secret_count());
+    metric_set(
+        metric_new(w->metrics, METRIC_GAUGE, "keyroll_redis_connected", "1 while Redis answers", NULL, NULL, NULL, 0),
+        NULL, NULL, w->redis_ready);
     metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_ready", "1 when ready", NULL, NULL, NULL, 0), NULL, NULL,
                is_ready(w));
     metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_build_info", "Versions", "version", "librdkafka", NULL, 0),
@@ -220,7 +225,7 @@ static void on_drain_deadline(void *arg)
 {
     struct worker *w = arg;
     LOG(LOG_LEVEL_WARN, "drain-deadline", "leaving with jobs under way: their journals tell others where to go on",
-        LOG_I("jobs", intake_in_flight(w->intake)));
+        LOG_I("keyroll.jobs", intake_in_flight(w->intake)));
     loop_stop(w->loop);
 }
 
@@ -232,7 +237,7 @@ static void on_sigterm(void *arg)
         return;
     }
     w->draining = true;
-    LOG(LOG_LEVEL_INFO, "drain", "stopping: no new jobs", LOG_I("jobs", intake_in_flight(w->intake)));
+    LOG(LOG_LEVEL_INFO, "drain", "stopping: no new jobs", LOG_I("keyroll.jobs", intake_in_flight(w->intake)));
     loop_timer_start(w->drain_timer, w->o->drain_timeout_ms);
     intake_drain(w->intake);
 }
@@ -370,10 +375,15 @@ static int make_producer(struct worker *w, char **reterr)
 static int make_intake(struct worker *w, char **reterr)
 {
     const struct options *o = w->o;
+    int rc = calls_new(w->metrics, &clock_system, aws_call_port(w->aws), synergist_port(w->synergist), &w->calls);
+    if (rc < 0) {
+        *reterr = reason("intake", err_text(rc));
+        return rc;
+    }
     w->env = (struct rotation_env){.clock = &clock_system,
                                    .rng = &rng_system,
-                                   .aws = aws_call_port(w->aws),
-                                   .instance = synergist_port(w->synergist),
+                                   .aws = calls_aws(w->calls),
+                                   .instance = calls_instance(w->calls),
                                    .store = &w->store,
                                    .leases = &w->leases,
                                    .escrow = w->escrow,
@@ -394,7 +404,7 @@ static int make_intake(struct worker *w, char **reterr)
                                      .metrics = w->metrics,
                                      .on_idle = on_idle,
                                      .arg = w};
-    int rc = intake_new(w->loop, &i, &w->intake);
+    rc = intake_new(w->loop, &i, &w->intake);
     if (rc < 0) *reterr = reason("intake", err_text(rc));
     return rc;
 }
@@ -472,8 +482,8 @@ int worker_new(struct loop *l, const struct options *o, struct worker **ret_work
 int worker_run(struct worker *w)
 {
     LOG(LOG_LEVEL_INFO, "start", "keyroll-worker is starting", LOG_S("service.version", KEYROLL_VERSION),
-        LOG_S("mode", w->env.policy.observe ? "observe" : "rotate"), LOG_S("aws.identity", aws_creds_source(w->creds)),
-        LOG_S("librdkafka", kafka_version()));
+        LOG_S("keyroll.mode", w->env.policy.observe ? "observe" : "rotate"),
+        LOG_S("aws.identity", aws_creds_source(w->creds)), LOG_S("keyroll.librdkafka", kafka_version()));
     loop_run(w->loop);
     if (w->draining && !w->failed) intake_commit_now(w->intake, COMMIT_WAIT_MS);
     kafka_in_free(TAKE(w->in), LEAVE_WAIT_MS);
@@ -494,6 +504,7 @@ void worker_free(struct worker *w)
     aws_call_free(w->aws);
     aws_creds_free(w->creds);
     http_free(w->http);
+    calls_free(w->calls);
     profiles_free(w->profiles);
     report_free(w->report);
     leases_done(&w->leases);

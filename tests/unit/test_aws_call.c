@@ -88,10 +88,13 @@ static void start(struct aws_request q)
                            "</AccessKeyId><Status>Active</Status><SecretAccessKey>se/cr+et&amp;</SecretAccessKey></"   \
                            "AccessKey></CreateAccessKeyResult>")
 
+#define TRACE "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 static void list_request_and_answer(void **state)
 {
     (void)state;
-    start((struct aws_request){.op = AWS_LIST_ACCESS_KEYS, .user = USER, .session_note = "job-1"});
+    start(
+        (struct aws_request){.op = AWS_LIST_ACCESS_KEYS, .user = USER, .session_note = "job-1", .traceparent = TRACE});
     assert_int_equal(n_sent, 1);
     struct sent *s = oldest();
     assert_string_equal(s->req.url, "https://iam.amazonaws.com/");
@@ -108,6 +111,7 @@ static void list_request_and_answer(void **state)
     assert_non_null(
         strstr(header(s, "Authorization"), "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token,"));
     assert_non_null(strstr(header(s, "User-Agent"), "job/job-1"));
+    assert_string_equal(header(s, "traceparent"), TRACE);
     assert_string_equal(header(s, "Content-Type"), "application/x-www-form-urlencoded; charset=utf-8");
     reply(s, 200,
           IAM("ListAccessKeys",

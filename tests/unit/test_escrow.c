@@ -170,6 +170,15 @@ static void bad_key_files_are_refused(void **state)
     assert_int_equal(try_load(path, "32 bytes"), ERR_INVALID);
     write_key(path, SECRET, 32, 0640);
     assert_int_equal(try_load(path, "chmod"), ERR_PERMISSION);
+    if (geteuid() == 0) { /* only root can make a file of somebody else, as Kubernetes does */
+        assert_int_equal(chown(path, 65532, 0), 0);
+        assert_int_equal(try_load(path, NULL), 0);
+        assert_int_equal(chmod(path, 0660), 0);
+        assert_int_equal(try_load(path, "chmod"), ERR_PERMISSION);
+        assert_int_equal(chmod(path, 0444), 0);
+        assert_int_equal(try_load(path, "chmod"), ERR_PERMISSION);
+        assert_int_equal(unlink(path), 0);
+    }
     write_key(path, SECRET, 32, 0604);
     assert_int_equal(try_load(path, NULL), ERR_PERMISSION);
     assert_int_equal(try_load(folder, NULL), ERR_INVALID);

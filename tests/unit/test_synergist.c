@@ -160,6 +160,8 @@ static void on_done(void *self, uint64_t id, const void *result)
     f->results[f->n++] = *(const struct instance_result *)result;
 }
 
+#define TRACE "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 static int call_as(struct fixture *f, struct instance_request req, uint64_t id)
 {
     f->in_call = true;
@@ -171,6 +173,7 @@ static int call_as(struct fixture *f, struct instance_request req, uint64_t id)
 static struct instance_request request(const struct fixture *f, enum instance_op op, const char *profile)
 {
     struct instance_request r = {
+        .traceparent = TRACE,
         .op = op,
         .target = {.licence = "A1",
                    .url = "https://host/A1",
@@ -229,6 +232,7 @@ static void write_plain(void **state)
     assert_non_null(strstr(oldest()->body, "name=\"password\"\r\n\r\npass-word-1\r\n"));
     answer(200, OK("{\"uuid\":\"0\"}"));
     assert_non_null(strstr(http.q[0].headers, "Content-Type: multipart/form-data; boundary="));
+    assert_non_null(strstr(http.q[0].headers, "\ntraceparent: " TRACE "\n"));
     struct instance_result r = result(f);
     assert_int_equal(r.err, 0);
     assert_int_equal(r.http_status, 200);

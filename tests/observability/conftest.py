@@ -1,0 +1,54 @@
+"""One real run for all tests here: sandbox, Kafka, Redis, two schedulers, two workers, and a Prometheus that scrapes them."""
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from support import deployment, processes, prometheus, sandbox, servers  # noqa: E402
+from support.processes import wait_for  # noqa: E402
+from support.programs import ROOT  # noqa: E402
+
+processes.die_with_parent()
+
+RULES = ROOT / "deploy" / "prometheus" / "keyroll.rules.yaml"
+LICENCES = 40
+
+
+class Run:
+    """What is left of it: metrics texts by process, Prometheus (still up), the deployment (its logs and topics)."""
+
+    def __init__(self, installed, server, texts, complaints):
+        self.installed, self.prometheus, self.texts, self.complaints = installed, server, texts, complaints
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory):
+    with servers.KafkaServer(tmp_path_factory.mktemp("servers")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory, kafka):
+    folder = tmp_path_factory.mktemp("run")
+    with servers.RedisServer(folder) as redis_server, \
+            sandbox.SandboxFleet(folder, LICENCES, new_key_delay_ms="300-1500", use_interval_ms=1000) as fleet, \
+            deployment.Deployment(folder, kafka, redis_server, fleet, log_level="debug") as installed:
+        installed.topics_apply()
+        daemons = [installed.worker(start=False), installed.worker(start=False),
+                   installed.scheduler(start=False), installed.scheduler(start=False)]
+        with prometheus.Prometheus(folder, [f"127.0.0.1:{one.port}" for one in daemons], [RULES]) as server:
+            fleet.instance(fleet.names[0], down=True)
+            for one in daemons:
+                one.start() if one in installed.workers else one.spawn()
+            wait_for("an instance's failure", lambda: server.query("sum(keyroll_instance_call_failures_total) > 0"), 60, poll_s=0.5)
+            fleet.instance(fleet.names[0], down=False)
+            installed.wait_stage("current", 180)
+            wait_for("all of it in Prometheus", lambda: server.query("sum(keyroll_licences{state='current'} * on (instance) keyroll_leader) == %d"
+                                                                     % LICENCES), 30, poll_s=0.5)
+            began = time.monotonic()
+            wait_for("a rule's evaluation since then", lambda: time.monotonic() - began > 3 and server.get("rules")["groups"], 30, poll_s=0.5)
+            texts = {one.name: one.get("/metrics").text for one in daemons}
+            yield Run(installed, server, texts, installed.finish("current"))
