@@ -206,6 +206,7 @@ static void judge_lease(struct sim_world *w, const struct sim_worker *k, const c
     const struct rotation *r = k->calling;
     const char *token = lease_token(w);
     if (!strcmp(k->client.step, "orphan")) return; /* R14 */
+    if (w->sim.mono_ms < w->lease_evicted_ms + LEASE_TTL_MS) return;
     if (token && strcmp(token, r->lease.user.token))
         sim_violate(&w->truth, "I4: %s begins %s while another one holds the lease", k->name, what);
     if (!token && !sim_redis_losses(w->redis))
@@ -311,7 +312,7 @@ void sim_world_free(struct sim_world *w)
 struct sim_key *sim_start_plain(struct sim_world *w)
 {
     struct sim_key *k = sim_truth_put(&w->truth, AWS_KEY_ACTIVE, 100 * DAY_MS, true);
-    sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER);
+    sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
     sim_run_for(w, 600000); /* long ago: no list and no read is behind */
     return k;
 }
@@ -338,6 +339,13 @@ bool sim_run_quiet(struct sim_world *w, int days)
     uint64_t ran = w->sim.ran;
     while (!w->quiet && sim_next_ms(&w->sim) < end && w->sim.ran - ran < EVENTS_MAX && sim_step(&w->sim)) continue;
     return w->quiet;
+}
+
+void sim_evict(struct sim_world *w, const char *what)
+{
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, what, key);
+    if (sim_redis_evict(w->redis, key) && !strcmp(what, "lease")) w->lease_evicted_ms = w->sim.mono_ms;
 }
 
 /* ---- what Redis holds ---------------------------------------------------------------------------------------------
@@ -399,6 +407,11 @@ static bool is_named_state(enum record_state s)
 {
     return s == RECORD_AWAITING || s == RECORD_DRIFTED || s == RECORD_EXCLUDED || s == RECORD_STUCK ||
            s == RECORD_FAILED;
+}
+
+bool sim_asks(struct sim_world *w)
+{
+    return is_named_state(sim_state(w));
 }
 
 /* Every key is in use, planned for, or named to a person. */

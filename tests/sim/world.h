@@ -111,7 +111,8 @@ struct sim_world {
     int dead_error;
     struct sim_cell *cells;
     size_t n_cells, cap_cells;
-    bool orphan_allowed; /* a stranger or a lost witness may leave what nobody can explain */
+    int64_t lease_evicted_ms; /* a lease that Redis dropped fences nobody for its lifetime */
+    bool orphan_allowed;      /* a stranger or a lost witness may leave what nobody can explain */
 };
 
 /* Settings like the shipped defaults, except a quarantine of a day. can: writes, reads and tests. */
@@ -136,6 +137,9 @@ void sim_publish_job(struct sim_world *w, const struct job *j, int64_t delay_ms,
 void sim_fill_job(struct sim_world *w, int kind, int reason, const char *key_id, int64_t rotation, struct job *ret);
 void sim_worker_crash(struct sim_worker *k);
 
+/* Redis loses one of the user's keys ("lease", "journal", "record", "exposed"), against its settings. */
+void sim_evict(struct sim_world *w, const char *what);
+
 /* What Redis holds, decoded from the truth. False: nothing there. */
 bool sim_record(struct sim_world *w, struct record *ret);
 bool sim_journal(struct sim_world *w, struct journal *ret);
@@ -146,6 +150,8 @@ uint64_t sim_world_digest(struct sim_world *w);
 /* At the end: I2, I6, I8 and that nothing is left over. "" when all is well, else what is wrong. Includes what was seen
  * on the way. */
 const char *sim_check_end(struct sim_world *w);
+/* The licence is in a state that asks for a person. */
+bool sim_asks(struct sim_world *w);
 /* The same, and the licence is current: one key, in use. */
 const char *sim_check_current(struct sim_world *w);
 
