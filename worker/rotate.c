@@ -96,7 +96,8 @@ static struct saga_verdict ask_person(struct rotation *r, enum record_state stat
     snprintf(text, sizeof(text), "%s", reason);
     rotation_note(r, ERR_NEEDS_PERSON, false, "%s", text);
     r->end_state = state;
-    if (state == RECORD_DRIFTED && ++r->record.drifts >= 2) {
+    if (state != RECORD_DRIFTED || r->record.state == RECORD_DRIFTED) return saga_jump(FAIL_RECORD);
+    if (++r->record.drifts >= 2) { /* looking again at the same one does not count */
         r->end_state = RECORD_EXCLUDED;
         snprintf(r->reason, sizeof(r->reason), "another rotator: %.170s", text);
     }

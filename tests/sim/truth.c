@@ -168,7 +168,7 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
     bool held = t->instance.any && !strcmp(t->instance.id, k->id);
     if (held && t->instance_outside_ms < t->instance_read_ms)
         sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
-    if (k->made_by == SIM_BY_STRANGER && !k->was_held)
+    if (k->made_by == SIM_BY_STRANGER && !k->was_shown)
         sim_violate(t, "I3: %s is %s, though keyroll neither made it nor saw it in use", k->id, verb);
     if (k->made_by == SIM_BY_STRANGER && !held && !sim_truth_works(t) && t->instance_outside_ms < t->instance_read_ms)
         sim_violate(t, "I3: %s is %s while the instance has no other accepted key", k->id, verb);
@@ -235,6 +235,7 @@ void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, en
     snprintf(t->instance.id, sizeof(t->instance.id), "%s", id);
     snprintf(t->instance.secret, sizeof(t->instance.secret), "%s", secret);
     struct sim_key *k = sim_truth_find(t, id);
+    if (k) k->was_shown = true;
     if (k && by != SIM_BY_STRANGER) k->was_offered = true;
     if (by == SIM_BY_STRANGER) t->instance_outside_ms = t->sim->mono_ms;
     sim_say(t->sim, "the instance holds %s%s", id[0] ? id : "no key", by == SIM_BY_STRANGER ? " by a stranger" : "");

@@ -23,6 +23,7 @@ struct sim_key {
     int64_t first_used_wall_ms, last_used_wall_ms;
     bool was_offered;         /* a write of it to the instance took effect */
     bool was_held;            /* the instance held it while it was accepted */
+    bool was_shown;           /* the instance held it, accepted or not */
     int64_t inactive_wall_ms; /* when it went Inactive; TIME_NONE */
     bool changed_outside;     /* a stranger changed its status last */
     int64_t outside_ms;       /* when a stranger changed or deleted it last; -1 never */
