@@ -26,12 +26,12 @@ static void assert_reason_names(struct sim_world *w, const char *id)
 
 static bool in_overlap(struct sim_world *w)
 {
-    return sim_state(w) == RECORD_OVERLAP && !sim_leased(w) && !w->messages;
+    return sim_state(w) == RECORD_OVERLAP && !sim_leased(w) && !sim_messages(w);
 }
 
 static bool in_quarantine(struct sim_world *w)
 {
-    return sim_state(w) == RECORD_QUARANTINE && !sim_leased(w) && !w->messages;
+    return sim_state(w) == RECORD_QUARANTINE && !sim_leased(w) && !sim_messages(w);
 }
 
 /* ---- the whole life -----------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ static void whole_life(void **state)
 static uint64_t trace_of(uint64_t seed)
 {
     struct sim_options o = plain_options(seed);
-    o.swarm = (struct sim_swarm){50, UINT32_MAX, DAY_MS};
+    o.swarm = (struct sim_swarm){50, UINT32_MAX, DAY_MS, 0};
     struct sim_world *w = sim_world_new(&o);
     sim_start_plain(w);
     sim_schedule(w);

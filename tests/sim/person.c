@@ -145,7 +145,7 @@ void sim_confirm(struct sim_world *w)
     if (!sim_journal(w, &open)) return;
     sim_fill_job(w, JOB_ROTATE, JOB_OPERATOR, open.key_old, open.rotation, &j);
     j.confirm = true;
-    sim_publish_job(w, &j, 0, 1);
+    sim_publish_job(w, &w->person, &j);
 }
 
 void sim_mark_exposed(struct sim_world *w, const char *key_id)
