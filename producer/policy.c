@@ -217,12 +217,15 @@ static bool judge_urgent(const struct policy *p, const struct store_peek *u, int
     const struct record *r = &u->record;
     const struct record_key *current = record_current(r);
     bool exposed = current && (current->exposed || is_exposed(u, current->id));
-    if (!r->repair && !exposed) return false;
-    judge_rotate_now(v, r, current, exposed ? JOB_EXPOSED : JOB_REPAIR);
+    bool gone = current && !current->listed && r->rotation > 0; /* given by us, deleted by others (R12) */
+    if (!r->repair && !exposed && !gone) return false;
+    judge_rotate_now(v, r, current, exposed ? JOB_EXPOSED : gone ? JOB_SCHEDULED : JOB_REPAIR);
     v->urgent = true;
     due_at(v, exposed ? POLICY_EXPOSED : POLICY_URGENT, ready_ms(p, r), now_ms);
     if (exposed)
         say(v, "%s is exposed", current->id);
+    else if (gone)
+        say(v, "%s is gone in AWS", current->id);
     else
         say(v, "the instance went back to an older key");
     return true;
@@ -255,7 +258,8 @@ static void judge_age(const struct policy *p, const char *licence, const struct 
 static void judge_audit(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
 {
     const struct record *r = &u->record;
-    set_job(v, JOB_AUDIT, JOB_DAILY, "", r->rotation);
+    const struct record_key *current = record_current(r);
+    set_job(v, JOB_AUDIT, JOB_DAILY, current ? current->id : "", r->rotation);
     v->urgent = false;
     int64_t last = waits_for_person(r->state) ? later(r->audited_ms, r->updated_ms) : r->audited_ms;
     int64_t at = last == TIME_NONE ? TIME_NONE : last + p->audit_interval_ms;

@@ -136,9 +136,8 @@ const struct setting options_table[] = {
              "takeover. Less than 15m is "
              "refused outside of loopback."},
     {WAIT(create_doubt, 1, 1 * D), WORKER, .fallback = "5m",
-     .text = "How long lists are read before a key whose creation got no answer is believed not to exist. Less than 5m "
-             "is refused "
-             "outside of loopback."},
+     .text = "How long lists are read, from the end of skew_limit on, before a key whose creation got no answer is "
+             "believed not to exist. Less than 5m is refused outside of loopback."},
     {WAIT(newcomer_wait, 1, 30 * D), WORKER, .fallback = "1h",
      .text = "How long a key that such a creation left behind stays Inactive before it is deleted. Less than 1h is "
              "refused outside of "

@@ -105,8 +105,9 @@ static struct saga_verdict new_last_used_got(struct saga *s, const void *result)
     if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
     if (a->used == AWS_USED_AT && current->offered_ms != TIME_NONE && a->used_at_ms + 1000 >= current->offered_ms)
         return saga_next();
-    rotation_note(r, ERR_INSTANCE_UNPROVEN, false, "AWS has not seen %s in use since it was given to the instance",
+    rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "AWS has not seen %s in use since it was given to the instance",
                   current->id);
+    r->end_state = RECORD_STUCK; /* when it stays so: both keys are alive and a person has to look */
     r->next_ms = step_now_ms(r) + r->env->policy.retry_cap_ms;
     return saga_jump(FAIL_RECORD);
 }
@@ -127,8 +128,9 @@ static struct saga_verdict old_last_used_got(struct saga *s, const void *result)
     bool quiet = a->used == AWS_USED_NEVER ||
                  (a->used == AWS_USED_AT && k && k->replaced_ms != TIME_NONE && a->used_at_ms < k->replaced_ms);
     if (quiet) return saga_next();
-    rotation_note(r, ERR_INSTANCE_UNPROVEN, false, "AWS saw %s in use after it was replaced: somebody still holds it",
+    rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "AWS saw %s in use after it was replaced: somebody still holds it",
                   r->target);
+    r->end_state = RECORD_STUCK;
     r->next_ms = step_now_ms(r) + r->env->policy.retry_cap_ms;
     return saga_jump(FAIL_RECORD);
 }

@@ -37,6 +37,7 @@ enum row {
     REVIEW_LIST,
     REVIEW,
     REVIVE,
+    LOST_PREPARE,
     LOST_EVENT,
     LOST_CLOSE,
     DOUBT_LIST,
@@ -95,7 +96,8 @@ static struct saga_verdict ask_person(struct rotation *r, enum record_state stat
     snprintf(text, sizeof(text), "%s", reason);
     rotation_note(r, ERR_NEEDS_PERSON, false, "%s", text);
     r->end_state = state;
-    if (state == RECORD_DRIFTED && ++r->record.drifts >= 2) {
+    if (state != RECORD_DRIFTED || r->record.state == RECORD_DRIFTED) return saga_jump(FAIL_RECORD);
+    if (++r->record.drifts >= 2) { /* looking again at the same one does not count */
         r->end_state = RECORD_EXCLUDED;
         snprintf(r->reason, sizeof(r->reason), "another rotator: %.170s", text);
     }
@@ -107,6 +109,15 @@ static struct saga_verdict wait_until(struct rotation *r, int64_t until_ms, enum
     rotation_note_wait(r, until_ms, "%s", reason);
     r->end_state = state;
     return saga_jump(FAIL_RECORD);
+}
+
+/* The pair is written (again) only after one more look at the key: a key that died meanwhile would take the instance
+ * from one that works (I1). */
+static struct saga_verdict prove_and_write(struct rotation *r, int64_t delay_ms)
+{
+    r->settled = r->env->policy.settle_successes - 1;
+    r->settle_began_mono_ms = clock_mono_ms(r->env->clock) + delay_ms;
+    return saga_jump_in(SETTLE_STS, delay_ms);
 }
 
 /* After the pivot: where the instance and AWS stand decides how to go on (R8, R11, R12). */
@@ -132,8 +143,7 @@ static struct saga_verdict resume_set(struct rotation *r)
                 ? "confirmed, but the instance still shows another key: paste the pair again (keyroll reveal)"
                 : "waiting for the revealed pair to be pasted into the instance");
     }
-    if (r->secret) return saga_jump(SET);
-    return saga_jump(WITHDRAW);
+    return r->secret ? prove_and_write(r, 0) : saga_jump(WITHDRAW);
 }
 
 static struct saga_verdict resume(struct rotation *r)
@@ -338,6 +348,7 @@ static struct saga_verdict settle(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     r->settled = 0;
+    r->polls = 0;
     r->settle_began_mono_ms = clock_mono_ms(r->env->clock);
     return saga_next();
 }
@@ -381,7 +392,7 @@ static struct saga_verdict settle_bucket_got(struct saga *s, const void *result)
     r->settle_ok_mono_ms = clock_mono_ms(r->env->clock);
     if (++r->settled < r->env->policy.settle_successes)
         return saga_jump_in(SETTLE_STS, r->env->policy.settle_interval_ms);
-    return saga_jump(r->can.can_write ? PIVOT : AWAIT);
+    return saga_jump(r->can.can_write || r->journal.direction == DIRECTION_SET || r->journal.repair ? PIVOT : AWAIT);
 }
 
 /* ---- assisted -----------------------------------------------------------------------------------------------------
@@ -421,26 +432,38 @@ static struct saga_verdict repair(struct saga *s)
     r->journal.assisted = !r->can.can_write;
     secret_free(r->secret);
     r->secret = secret_copy(r->kept_secret);
-    return r->secret ? saga_next() : saga_fail(ERR_NOMEM);
+    r->polls = 0;
+    return r->secret ? prove_and_write(r, 0) : saga_fail(ERR_NOMEM);
+}
+
+static bool is_proven(const struct rotation *r)
+{
+    int64_t ago = clock_mono_ms(r->env->clock) - r->settle_ok_mono_ms;
+    return ago <= r->env->policy.settle_interval_ms + PROOF_FRESH_MS;
 }
 
 static struct saga_verdict pivot(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     struct journal *j = &r->journal;
-    int64_t proven_ago = clock_mono_ms(r->env->clock) - r->settle_ok_mono_ms;
-    if (s->attempt == 0 && !j->repair && proven_ago > r->env->policy.settle_interval_ms + PROOF_FRESH_MS)
-        return saga_jump(SETTLE); /* once more directly before `set` */
+    if (s->attempt == 0 && !is_proven(r)) return saga_jump(SETTLE);
     j->direction = DIRECTION_SET;
     if (j->offered_ms == TIME_NONE) j->offered_ms = step_now_ms(r);
     j->written_ms = step_now_ms(r);
-    r->polls = 0;
     return step_put_journal(r, JOURNAL_SET);
 }
 
 static struct saga_verdict offered_event(struct saga *s)
 {
+    if (ROTATION(s)->told_offered) return saga_jump(SET);
     return step_put_event(ROTATION(s), EVENT_OFFERED);
+}
+
+static struct saga_verdict offered_event_got(struct saga *s, const void *result)
+{
+    struct saga_verdict v = step_event_got(s, result);
+    if (v.move == SAGA_NEXT) ROTATION(s)->told_offered = true;
+    return v;
 }
 
 static struct saga_verdict set(struct saga *s)
@@ -449,6 +472,7 @@ static struct saga_verdict set(struct saga *s)
     if (r->journal.assisted)
         return wait_until(r, step_now_ms(r), RECORD_AWAITING,
                           "the kept pair must be pasted again: keyroll reveal shows it");
+    if (s->attempt == 0 && !is_proven(r)) return prove_and_write(r, 0); /* once more directly before `set` */
     return step_instance(r, INSTANCE_WRITE_KEY, false);
 }
 
@@ -479,7 +503,7 @@ static struct saga_verdict check_got(struct saga *s, const void *result)
                       r->seen_id[0] ? r->seen_id : "no key");
         return saga_fail(ERR_INSTANCE_UNPROVEN);
     }
-    return saga_jump(SET); /* the same pair again */
+    return prove_and_write(r, 0); /* the same pair again */
 }
 
 /* ---- finish -------------------------------------------------------------------------------------------------------
@@ -591,7 +615,12 @@ static struct saga_verdict review(struct saga *s)
         return saga_jump(FAIL_RECORD);
     }
     if (r->polls++ == 0) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
-    return saga_jump(LOST_EVENT);
+    int64_t at = r->journal.written_ms + 2 * r->can.write_life_ms; /* as for a withdrawal */
+    bool shown = r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, r->journal.key_new);
+    if (!shown && step_now_ms(r) < at)
+        return wait_until(r, at + 1, RECORD_RETRY,
+                          "somebody else deleted the new key: waiting until no late write of it can land");
+    return saga_jump(LOST_PREPARE);
 }
 
 static struct saga_verdict revive(struct saga *s)
@@ -607,24 +636,45 @@ static struct saga_verdict revive_got(struct saga *s, const void *result)
     return saga_jump_in(LIST, CHECK_POLL_MS);
 }
 
-static struct saga_verdict lost_event(struct saga *s)
+/* The record goes on telling what the instance holds: the dead key as the current one, or the predecessor to which it
+ * went back. */
+static struct saga_verdict lost_prepare(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
+    const char *id = r->journal.key_new;
+    bool held = r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, id);
+    if (held) {
+        make_current(r);
+        struct record_key *k = record_find(&r->record, id);
+        if (k) {
+            k->listed = false;
+            k->status = AWS_KEY_STATUS_UNKNOWN;
+        }
+    } else {
+        record_remove(&r->record, id);
+        struct record_key *k = record_current(&r->record) ? NULL : record_find(&r->record, r->seen_id);
+        if (k) {
+            k->role = KEY_CURRENT;
+            k->next = KEY_NEXT_NONE;
+            k->next_ms = TIME_NONE;
+            k->seen_ms = step_now_ms(r);
+        }
+    }
+    record_settle(&r->record);
+    snprintf(r->record.reason, sizeof(r->record.reason),
+             "the new key was deleted by somebody else: a new rotation begins");
+    r->record.next_ms = TIME_NONE;
+    r->record.rotation = r->journal.rotation;
+    r->again = true;
+    r->error = 0;
+    r->reason[0] = '\0';
     r->closing = true;
-    return step_put_event(r, EVENT_LOST);
+    return saga_next();
 }
 
-static struct saga_verdict lost_close(struct saga *s)
+static struct saga_verdict lost_event(struct saga *s)
 {
-    struct rotation *r = ROTATION(s);
-    if (s->attempt == 0) {
-        record_remove(&r->record, r->journal.key_new);
-        snprintf(r->record.reason, sizeof(r->record.reason),
-                 "the new key was deleted by somebody else: a new rotation begins");
-        r->record.next_ms = TIME_NONE;
-        r->again = true;
-    }
-    return step_put_record(r, true, true, STORE_PAIR_SAME, NULL);
+    return step_put_event(ROTATION(s), EVENT_LOST);
 }
 
 /* ---- doubt: a create whose reply was lost (R4) ---------------------------------------------------------------------
@@ -649,7 +699,9 @@ static size_t newcomers(struct rotation *r, const struct aws_key **ret_first)
 
 static struct saga_verdict doubt_absent(struct rotation *r)
 {
-    int64_t believe_ms = r->journal.intent_last_ms + r->env->policy.create_doubt_ms;
+    /* AWS takes the signed call until its clock limit is over; what it made then shows in lists a little later still */
+    const struct rotation_policy *p = &r->env->policy;
+    int64_t believe_ms = r->journal.intent_last_ms + p->skew_limit_ms + p->create_doubt_ms;
     if (step_now_ms(r) >= believe_ms && r->polls > 0) return saga_jump(ABSENT);
     if (r->polls++ < DOUBT_POLLS) return saga_jump_in(DOUBT_LIST, DOUBT_POLL_MS);
     return wait_until(r, believe_ms + 1, RECORD_RETRY,
@@ -813,6 +865,7 @@ static struct saga_verdict withdraw(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->journal.repair) return saga_jump(FAIL_RECORD); /* nothing new was offered: there is nothing to take back */
+    if (s->attempt == 0) r->journal.written_ms = step_now_ms(r); /* all writes were begun before now */
     return step_put_journal(r, JOURNAL_WITHDRAW);
 }
 
@@ -824,7 +877,8 @@ static struct saga_verdict withdraw_event(struct saga *s)
 static struct saga_verdict withdraw_wait(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    int64_t at = r->journal.written_ms + r->can.write_life_ms, left = at - step_now_ms(r);
+    /* until the last write cannot land any more, and then until what landed is shown */
+    int64_t at = r->journal.written_ms + 2 * r->can.write_life_ms, left = at - step_now_ms(r);
     if (left <= 0) return saga_next();
     if (left <= WAIT_IN_PLACE_MS) return saga_again(left + 1);
     return wait_until(r, at + 1, RECORD_RETRY,
@@ -999,7 +1053,7 @@ static const struct saga_step rows[ROWS] = {
     [AWAIT_RECORD] =     {"await record",     await_record,       NULL,                      0,   1,  SAGA_LEASED},
     [REPAIR] =           {"repair",           repair,             NULL,                      0,   1,  SAGA_LEASED},
     [PIVOT] =            {"pivot",            pivot,              step_journal_got,      20000,   5,  PUTS},
-    [OFFERED_EVENT] =    {"offered event",    offered_event,      step_event_got,        60000,  20,  PUTS},
+    [OFFERED_EVENT] =    {"offered event",    offered_event,      offered_event_got,       60000,  20,  PUTS},
     [SET] =              {"set",              set,                set_got,              120000,   4,  SAGA_LEASED | SAGA_EFFECT},
     [CHECK] =            {"read back",        step_read,          check_got,            900000,   5,  READS},
     [TEST] =             {"test",             step_test,          step_test_got,        900000,   6,  READS | SAGA_BOUNDARY | SAGA_LAST_CALL},
@@ -1009,8 +1063,9 @@ static const struct saga_step rows[ROWS] = {
     [REVIEW_LIST] =      {"review",           step_list,          step_list_got,        900000,   4,  READS},
     [REVIEW] =           {"review",           review,             NULL,                      0,   1,  SAGA_LEASED},
     [REVIVE] =           {"revive",           revive,             revive_got,            60000,   4,  BY_ID},
+    [LOST_PREPARE] =     {"lost",             lost_prepare,       NULL,                      0,   1,  SAGA_LEASED},
     [LOST_EVENT] =       {"lost event",       lost_event,         step_event_got,        60000,  20,  PUTS},
-    [LOST_CLOSE] =       {"lost",             lost_close,         step_closed_got,       20000,  10,  PUTS},
+    [LOST_CLOSE] =       {"lost",             close_journal,      step_closed_got,       20000,  10,  PUTS},
     [DOUBT_LIST] =       {"doubt",            step_list,          step_list_got,        900000,   4,  READS},
     [DOUBT_JUDGE] =      {"doubt",            doubt_judge,        NULL,                      0,   1,  SAGA_LEASED},
     [DOUBT_READ] =       {"doubt read",       step_read,          doubt_read_got,       900000,   4,  READS},
@@ -1082,7 +1137,7 @@ static struct saga_verdict set_failed(struct rotation *r, int err)
 {
     if (err_class(err) == ERR_CLASS_UNKNOWN) {
         if (r->can.can_read) return saga_jump_in(CHECK, CHECK_POLL_MS);
-        return ++r->polls < SET_ROUNDS ? saga_jump_in(SET, CHECK_POLL_MS) : saga_jump(TEST);
+        return ++r->polls < SET_ROUNDS ? prove_and_write(r, CHECK_POLL_MS) : saga_jump(TEST);
     }
     if (err_class(err) == ERR_CLASS_PERMANENT && !r->journal.repair) return saga_jump(WITHDRAW);
     return saga_jump(FAIL_RECORD);
@@ -1097,12 +1152,12 @@ static struct saga_verdict failed(struct saga *s, int row, int err)
     bool ourselves = err == ERR_LEASE_LOST || err == ERR_JOURNAL_VERSION || err == ERR_DRAINING;
     if (!ourselves && row == CREATE) return create_failed(r, err);
     if (!ourselves && row == SET) return set_failed(r, err);
-    if (!ourselves && row == TEST && r->has_journal) {
+    bool settling = row == SETTLE_STS || row == SETTLE_BUCKET, offered = r->journal.direction == DIRECTION_SET;
+    if (!ourselves && r->has_journal && (row == TEST || (settling && offered))) {
         r->polls = 0;
         return saga_jump(REVIEW_LIST);
     }
-    bool settling = row == SETTLE_STS || row == SETTLE_BUCKET;
-    if (!ourselves && settling && spent(r, err)) return saga_jump(UNDO);
+    if (!ourselves && settling && !r->journal.repair && spent(r, err)) return saga_jump(UNDO);
     return rotation_failed(r, row, err, FAIL_RECORD, PARK);
 }
 

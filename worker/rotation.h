@@ -82,6 +82,7 @@ struct rotation {
     int64_t used_at_ms;
     struct keyslots_out slots;
     unsigned settled;
+    bool told_offered; /* this run's `offered` is on the events: the pair may be written */
     int64_t settle_began_mono_ms, settle_ok_mono_ms;
     unsigned polls; /* rounds of the current poll */
     int64_t watch_began_mono_ms;

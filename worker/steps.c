@@ -14,6 +14,7 @@
 #define CALL_MIN_MS      1000 /* a mutating call is not begun with less time than this */
 #define HELD_POLL_MAX_MS 2000 /* a lease that is busy is asked for again at the latest after this */
 #define UNSENT_AGAIN_MS  100
+#define RELEASE_FROM_END 3 /* every table ends with the rows release, record, park */
 
 int64_t step_now_ms(const struct rotation *r)
 {
@@ -163,6 +164,15 @@ static const struct saga_table *table_of(enum journal_kind kind)
     return kind == JOURNAL_RETIRE ? &retire_table : kind == JOURNAL_REAP ? &reap_table : &rotate_table;
 }
 
+/* The job was made from a record. Without one Redis has lost it: to take the world as it looks would hide what was
+ * under way. The scheduler puts it back (R8) and asks again. */
+static bool state_is_lost(const struct job *j, const struct store_lease *l)
+{
+    if (l->has_record || l->has_journal) return false;
+    bool may_be_first = j->kind == JOB_AUDIT || (j->kind == JOB_ROTATE && j->reason == JOB_OPERATOR);
+    return !may_be_first || j->rotation > 0 || j->replace_key_id[0];
+}
+
 struct saga_verdict step_lease_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
@@ -183,6 +193,7 @@ struct saga_verdict step_lease_got(struct saga *s, const void *result)
     lease_granted(&r->lease, l);
     int rc = load(r, l);
     if (rc < 0) return saga_fail(rc); /* the lease is ours: the next try confirms it */
+    if (state_is_lost(r->job, l)) return saga_jump((int)s->table->n_steps - RELEASE_FROM_END);
     if (!r->has_journal || s->table == table_of(r->journal.kind)) return saga_next();
     r->again = s->table != &audit_table;
     s->table = table_of(r->journal.kind); /* every table begins with the same row */
@@ -508,7 +519,7 @@ static void judge_failure(struct rotation *r)
         return;
     }
     if (spent) {
-        rec->state = r->has_journal ? RECORD_STUCK : RECORD_FAILED;
+        rec->state = r->has_journal || r->end_state == RECORD_STUCK ? RECORD_STUCK : RECORD_FAILED;
         rec->next_ms = now + r->env->policy.retry_cap_ms;
         r->end_outcome = OUTCOME_DEAD;
         return;

@@ -1,12 +1,46 @@
 /* The plain life: rotate, retire, reap, until one key is left and nothing else; the same from every start that a user
- * may have; and the same trace for the same seed. */
+ * may have, with duplicates, late nudges and people; and the same trace for the same seed. */
 #include "tests/saga/saga_test.h"
+#include "worker/rotation.h"
+
+static struct sim_world *make(void (*change)(struct sim_options *o))
+{
+    struct sim_options o = plain_options(1);
+    if (change) change(&o);
+    return sim_world_new(&o);
+}
+
+static struct sim_key *put(struct sim_world *w, enum aws_key_status status, bool in_instance)
+{
+    struct sim_key *k = sim_truth_put(&w->truth, status, 100 * DAY_MS, true);
+    if (in_instance) sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
+    return k;
+}
+
+static void assert_reason_names(struct sim_world *w, const char *id)
+{
+    struct record r;
+    assert_true(sim_record(w, &r));
+    if (!strstr(r.reason, id)) fail_msg("'%s' does not name %s", r.reason, id);
+}
+
+static bool in_overlap(struct sim_world *w)
+{
+    return sim_state(w) == RECORD_OVERLAP && !sim_leased(w) && !sim_messages(w);
+}
+
+static bool in_quarantine(struct sim_world *w)
+{
+    return sim_state(w) == RECORD_QUARANTINE && !sim_leased(w) && !sim_messages(w);
+}
+
+/* ---- the whole life -----------------------------------------------------------------------------------------------
+ */
 
 static void whole_life(void **state)
 {
     (void)state;
-    struct sim_options o = plain_options(1);
-    struct sim_world *w = sim_world_new(&o);
+    struct sim_world *w = make(NULL);
     struct sim_key *k = sim_start_plain(w);
     sim_schedule(w);
     assert_becomes_current(w);
@@ -17,10 +51,505 @@ static void whole_life(void **state)
     sim_world_free(w);
 }
 
+static uint64_t trace_of(uint64_t seed)
+{
+    struct sim_options o = plain_options(seed);
+    o.swarm = (struct sim_swarm){50, UINT32_MAX, DAY_MS, 0};
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    uint64_t trace = w->sim.trace;
+    sim_world_free(w);
+    return trace;
+}
+
+static void same_seed_same_trace(void **state)
+{
+    (void)state;
+    assert_true(trace_of(11) == trace_of(11));
+    assert_true(trace_of(11) != trace_of(12));
+}
+
+/* ---- starts -------------------------------------------------------------------------------------------------------
+ */
+
+static void no_key_at_all(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_int_equal(w->truth.creates, 1);
+    assert_int_equal(w->truth.deletes, 0);
+    sim_world_free(w);
+}
+
+static void dead_key(enum aws_key_status status)
+{
+    struct sim_world *w = make(NULL);
+    struct sim_key *k = put(w, status, true);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_int_equal(w->truth.creates, 1);
+    assert_false(k->exists);
+    sim_world_free(w);
+}
+
+static void inactive_key_in_use(void **state)
+{
+    (void)state;
+    dead_key(AWS_KEY_INACTIVE);
+}
+
+static void expired_key_in_use(void **state)
+{
+    (void)state;
+    dead_key(AWS_KEY_EXPIRED);
+}
+
+/* A key that keyroll neither made nor saw in use is never touched, and no third key is made beside it. */
+static void second_key(enum aws_key_status status, bool used)
+{
+    struct sim_world *w = make(NULL);
+    put(w, AWS_KEY_ACTIVE, true);
+    struct sim_key *other = put(w, status, false);
+    other->was_used = used;
+    sim_schedule(w);
+    assert_becomes(w, RECORD_AWAITING);
+    assert_reason_names(w, other->id);
+    assert_true(other->exists && other->status == status);
+    assert_int_equal(w->truth.creates, 0);
+    sim_world_free(w);
+}
+
+static void second_key_active(void **state)
+{
+    (void)state;
+    second_key(AWS_KEY_ACTIVE, true);
+    second_key(AWS_KEY_ACTIVE, false);
+}
+
+static void second_key_inactive(void **state)
+{
+    (void)state;
+    second_key(AWS_KEY_INACTIVE, false);
+    second_key(AWS_KEY_EXPIRED, true);
+    second_key(AWS_KEY_STATUS_UNKNOWN, true);
+}
+
+static void three_keys(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    put(w, AWS_KEY_ACTIVE, true);
+    put(w, AWS_KEY_ACTIVE, false);
+    put(w, AWS_KEY_INACTIVE, false);
+    sim_schedule(w);
+    assert_becomes(w, RECORD_AWAITING);
+    assert_int_equal(sim_truth_count(&w->truth), 3);
+    sim_world_free(w);
+}
+
+/* The instance uses a key of which AWS knows nothing: one key of a person's lies there, nobody can tell what for. */
+static void instance_uses_a_foreign_key(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    struct sim_key *k = put(w, AWS_KEY_ACTIVE, false);
+    sim_truth_write(&w->truth, "AKIAOTHERACCOUNTSKEY", "x", SIM_BY_STRANGER, w->sim.mono_ms);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    assert_well(sim_check_end(w));
+    assert_true(sim_asks(w));
+    assert_true(k->exists && k->status == AWS_KEY_ACTIVE);
+    sim_world_free(w);
+}
+
+static void cannot_read(struct sim_options *o)
+{
+    o->can.can_read = false;
+}
+
+static void cannot_read_or_test(struct sim_options *o)
+{
+    o->can.can_read = o->can.can_test = false;
+}
+
+static void without_a_read_back(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(cannot_read);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    sim_world_free(w);
+    w = make(cannot_read_or_test);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
+/* ---- modes --------------------------------------------------------------------------------------------------------
+ */
+
+static void observing(struct sim_options *o)
+{
+    o->rotation.observe = true;
+}
+
+static void observe_changes_nothing(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(observing);
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    assert_well(sim_check_end(w));
+    sim_publish(w, JOB_ROTATE, JOB_OPERATOR, w->truth.keys[0].id, 0);
+    sim_run_for(w, HOUR_MS);
+    assert_int_equal(w->truth.creates + w->truth.deletes, 0);
+    assert_int_equal(sim_state(w), RECORD_CURRENT);
+    sim_world_free(w);
+}
+
+static void a_pause_holds_creates(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    sim_start_plain(w);
+    sim_pause(w, "holidays");
+    sim_schedule(w);
+    sim_run_for(w, DAY_MS);
+    assert_int_equal(w->truth.creates, 0);
+    sim_pause(w, NULL);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_int_equal(w->truth.creates, 1);
+    sim_world_free(w);
+}
+
+/* ---- messages -----------------------------------------------------------------------------------------------------
+ */
+
+static void many_copies(struct sim_options *o)
+{
+    o->copies = 4;
+    o->workers = 3;
+}
+
+static void duplicates_change_nothing(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(many_copies);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_int_equal(w->truth.creates, 1);
+    assert_int_equal(w->truth.deletes, 1);
+    sim_world_free(w);
+}
+
+/* All messages of the whole life again, in reverse order, after its end. */
+static void late_messages_change_nothing(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    struct sim_key *old = sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    struct record r;
+    assert_true(sim_record(w, &r));
+    const char *ids[] = {old->id, r.keys[0].id, ""};
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+        for (int64_t rotation = 0; rotation < 2; rotation++) {
+            if (ids[i][0]) sim_publish(w, JOB_REAP, JOB_SCHEDULED, ids[i], rotation ? r.rotation : 1);
+            if (ids[i][0]) sim_publish(w, JOB_RETIRE, JOB_SCHEDULED, ids[i], rotation ? r.rotation : 1);
+            if (strcmp(ids[i], r.keys[0].id)) sim_publish(w, JOB_ROTATE, JOB_SCHEDULED, ids[i], rotation ? 1 : 0);
+        }
+    sim_run_for(w, DAY_MS);
+    assert_int_equal(w->truth.creates, 1);
+    assert_int_equal(w->truth.deletes, 1);
+    assert_well(sim_check_current(w));
+    sim_world_free(w);
+}
+
+/* R6: a nudge before its time, or for another rotation, does nothing. */
+static void early_nudges_change_nothing(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    struct sim_key *old = sim_start_plain(w);
+    struct record r;
+    sim_schedule(w);
+    assert_true(sim_run_until(w, in_overlap, DAY_MS));
+    assert_true(sim_record(w, &r));
+    sim_publish(w, JOB_RETIRE, JOB_SCHEDULED, old->id, r.rotation);
+    sim_publish(w, JOB_REAP, JOB_SCHEDULED, old->id, r.rotation);
+    sim_publish(w, JOB_RETIRE, JOB_SCHEDULED, old->id, r.rotation - 1);
+    sim_run_for(w, HOUR_MS);
+    assert_int_equal(old->status, AWS_KEY_ACTIVE);
+    assert_true(sim_run_until(w, in_quarantine, 3 * DAY_MS));
+    sim_publish(w, JOB_REAP, JOB_SCHEDULED, old->id, r.rotation);
+    sim_run_for(w, HOUR_MS);
+    assert_true(old->exists);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
+/* R10: a rotate while the predecessor is in overlap waits; nothing is counted as a failure. */
+static void a_rotation_in_overlap_waits(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    sim_start_plain(w);
+    struct record r;
+    sim_schedule(w);
+    assert_true(sim_run_until(w, in_overlap, DAY_MS));
+    assert_true(sim_record(w, &r));
+    sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
+    sim_run_for(w, HOUR_MS);
+    assert_int_equal(w->truth.creates, 1);
+    assert_int_equal(w->outcomes[OUTCOME_DEAD] + w->outcomes[OUTCOME_RETRY], 0);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
+/* ---- exposed, restored, drifted -------------------------------------------------------------------------------------
+ */
+
+static void exposed_before(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    struct sim_key *k = sim_truth_put(&w->truth, AWS_KEY_ACTIVE, DAY_MS, true);
+    sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
+    sim_run_for(w, 600000);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    assert_int_equal(w->truth.creates, 0); /* young: not due */
+    sim_mark_exposed(w, k->id);
+    sim_schedule(w);
+    sim_run_for(w, HOUR_MS);
+    assert_int_equal(k->status, AWS_KEY_INACTIVE); /* no overlap for it */
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
+static void exposed_in_overlap(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    struct sim_key *k = sim_start_plain(w);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, in_overlap, DAY_MS));
+    sim_mark_exposed(w, k->id);
+    sim_schedule(w);
+    sim_run_for(w, HOUR_MS);
+    assert_int_equal(k->status, AWS_KEY_INACTIVE);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
+static void restored(bool (*when)(struct sim_world *w))
+{
+    struct sim_world *w = make(NULL);
+    struct sim_key *k = sim_start_plain(w);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, when, 5 * DAY_MS));
+    sim_restore_instance(w, k);
+    assert_becomes_current(w);
+    assert_int_equal(w->truth.creates, 1); /* the kept pair, no third key (R5) */
+    sim_world_free(w);
+}
+
+static void restored_in_overlap(void **state)
+{
+    (void)state;
+    restored(in_overlap);
+}
+
+static void restored_in_quarantine(void **state)
+{
+    (void)state;
+    restored(in_quarantine);
+}
+
+static void a_strangers_key_is_drift(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    struct sim_key *k = sim_truth_put(&w->truth, AWS_KEY_ACTIVE, 0, false);
+    sim_schedule(w);
+    assert_becomes(w, RECORD_DRIFTED);
+    assert_reason_names(w, k->id);
+    assert_true(k->exists && k->status == AWS_KEY_ACTIVE);
+    sim_world_free(w);
+}
+
+static void a_deleted_key_is_drift(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    struct record r;
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(sim_record(w, &r));
+    sim_truth_delete(&w->truth, r.keys[0].id, SIM_BY_STRANGER);
+    sim_schedule(w);
+    assert_becomes(w, RECORD_DRIFTED);
+    assert_reason_names(w, r.keys[0].id);
+    sim_world_free(w);
+}
+
+/* R4: nobody knows whether the key that a lost reply left behind was used: it stays, and is named. */
+static void blind_doubt_asks(void **state)
+{
+    (void)state;
+    struct sim_options o = plain_options(1);
+    struct sim_rule lost = {SIM_ANY, .step = "create", .fault = {SIM_LOST_AFTER, 0}};
+    o.rules = &lost;
+    o.n_rules = 1;
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_aws_blind(w->aws, true);
+    sim_schedule(w);
+    assert_becomes(w, RECORD_AWAITING);
+    assert_reason_names(w, w->truth.keys[1].id);
+    assert_int_equal(w->truth.keys[1].status, AWS_KEY_ACTIVE);
+    sim_world_free(w);
+}
+
+/* ---- assisted -------------------------------------------------------------------------------------------------------
+ */
+
+static void cannot_write(struct sim_options *o)
+{
+    o->can.can_write = false;
+}
+
+static void cannot_write_or_read(struct sim_options *o)
+{
+    o->can.can_write = o->can.can_read = false;
+}
+
+static struct sim_world *revealed(void (*change)(struct sim_options *o), struct sim_pair *pair)
+{
+    struct sim_world *w = make(change);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes(w, RECORD_AWAITING);
+    assert_true(sim_reveal(w, pair));
+    return w;
+}
+
+static void assisted_pasted(void **state)
+{
+    (void)state;
+    struct sim_pair pair, again;
+    struct sim_world *w = revealed(cannot_write, &pair);
+    assert_true(sim_reveal(w, &again)); /* repeatable until proven */
+    assert_string_equal(pair.id, again.id);
+    sim_paste(w, &pair);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_int_equal(w->truth.creates, 1);
+    sim_world_free(w);
+}
+
+static void assisted_pasted_days_later(void **state)
+{
+    (void)state;
+    struct sim_pair pair;
+    struct sim_world *w = revealed(cannot_write, &pair);
+    sim_schedule(w);
+    sim_run_for(w, 6 * DAY_MS);
+    assert_int_equal(sim_state(w), RECORD_AWAITING);
+    sim_paste(w, &pair);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
+/* The old pair again: confirm is no proof, the read contradicts it (R11). */
+static void assisted_wrong_pair(void **state)
+{
+    (void)state;
+    struct sim_pair pair;
+    struct sim_world *w = revealed(cannot_write, &pair);
+    sim_confirm(w);
+    sim_schedule(w);
+    assert_becomes(w, RECORD_AWAITING);
+    assert_int_equal(w->truth.keys[0].status, AWS_KEY_ACTIVE);
+    sim_paste(w, &pair);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
+/* Where nothing can be read, a false confirmation keeps both keys alive until AWS saw the new one in use (R11). */
+static void assisted_blind_confirm(void **state)
+{
+    (void)state;
+    struct sim_pair pair;
+    struct sim_world *w = revealed(cannot_write_or_read, &pair);
+    sim_confirm(w);
+    sim_schedule(w);
+    sim_run_for(w, 4 * DAY_MS);
+    assert_int_equal(w->truth.keys[0].status, AWS_KEY_ACTIVE);
+    assert_well(w->truth.violation);
+    sim_paste(w, &pair);
+    sim_world_free(w);
+}
+
+/* A foreign pair is drift at once (R11). */
+static void assisted_foreign_pair(void **state)
+{
+    (void)state;
+    struct sim_pair pair;
+    struct sim_world *w = revealed(cannot_write, &pair);
+    sim_truth_write(&w->truth, "AKIAOTHERACCOUNTSKEY", "x", SIM_BY_STRANGER, w->sim.mono_ms);
+    sim_schedule(w);
+    assert_becomes(w, RECORD_DRIFTED);
+    sim_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_life),
+        cmocka_unit_test(same_seed_same_trace),
+        cmocka_unit_test(no_key_at_all),
+        cmocka_unit_test(inactive_key_in_use),
+        cmocka_unit_test(expired_key_in_use),
+        cmocka_unit_test(second_key_active),
+        cmocka_unit_test(second_key_inactive),
+        cmocka_unit_test(three_keys),
+        cmocka_unit_test(instance_uses_a_foreign_key),
+        cmocka_unit_test(without_a_read_back),
+        cmocka_unit_test(observe_changes_nothing),
+        cmocka_unit_test(a_pause_holds_creates),
+        cmocka_unit_test(duplicates_change_nothing),
+        cmocka_unit_test(late_messages_change_nothing),
+        cmocka_unit_test(early_nudges_change_nothing),
+        cmocka_unit_test(a_rotation_in_overlap_waits),
+        cmocka_unit_test(exposed_before),
+        cmocka_unit_test(exposed_in_overlap),
+        cmocka_unit_test(restored_in_overlap),
+        cmocka_unit_test(restored_in_quarantine),
+        cmocka_unit_test(a_strangers_key_is_drift),
+        cmocka_unit_test(a_deleted_key_is_drift),
+        cmocka_unit_test(blind_doubt_asks),
+        cmocka_unit_test(assisted_pasted),
+        cmocka_unit_test(assisted_pasted_days_later),
+        cmocka_unit_test(assisted_wrong_pair),
+        cmocka_unit_test(assisted_blind_confirm),
+        cmocka_unit_test(assisted_foreign_pair),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,12 +30,13 @@ struct instance_op_sim {
 struct late_write {
     struct sim_truth *truth;
     char key_id[AWS_KEY_ID_MAX], secret[SIM_SECRET_MAX];
+    int64_t begun_ms;
 };
 
 static void apply_late(void *arg)
 {
     struct late_write *w = arg;
-    sim_truth_write(w->truth, w->key_id, w->secret, SIM_BY_KEYROLL);
+    sim_truth_write(w->truth, w->key_id, w->secret, SIM_BY_KEYROLL, w->begun_ms);
     free(w);
 }
 
@@ -49,12 +50,13 @@ static void write_pair(struct instance_op_sim *o)
         struct late_write *w = calloc(1, sizeof(*w));
         if (!w) abort();
         w->truth = in->o.truth;
+        w->begun_ms = o->op.begun_ms;
         memcpy(w->key_id, o->key_id, sizeof(w->key_id));
         memcpy(w->secret, o->secret, sizeof(w->secret));
         sim_after(in->o.net->sim, o->op.fault.delay_ms, apply_late, w, NULL);
         return;
     }
-    sim_truth_write(in->o.truth, o->key_id, o->secret, SIM_BY_KEYROLL);
+    sim_truth_write(in->o.truth, o->key_id, o->secret, SIM_BY_KEYROLL, o->op.begun_ms);
 }
 
 static void read_key(struct instance_op_sim *o)

@@ -44,6 +44,26 @@ static void message_done(struct sim_kafka_message *m)
     free(m->topic);
     free(m->key);
     free(m->value);
+    free(m->headers);
+}
+
+static struct kafka_header *copy_headers(const struct kafka_header *h, size_t n)
+{
+    size_t bytes = 0;
+    if (!n) return NULL;
+    for (size_t i = 0; i < n; i++) bytes += strlen(h[i].name) + h[i].len + 2;
+    struct kafka_header *to = malloc(n * sizeof(*to) + bytes);
+    if (!to) abort();
+    char *at = (char *)(to + n);
+    for (size_t i = 0; i < n; i++) {
+        size_t name = strlen(h[i].name) + 1;
+        memcpy(at, h[i].name, name);
+        if (h[i].len) memcpy(at + name, h[i].value, h[i].len);
+        at[name + h[i].len] = '\0';
+        to[i] = (struct kafka_header){at, at + name, h[i].len};
+        at += name + h[i].len + 1;
+    }
+    return to;
 }
 
 static void op_effect(struct sim_op *op)
@@ -93,8 +113,13 @@ static int port_produce(void *self, const struct kafka_message_out *m, struct ti
     struct kafka_op *o = calloc(1, sizeof(*o));
     if (!o) abort();
     o->kafka = p->kafka;
-    o->m = (struct sim_kafka_message){copy(m->topic, strlen(m->topic)), copy(m->key, m->key_len),
-                                      copy(m->value, m->value_len), m->value_len, 0};
+    o->m = (struct sim_kafka_message){copy(m->topic, strlen(m->topic)),
+                                      copy(m->key, m->key_len),
+                                      copy(m->value, m->value_len),
+                                      m->value_len,
+                                      0,
+                                      copy_headers(m->headers, m->n_headers),
+                                      m->n_headers};
     sim_op_begin(p->kafka->net, p->client, &o->op, &kafka_class, o->m.topic, true, TIMEOUT_MS, t);
     return 0;
 }

@@ -9,6 +9,8 @@ struct sim_kafka_message {
     char *topic, *key, *value; /* NUL-terminated */
     size_t value_len;
     int64_t wall_ms;
+    struct kafka_header *headers; /* with their bytes behind them; owned */
+    size_t n_headers;
 };
 struct sim_kafka;
 

@@ -135,7 +135,7 @@ bool sim_reveal(struct sim_world *w, struct sim_pair *ret_pair)
 
 void sim_paste(struct sim_world *w, const struct sim_pair *pair)
 {
-    sim_truth_write(&w->truth, pair->id, pair->secret, SIM_BY_PERSON);
+    sim_truth_write(&w->truth, pair->id, pair->secret, SIM_BY_PERSON, w->sim.mono_ms);
 }
 
 void sim_confirm(struct sim_world *w)
@@ -145,7 +145,7 @@ void sim_confirm(struct sim_world *w)
     if (!sim_journal(w, &open)) return;
     sim_fill_job(w, JOB_ROTATE, JOB_OPERATOR, open.key_old, open.rotation, &j);
     j.confirm = true;
-    sim_publish_job(w, &j, 0, 1);
+    sim_publish_job(w, &w->person, &j);
 }
 
 void sim_mark_exposed(struct sim_world *w, const char *key_id)
@@ -167,5 +167,5 @@ void sim_pause(struct sim_world *w, const char *reason)
 void sim_restore_instance(struct sim_world *w, const struct sim_key *k)
 {
     sim_say(&w->sim, "the instance is restored from an older copy");
-    sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER);
+    sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
 }

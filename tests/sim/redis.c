@@ -431,6 +431,18 @@ void sim_redis_poke(struct sim_redis *r, const char *key, const char *field, con
     sim_reply_free(&reply);
 }
 
+bool sim_redis_evict(struct sim_redis *r, const char *key)
+{
+    struct sim_reply reply = {0};
+    const struct redis_arg del[] = {{"DEL", 3}, {key, strlen(key)}};
+    bool was = sim_db_command(&r->db, 2, del, now_us(r), &reply)->integer > 0;
+    sim_reply_free(&reply);
+    if (!was) return false;
+    sim_say(r->net->sim, "Redis evicts %s", key);
+    r->losses++;
+    return true;
+}
+
 void sim_redis_each(struct sim_redis *r,
                     void (*fn)(void *arg, const char *key, const char *field, const char *value, size_t len), void *arg)
 {

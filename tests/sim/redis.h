@@ -29,6 +29,8 @@ unsigned sim_redis_losses(const struct sim_redis *r);
 const char *sim_redis_peek(struct sim_redis *r, const char *key, const char *field, size_t *ret_len);
 /* Changes the truth behind everybody's back. */
 void sim_redis_poke(struct sim_redis *r, const char *key, const char *field, const char *value);
+/* One key goes, as by eviction: counts as a loss. False: it was not there. */
+bool sim_redis_evict(struct sim_redis *r, const char *key);
 /* Calls fn for each value stored under any key. */
 void sim_redis_each(struct sim_redis *r,
                     void (*fn)(void *arg, const char *key, const char *field, const char *value, size_t len),

@@ -1,6 +1,6 @@
-/* The simulated scheduler (world.h): looks at Redis as the real one does, puts back what Redis lost (R8), and publishes
- * what the real policy calls due. It also notices when the world has come to rest: looks that only look change nothing
- * any more. */
+/* The simulated schedulers (world.h): look at Redis as the real one does, put back what Redis lost (R8), and publish
+ * what the real policy calls due. The first one also notices when the world has come to rest: looks that only look
+ * change nothing any more. */
 #include "tests/sim/world.h"
 
 #include "lib/err.h"
@@ -8,39 +8,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_MS    5000
-#define DAY_MS     INT64_C(86400000)
-#define SAME_LOOKS 2  /* looks without a change until the world counts as quiet */
-#define SAME_TRIES 30 /* the same for work that is tried again and again: a named state, held by the record */
+#define TICK_MS     5000
+#define RESTLESS_MS 20000 /* between two publications of the same work */
+#define DAY_MS      INT64_C(86400000)
+#define SAME_LOOKS  2  /* looks without a change until the world counts as quiet */
+#define SAME_TRIES  30 /* the same for work that is tried again and again: a named state, held by the record */
 
 static void on_tick(void *arg);
 
-static void tick_in(struct sim_world *w, int64_t delay_ms)
+static void tick_in(struct sim_scheduler *s, int64_t delay_ms)
 {
-    if (!w->quiet) sim_after(&w->sim, delay_ms > 0 ? delay_ms : TICK_MS, on_tick, w, w);
+    if (!s->world->quiet) sim_after(&s->world->sim, delay_ms > 0 ? delay_ms : TICK_MS, on_tick, s, s->world);
 }
 
 static void on_restored(void *self, uint64_t id, const void *result)
 {
-    struct sim_world *w = self;
+    struct sim_scheduler *s = self;
     const struct store_reply *r = result;
     (void)id;
     if (r->err == ERR_CANCELLED) return;
     if (!r->err && r->version == 1) {
-        w->restored++;
-        sim_say(&w->sim, "the scheduler puts the state back");
+        s->world->restored++;
+        sim_say(&s->world->sim, "the scheduler puts the state back");
     }
-    tick_in(w, TICK_MS);
+    tick_in(s, TICK_MS);
 }
 
-static bool restore(struct sim_world *w)
+static bool restore(struct sim_scheduler *sc)
 {
     struct state s;
     const char *ids[RECORD_KEYS_MAX];
+    struct sim_world *w = sc->world;
     if (!states_knows(&w->states, SIM_USER_KEY) || states_find(&w->states, SIM_USER_KEY, &s) < 0) return false;
     for (size_t i = 0; i < s.n_exposed; i++) ids[i] = s.exposed[i];
-    return store_restore(&w->scheduler_store, SIM_USER_KEY, &s.record, s.has_journal ? &s.journal : NULL, ids,
-                         s.n_exposed, (struct ticket){on_restored, w, 0}) == 0;
+    return store_restore(&sc->store, SIM_USER_KEY, &s.record, s.has_journal ? &s.journal : NULL, ids, s.n_exposed,
+                         (struct ticket){on_restored, sc, 0}) == 0;
 }
 
 /* Work that looks and does not change: audits, polls, waiting for an age that is far away. */
@@ -54,8 +56,10 @@ static bool only_looks(const struct sim_world *w, const struct policy_verdict *v
 static void notice_rest(struct sim_world *w, const struct policy_verdict *v)
 {
     uint64_t digest = sim_world_digest(w);
-    bool faults_may_come = w->o.swarm.per_thousand && w->sim.mono_ms - 1000000 < w->o.swarm.until_ms;
-    if (digest != w->last_digest || w->net.effects || faults_may_come) {
+    const struct sim_swarm *s = &w->o.swarm;
+    bool faults_may_come = s->per_thousand && s->until_ms && w->sim.mono_ms - 1000000 < s->until_ms;
+    bool open = w->net.effects || sim_messages(w) || !sim_workers_idle(w) || faults_may_come;
+    if (digest != w->last_digest || open) {
         w->last_digest = digest;
         w->same = 0;
         return;
@@ -64,62 +68,59 @@ static void notice_rest(struct sim_world *w, const struct policy_verdict *v)
     if (w->same >= (only_looks(w, v) ? SAME_LOOKS + 1 : SAME_TRIES)) w->quiet = true;
 }
 
-static void publish(struct sim_world *w, const struct policy_verdict *v)
+static void publish(struct sim_scheduler *s, const struct policy_verdict *v)
 {
     struct job j;
-    sim_say(&w->sim, "due: %s %s, %s", job_kind_name(v->kind), job_reason_name(v->reason), v->why);
+    struct sim_world *w = s->world;
+    sim_say(&w->sim, "%s, due: %s %s, %s", s->client.name, job_kind_name(v->kind), job_reason_name(v->reason), v->why);
     sim_fill_job(w, v->kind, v->reason, v->replace_key_id, v->rotation, &j);
     j.urgent = v->urgent;
-    for (unsigned i = 0; i < w->o.copies; i++) sim_publish_job(w, &j, 0, 1);
+    for (unsigned i = 0; i < w->o.copies; i++) sim_publish_job(w, &s->client, &j);
 }
 
-static void judge(struct sim_world *w, const struct store_peek *u)
+static void judge(struct sim_scheduler *s, const struct store_peek *u)
 {
     struct policy_verdict v;
+    struct sim_world *w = s->world;
     int64_t now = sim_wall_ms(&w->sim);
     if (u->err) {
         sim_violate(&w->truth, "a document in Redis cannot be read");
         return;
     }
-    if (!u->has_record && !u->has_journal && u->lease_ms < 0 && restore(w)) return;
+    if (!u->has_record && !u->has_journal && u->lease_ms < 0 && restore(s)) return;
     policy_judge(&w->o.policy, SIM_LICENCE, u, now, &v);
-    if (u->lease_ms < 0) notice_rest(w, &v);
+    if (u->lease_ms < 0 && s == &w->schedulers[0]) notice_rest(w, &v);
     if (w->quiet) return;
     if (policy_is_due(&v) && !v.held) {
-        publish(w, &v);
-        tick_in(w, TICK_MS);
+        publish(s, &v);
+        tick_in(s, w->o.restless ? RESTLESS_MS : TICK_MS);
         return;
     }
     int64_t wait = TICK_MS;
     if (u->lease_ms < 0) wait = v.at_ms != TIME_NONE && v.at_ms > now ? v.at_ms - now : w->o.policy.audit_interval_ms;
     if (wait > w->o.policy.audit_interval_ms) wait = w->o.policy.audit_interval_ms;
-    tick_in(w, wait);
+    tick_in(s, wait);
 }
 
 static void on_peek(void *self, uint64_t id, const void *result)
 {
-    struct sim_world *w = self;
+    struct sim_scheduler *s = self;
     const struct store_peek_reply *r = result;
     (void)id;
-    w->asking = false;
     if (r->err == ERR_CANCELLED) return;
     if (r->err || r->n != 1)
-        tick_in(w, TICK_MS);
+        tick_in(s, TICK_MS);
     else
-        judge(w, &r->users[0]);
+        judge(s, &r->users[0]);
 }
 
 static void on_tick(void *arg)
 {
-    struct sim_world *w = arg;
+    struct sim_scheduler *s = arg;
+    struct sim_world *w = s->world;
     const char *key = SIM_USER_KEY;
-    if (w->messages || !sim_workers_idle(w)) {
-        tick_in(w, TICK_MS);
-        return;
-    }
-    w->scheduler.table = NULL;
-    w->asking = store_peek(&w->scheduler_store, &key, 1, (struct ticket){on_peek, w, 0}) == 0;
-    if (!w->asking) tick_in(w, TICK_MS);
+    bool waits = !w->o.restless && (sim_messages(w) || !sim_workers_idle(w));
+    if (waits || store_peek(&s->store, &key, 1, (struct ticket){on_peek, s, 0}) < 0) tick_in(s, TICK_MS);
 }
 
 void sim_scheduler_start(struct sim_world *w)
@@ -127,7 +128,8 @@ void sim_scheduler_start(struct sim_world *w)
     w->quiet = false;
     w->same = 0;
     w->last_digest = 0;
-    sim_after(&w->sim, 1, on_tick, w, w);
+    for (int i = 0; i < (w->o.two_schedulers ? 2 : 1); i++)
+        sim_after(&w->sim, 1 + i * 2500, on_tick, &w->schedulers[i], w);
 }
 
 void sim_schedule(struct sim_world *w)

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define QUOTA        2
+#define PROOF_MS     5000         /* a pair was proven so shortly before it is written */
 #define USE_GRAIN_MS (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */
 
 void sim_truth_init(struct sim_truth *t, struct sim *s)
@@ -75,6 +76,7 @@ static struct sim_key *new_key(struct sim_truth *t, enum sim_by by)
     k->made_by = by;
     k->created_wall_ms = sim_wall_ms(t->sim) / 1000 * 1000; /* CreateDate has whole seconds */
     k->inactive_wall_ms = TIME_NONE;
+    k->outside_ms = -1;
     return k;
 }
 
@@ -166,7 +168,7 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
     bool held = t->instance.any && !strcmp(t->instance.id, k->id);
     if (held && t->instance_outside_ms < t->instance_read_ms)
         sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
-    if (k->made_by == SIM_BY_STRANGER && !k->was_held)
+    if (k->made_by == SIM_BY_STRANGER && !k->was_shown)
         sim_violate(t, "I3: %s is %s, though keyroll neither made it nor saw it in use", k->id, verb);
     if (k->made_by == SIM_BY_STRANGER && !held && !sim_truth_works(t) && t->instance_outside_ms < t->instance_read_ms)
         sim_violate(t, "I3: %s is %s while the instance has no other accepted key", k->id, verb);
@@ -193,6 +195,7 @@ int sim_truth_update(struct sim_truth *t, const char *id, enum aws_key_status st
     if (status == AWS_KEY_INACTIVE && k->status != AWS_KEY_INACTIVE) k->inactive_wall_ms = sim_wall_ms(t->sim);
     k->status = status;
     k->changed_outside = by == SIM_BY_STRANGER;
+    if (by == SIM_BY_STRANGER) k->outside_ms = t->sim->mono_ms;
     sim_say(t->sim, "%s becomes %s%s", id, aws_key_status_name(status), by == SIM_BY_STRANGER ? " by a stranger" : "");
     judge_outage(t, worked, by, "setting Inactive", id);
     return 0;
@@ -207,13 +210,22 @@ int sim_truth_delete(struct sim_truth *t, const char *id, enum sim_by by)
     if (by == SIM_BY_KEYROLL) judge_against(t, k, true);
     remember_list(t);
     k->exists = false;
+    if (by == SIM_BY_STRANGER) k->outside_ms = t->sim->mono_ms;
     t->deletes += by == SIM_BY_KEYROLL;
     sim_say(t->sim, "%s is deleted%s", id, by == SIM_BY_STRANGER ? " by a stranger" : "");
     judge_outage(t, worked, by, "deleting", id);
     return 0;
 }
 
-void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, enum sim_by by)
+/* A stranger touched the key after its last proof before the write: nobody can see that coming. */
+static bool was_touched_since(const struct sim_truth *t, const char *id, int64_t begun_ms)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (!strcmp(t->keys[i].id, id)) return t->keys[i].outside_ms >= begun_ms - PROOF_MS;
+    return false;
+}
+
+void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, enum sim_by by, int64_t begun_ms)
 {
     instance_uses(t);
     bool worked = sim_truth_works(t);
@@ -223,10 +235,11 @@ void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, en
     snprintf(t->instance.id, sizeof(t->instance.id), "%s", id);
     snprintf(t->instance.secret, sizeof(t->instance.secret), "%s", secret);
     struct sim_key *k = sim_truth_find(t, id);
+    if (k) k->was_shown = true;
     if (k && by != SIM_BY_STRANGER) k->was_offered = true;
     if (by == SIM_BY_STRANGER) t->instance_outside_ms = t->sim->mono_ms;
     sim_say(t->sim, "the instance holds %s%s", id[0] ? id : "no key", by == SIM_BY_STRANGER ? " by a stranger" : "");
-    judge_outage(t, worked, by, "writing", id);
+    judge_outage(t, worked && !was_touched_since(t, id, begun_ms), by, "writing", id);
 }
 
 uint64_t sim_truth_digest(const struct sim_truth *t)

@@ -23,8 +23,10 @@ struct sim_key {
     int64_t first_used_wall_ms, last_used_wall_ms;
     bool was_offered;         /* a write of it to the instance took effect */
     bool was_held;            /* the instance held it while it was accepted */
+    bool was_shown;           /* the instance held it, accepted or not */
     int64_t inactive_wall_ms; /* when it went Inactive; TIME_NONE */
     bool changed_outside;     /* a stranger changed its status last */
+    int64_t outside_ms;       /* when a stranger changed or deleted it last; -1 never */
 };
 struct sim_pair {
     bool any;
@@ -64,8 +66,8 @@ int sim_truth_delete(struct sim_truth *t, const char *id, enum sim_by by);
 int sim_truth_try(struct sim_truth *t, const char *id, const char *secret);
 /* The instance's stored pair is accepted now. */
 bool sim_truth_works(struct sim_truth *t);
-/* The pair in the instance changes; id "" = none. */
-void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, enum sim_by by);
+/* The pair in the instance changes; id "" = none. begun_ms: when the write was sent. */
+void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, enum sim_by by, int64_t begun_ms);
 /* Somebody uses the key now (a probe, the instance's test). */
 void sim_truth_touch(struct sim_truth *t, const char *id);
 /* What GetAccessKeyLastUsed says; *ret_wall_ms only for AWS_USED_AT. */

@@ -76,6 +76,17 @@ static bool matches(const struct sim_rule *r, const struct sim_call *c)
     return !r->op || !strcmp(r->op, c->op);
 }
 
+/* Topics are named by the message, which goes. */
+static const char *lasting(const char *topic)
+{
+    const char *const names[] = {sim_topic_events, sim_topic_keys, sim_topic_dead, "commit"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (!strcmp(names[i], topic)) return names[i];
+    for (size_t i = 0; i < SIM_TOPICS; i++)
+        if (!strcmp(sim_topic_names[i], topic)) return sim_topic_names[i];
+    return topic;
+}
+
 static void log_cell(struct sim_world *w, const struct sim_call *c)
 {
     if (!c->client->table) return;
@@ -88,8 +99,7 @@ static void log_cell(struct sim_world *w, const struct sim_call *c)
         w->cells = realloc(w->cells, w->cap_cells * sizeof(*w->cells));
         if (!w->cells) abort();
     }
-    const char *op = c->op; /* topics are named by the message, which goes */
-    if (c->edge == SIM_KAFKA) op = !strcmp(c->op, sim_topic_events) ? sim_topic_events : sim_topic_keys;
+    const char *op = c->edge == SIM_KAFKA ? lasting(c->op) : c->op;
     w->cells[w->n_cells++] =
         (struct sim_cell){c->client->table, c->client->step, op, c->client->row, c->edge, c->writes};
 }
@@ -135,9 +145,24 @@ bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool wo
         return edge == SIM_INSTANCE && !strcmp(op, instance_op_name(INSTANCE_TEST));
     case SIM_LOGIN:
         return edge == SIM_INSTANCE;
+    case SIM_LATE_ANSWER:
+        return strcmp(op, "commit") != 0; /* librdkafka gives an answer in time */
     default:
         return true;
     }
+}
+
+uint64_t sim_fate(struct sim_world *w)
+{
+    uint64_t z = w->fate += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static int64_t fate_between(struct sim_world *w, int64_t least, int64_t most)
+{
+    return least + (int64_t)(sim_fate(w) % (uint64_t)(most - least + 1));
 }
 
 /* How late or long, where that says something. Later than these nothing lands: the instance's write life, AWS's skew
@@ -149,34 +174,85 @@ static int64_t delay_of(struct sim_world *w, const struct sim_call *c, enum sim_
                                                  : 20000;
     switch (k) {
     case SIM_LATE_EFFECT:
-        return sim_between(&w->sim, 100, most - 1000);
+        return fate_between(w, 100, most - 1000);
     case SIM_REFUSED_LATER:
     case SIM_APPLIED_LATER:
-        return sim_between(&w->sim, 100, most - 1000);
+        return fate_between(w, 100, most - 1000);
     case SIM_FREEZE_BEFORE:
-        return sim_between(&w->sim, 1000, c->edge == SIM_INSTANCE ? most - 1000 : 60000);
+        return fate_between(w, 1000, c->edge == SIM_INSTANCE ? most - 1000 : 60000);
     case SIM_FREEZE_AFTER:
-        return sim_between(&w->sim, 1000, 1000000);
+        return fate_between(w, 1000, 1000000);
     case SIM_SLOW:
-        return sim_between(&w->sim, 100, 8000);
+        return fate_between(w, 100, 8000);
     default:
         return 0;
     }
 }
 
-static void swarm(struct sim_world *w, const struct sim_call *c, struct sim_fault *f)
+static void note_plan(struct sim_world *w, int what, int64_t arg)
+{
+    if (w->plan.n < SIM_PLAN_MAX) w->plan.v[w->plan.n++] = (struct sim_plan_item){w->calls, what, arg};
+}
+
+static bool swarm_is_out(const struct sim_world *w)
 {
     const struct sim_swarm *s = &w->o.swarm;
-    if (!s->per_thousand || w->sim.mono_ms - 1000000 >= s->until_ms) return;
-    if (sim_random(&w->sim) % 1000 >= s->per_thousand) return;
-    enum sim_fault_kind k = (enum sim_fault_kind)(sim_random(&w->sim) % SIM_FAULT_KINDS);
-    if (!(s->kinds >> k & 1) || !sim_fault_possible(c->edge, c->op, c->writes, c->client->table != NULL, k)) return;
-    *f = (struct sim_fault){k, delay_of(w, c, k)};
+    if (!s->per_thousand || (s->calls && w->calls > s->calls) || w->plan.n >= SIM_PLAN_MAX) return false;
+    return !s->until_ms || w->sim.mono_ms - 1000000 < s->until_ms;
+}
+
+/* A kind for this call, or SIM_FINE. */
+static enum sim_fault_kind swarm(struct sim_world *w)
+{
+    const struct sim_swarm *s = &w->o.swarm;
+    if (!swarm_is_out(w) || sim_fate(w) % 1000 >= s->per_thousand) return SIM_FINE;
+    enum sim_fault_kind k = (enum sim_fault_kind)(sim_fate(w) % SIM_FAULT_KINDS);
+    return s->kinds >> k & 1 ? k : SIM_FINE;
+}
+
+struct happening {
+    struct sim_world *w;
+    int n;
+    int64_t arg;
+};
+
+static void on_happen(void *arg)
+{
+    struct happening *h = arg;
+    h->w->o.happen(h->w, h->n, h->arg);
+    free(h);
+}
+
+static void happen_soon(struct sim_world *w, int n, int64_t arg)
+{
+    struct happening *h = malloc(sizeof(*h));
+    if (!h) abort();
+    *h = (struct happening){w, n, arg};
+    sim_after(&w->sim, 0, on_happen, h, NULL);
+}
+
+/* Happenings stand in the plan from the start, faults only when it is told again. */
+static bool planned(struct sim_world *w, struct sim_fault *f)
+{
+    const struct sim_plan *p = w->o.replay;
+    bool any = false;
+    for (size_t i = 0; p && i < p->n; i++) {
+        const struct sim_plan_item *x = &p->v[i];
+        if (x->call != w->calls) continue;
+        if (x->what >= SIM_HAPPENING_0) {
+            happen_soon(w, x->what - SIM_HAPPENING_0, x->arg);
+            continue;
+        }
+        *f = (struct sim_fault){(enum sim_fault_kind)x->what, x->arg};
+        any = true;
+    }
+    return any;
 }
 
 static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
 {
     struct sim_world *w = arg;
+    w->calls++;
     if (w->o.log_cells) log_cell(w, c);
     for (size_t i = 0; i < w->o.n_rules; i++) {
         struct sim_rule *r = &w->o.rules[i];
@@ -188,7 +264,27 @@ static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
         if (!f->delay_ms) f->delay_ms = delay_of(w, c, f->kind);
         return;
     }
-    swarm(w, c, f);
+    enum sim_fault_kind k = SIM_FINE;
+    if (!planned(w, f)) {
+        k = swarm(w);
+        if (k == SIM_FINE) return;
+        *f = (struct sim_fault){k, delay_of(w, c, k)};
+    }
+    if (!sim_fault_possible(c->edge, c->op, c->writes, c->client->table != NULL, f->kind))
+        *f = (struct sim_fault){SIM_FINE, 0};
+    else if (k != SIM_FINE)
+        note_plan(w, (int)k, f->delay_ms);
+}
+
+int sim_luck(struct sim_world *w)
+{
+    struct sim_fault f = {SIM_FINE, 0};
+    w->calls++;
+    if (!planned(w, &f)) {
+        f.kind = swarm(w);
+        if (f.kind == SIM_LOST_BEFORE || f.kind == SIM_LOST_AFTER) note_plan(w, (int)f.kind, 0);
+    }
+    return f.kind == SIM_LOST_BEFORE ? 1 : f.kind == SIM_LOST_AFTER ? 2 : 0;
 }
 
 /* ---- judges on the way --------------------------------------------------------------------------------------------
@@ -206,6 +302,7 @@ static void judge_lease(struct sim_world *w, const struct sim_worker *k, const c
     const struct rotation *r = k->calling;
     const char *token = lease_token(w);
     if (!strcmp(k->client.step, "orphan")) return; /* R14 */
+    if (w->sim.mono_ms < w->lease_evicted_ms + LEASE_TTL_MS) return;
     if (token && strcmp(token, r->lease.user.token))
         sim_violate(&w->truth, "I4: %s begins %s while another one holds the lease", k->name, what);
     if (!token && !sim_redis_losses(w->redis))
@@ -245,6 +342,7 @@ static void on_message(void *arg, const struct sim_kafka_message *m)
 {
     struct sim_world *w = arg;
     if (holds_secret(w, m->value)) sim_violate(&w->truth, "I6: a secret in %s", m->topic);
+    sim_group_append(&w->group, m, sim_kafka_count(w->kafka) - 1);
     if (strcmp(m->topic, sim_topic_keys)) return;
     if (states_take(&w->states, m->key, m->value, m->value_len) < 0)
         sim_violate(&w->truth, "R8: a state that cannot be read");
@@ -278,9 +376,15 @@ struct sim_world *sim_world_new(const struct sim_options *o)
     w->kafka = sim_kafka_new(&w->net);
     sim_kafka_on_message(w->kafka, on_message, w);
     w->escrow = the_escrow();
-    w->scheduler = (struct sim_client){.net = &w->net, .name = "scheduler"};
+    sim_group_init(&w->group, w);
+    w->fate = o->seed * 0x9e6c63d0876a9a47u + 7;
+    for (int i = 0; i < 2; i++) {
+        struct sim_scheduler *s = &w->schedulers[i];
+        *s = (struct sim_scheduler){.client = {.net = &w->net, .name = i ? "scheduler 2" : "scheduler"}, .world = w};
+        store_init(&s->store, sim_redis_port(w->redis, &s->client), &w->sim.rng, "kr:", LEASE_TTL_MS);
+    }
     w->person = (struct sim_client){.net = &w->net, .name = "person"};
-    store_init(&w->scheduler_store, sim_redis_port(w->redis, &w->scheduler), &w->sim.rng, "kr:", LEASE_TTL_MS);
+    w->scheduler_store = w->schedulers[0].store;
     store_init(&w->person_store, sim_redis_port(w->redis, &w->person), &w->sim.rng, "kr:", LEASE_TTL_MS);
     /* This server has been up for long: no hold-off at the start. */
     char server[120];
@@ -294,7 +398,7 @@ struct sim_world *sim_world_new(const struct sim_options *o)
 void sim_world_free(struct sim_world *w)
 {
     sim_workers_stop(w);
-    sim_client_dropped(&w->scheduler);
+    for (int i = 0; i < 2; i++) sim_client_dropped(&w->schedulers[i].client);
     sim_client_dropped(&w->person);
     sim_cancel(&w->sim, w);
     while (sim_step(&w->sim)) continue; /* what is on its way frees itself */
@@ -303,6 +407,7 @@ void sim_world_free(struct sim_world *w)
     sim_aws_free(w->aws);
     sim_instance_free(w->instance);
     sim_kafka_free(w->kafka);
+    sim_group_done(&w->group);
     free(w->cells);
     sim_done(&w->sim);
     free(w);
@@ -311,7 +416,7 @@ void sim_world_free(struct sim_world *w)
 struct sim_key *sim_start_plain(struct sim_world *w)
 {
     struct sim_key *k = sim_truth_put(&w->truth, AWS_KEY_ACTIVE, 100 * DAY_MS, true);
-    sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER);
+    sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
     sim_run_for(w, 600000); /* long ago: no list and no read is behind */
     return k;
 }
@@ -338,6 +443,13 @@ bool sim_run_quiet(struct sim_world *w, int days)
     uint64_t ran = w->sim.ran;
     while (!w->quiet && sim_next_ms(&w->sim) < end && w->sim.ran - ran < EVENTS_MAX && sim_step(&w->sim)) continue;
     return w->quiet;
+}
+
+void sim_evict(struct sim_world *w, const char *what)
+{
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, what, key);
+    if (sim_redis_evict(w->redis, key) && !strcmp(what, "lease")) w->lease_evicted_ms = w->sim.mono_ms;
 }
 
 /* ---- what Redis holds ---------------------------------------------------------------------------------------------
@@ -401,6 +513,11 @@ static bool is_named_state(enum record_state s)
            s == RECORD_FAILED;
 }
 
+bool sim_asks(struct sim_world *w)
+{
+    return is_named_state(sim_state(w));
+}
+
 /* Every key is in use, planned for, or named to a person. */
 static void check_keys(struct sim_world *w, struct record *r, const struct journal *j)
 {
@@ -439,7 +556,7 @@ const char *sim_check_end(struct sim_world *w)
         sim_violate(&w->truth, "I8: a journal is left open in state %s", record_state_name(r.state));
     if (is_named_state(r.state) && !r.reason[0])
         sim_violate(&w->truth, "I8: state %s without a reason", record_state_name(r.state));
-    if (w->messages) sim_violate(&w->truth, "%zu messages are left", w->messages);
+    if (sim_messages(w)) sim_violate(&w->truth, "%zu messages are left", sim_messages(w));
     return w->truth.violation;
 }
 

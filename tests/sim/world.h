@@ -6,6 +6,7 @@
 #include "producer/policy.h"
 #include "producer/states.h"
 #include "tests/sim/aws.h"
+#include "tests/sim/group.h"
 #include "tests/sim/instance.h"
 #include "tests/sim/kafka.h"
 #include "tests/sim/redis.h"
@@ -18,7 +19,7 @@
 #define SIM_USER_KEY    "123456789012/synergistexpress-4711"
 
 struct sim_world;
-struct sim_item;
+struct loop;
 
 /* A fault, or something that happens, at the n-th call of a row. NULL and -1 match all. */
 struct sim_rule {
@@ -48,7 +49,22 @@ bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool wo
 struct sim_swarm {
     unsigned per_thousand;
     uint32_t kinds;   /* bit per enum sim_fault_kind */
-    int64_t until_ms; /* monotonic, since the start */
+    int64_t until_ms; /* monotonic, since the start; 0 = the calls alone count */
+    unsigned calls;   /* the first so many calls; 0 = all */
+};
+
+/* What goes wrong in one history: faults of single calls, and things that happen when a call begins. All random choices
+ * of this kind are in here, so that a history can be told again with some of them left out. */
+#define SIM_PLAN_MAX    96
+#define SIM_HAPPENING_0 100 /* above: happenings, in the numbers of whoever drives */
+struct sim_plan_item {
+    unsigned call; /* the n-th of the history, from 1 */
+    int what;      /* enum sim_fault_kind, or SIM_HAPPENING_0 + n */
+    int64_t arg;   /* a fault's delay_ms; a happening's own */
+};
+struct sim_plan {
+    struct sim_plan_item v[SIM_PLAN_MAX];
+    size_t n;
 };
 
 struct sim_options {
@@ -61,7 +77,11 @@ struct sim_options {
     struct sim_rule *rules;
     size_t n_rules; /* borrowed; counted in place */
     struct sim_swarm swarm;
+    const struct sim_plan *replay; /* instead of the swarm */
+    void (*happen)(struct sim_world *w, int n, int64_t arg);
     unsigned copies; /* times each job is published; 0 = 1 */
+    bool restless;   /* schedulers publish at every tick, whatever is under way */
+    bool two_schedulers;
     bool log_cells;
 };
 
@@ -70,15 +90,22 @@ struct sim_worker {
     struct sim_world *world;
     char name[8];
     bool alive;
-    int64_t armed_ms;
-    bool lease_tick;
-    struct saga_engine *engine;
+    struct clock clock;
+    int64_t wall_off_ms; /* its wall clock is wrong by so much */
     struct store store;
     struct leases leases;
     struct report *report;
     struct rotation_env env;
-    struct sim_item *first;
+    struct loop *loop;
+    struct intake *intake;
+    struct kafka_in in;
     struct rotation *calling; /* whose row starts a call now */
+};
+
+struct sim_scheduler {
+    struct sim_client client; /* first */
+    struct sim_world *world;
+    struct store store;
 };
 
 struct sim_world {
@@ -93,14 +120,16 @@ struct sim_world {
     const struct escrow *escrow;
     struct sim_worker workers[SIM_WORKERS_MAX];
     /* scheduler */
-    struct sim_client scheduler;
-    struct store scheduler_store;
-    struct states states; /* what the keys topic says */
-    bool asking;
+    struct sim_scheduler schedulers[2];
+    struct store scheduler_store; /* for the names of keys */
+    struct states states;         /* what the keys topic says */
     uint64_t last_digest;
     unsigned same; /* looks in a row that changed nothing */
     bool quiet;
-    size_t messages; /* published and not finished */
+    struct sim_group group;
+    unsigned calls; /* so far */
+    uint64_t fate;  /* state of the random numbers for faults */
+    struct sim_plan plan;
     unsigned published, restored, crashes;
     /* people */
     struct sim_client person;
@@ -111,7 +140,8 @@ struct sim_world {
     int dead_error;
     struct sim_cell *cells;
     size_t n_cells, cap_cells;
-    bool orphan_allowed; /* a stranger or a lost witness may leave what nobody can explain */
+    int64_t lease_evicted_ms; /* a lease that Redis dropped fences nobody for its lifetime */
+    bool orphan_allowed;      /* a stranger or a lost witness may leave what nobody can explain */
 };
 
 /* Settings like the shipped defaults, except a quarantine of a day. can: writes, reads and tests. */
@@ -132,9 +162,18 @@ bool sim_run_until(struct sim_world *w, bool (*until)(struct sim_world *w), int6
 
 /* Publishes a job of this kind about key_id ("" none) and rotation, as the scheduler would. */
 void sim_publish(struct sim_world *w, int kind, int reason, const char *key_id, int64_t rotation);
-void sim_publish_job(struct sim_world *w, const struct job *j, int64_t delay_ms, unsigned attempt);
+void sim_publish_job(struct sim_world *w, struct sim_client *by, const struct job *j);
 void sim_fill_job(struct sim_world *w, int kind, int reason, const char *key_id, int64_t rotation, struct job *ret);
 void sim_worker_crash(struct sim_worker *k);
+void sim_worker_drain(struct sim_worker *k); /* SIGTERM; it comes back */
+/* Messages that are not finished. */
+static inline size_t sim_messages(const struct sim_world *w)
+{
+    return (size_t)sim_group_lag(&w->group);
+}
+
+/* Redis loses one of the user's keys ("lease", "journal", "record", "exposed"), against its settings. */
+void sim_evict(struct sim_world *w, const char *what);
 
 /* What Redis holds, decoded from the truth. False: nothing there. */
 bool sim_record(struct sim_world *w, struct record *ret);
@@ -146,6 +185,8 @@ uint64_t sim_world_digest(struct sim_world *w);
 /* At the end: I2, I6, I8 and that nothing is left over. "" when all is well, else what is wrong. Includes what was seen
  * on the way. */
 const char *sim_check_end(struct sim_world *w);
+/* The licence is in a state that asks for a person. */
+bool sim_asks(struct sim_world *w);
 /* The same, and the licence is current: one key, in use. */
 const char *sim_check_current(struct sim_world *w);
 
@@ -166,6 +207,14 @@ void sim_workers_stop(struct sim_world *w);
 void sim_workers_redis_up(struct sim_world *w);
 bool sim_workers_idle(const struct sim_world *w);
 void sim_scheduler_start(struct sim_world *w);
+void sim_worker_intake_calls(struct sim_worker *k, const char *step);
+void sim_worker_step_calls(struct sim_worker *k, struct rotation *r);
+void sim_worker_drained(void *worker);
+void sim_intake_busy(struct sim_worker *k);
+void sim_world_outcome(struct sim_world *w, const struct rotation *r, int outcome);
+/* Something that is no call of its own: 0 goes well, 1 is lost before its effect, 2 after it. */
+int sim_luck(struct sim_world *w);
+uint64_t sim_fate(struct sim_world *w);
 extern const char *const sim_topic_events, *const sim_topic_keys;
 
 #endif
