@@ -725,7 +725,9 @@ static int map_sent(CURLcode code)
 
 static int map_result(const struct slot *slot, CURLcode code)
 {
-    long sent_bytes = 0;
+    long sent_bytes = 0, status = 0;
+    (void)curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (code == CURLE_OK && status < 100) return ERR_NET_BAD_REPLY; /* libcurl takes "HTTP/200 OK" for a status line */
     if (code == CURLE_OK && !slot->head.complete) return ERR_NET_LOST; /* ended inside the head: fine for libcurl */
     if (code == CURLE_OK) return slot->head.encoded && slot->body.len > 0 ? ERR_NET_BAD_REPLY : 0;
     (void)curl_easy_getinfo(slot->easy, CURLINFO_REQUEST_SIZE, &sent_bytes); /* stays 0 when unknown to libcurl */
@@ -742,7 +744,10 @@ static void complete_slot(struct slot *slot, CURLcode code)
     slot->h->queues[slot->class].running--;
     const char *detail = slot->error[0] ? slot->error : curl_easy_strerror(code);
     if (code == CURLE_OK)
-        detail = !err ? "" : head->complete ? "the reply is compressed" : "the reply's head is cut off";
+        detail = !err             ? ""
+                 : status < 100   ? "the reply has no status"
+                 : head->complete ? "the reply is compressed"
+                                  : "the reply's head is cut off";
     const struct http_reply reply = {
         .err = err,
         .status = (int)status,

@@ -13,6 +13,7 @@ static struct loop *loop;
 static struct http *http;
 static int listener, peer = -1, finished;
 static char url[64];
+static int port;
 static const uint8_t *reply;
 static size_t reply_len;
 static struct loop_fd *peer_watch;
@@ -50,13 +51,22 @@ static void on_connection(void *arg)
 
 static void listen_somewhere(void)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in a = {.sin_family = AF_INET};
     socklen_t len = sizeof a;
+    a.sin_addr.s_addr = htonl(INADDR_ANY); /* all of 127.0.0.0/8, see next_url() */
     listener = socket(AF_INET, SOCK_STREAM, 0);
     FUZZ_REQUIRE(bind(listener, (struct sockaddr *)&a, len) == 0 && listen(listener, 16) == 0);
     FUZZ_REQUIRE(getsockname(listener, (struct sockaddr *)&a, &len) == 0);
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/x", ntohs(a.sin_port));
+    port = ntohs(a.sin_port);
     FUZZ_REQUIRE(loop_fd_new(loop, listener, on_connection, NULL));
+}
+
+/* Another address each time: closed connections keep their pair of ports for a minute. */
+static void next_url(void)
+{
+    static unsigned n;
+    n = (n + 1) % 60000;
+    snprintf(url, sizeof url, "http://127.1.%u.%u:%d/x", n / 250, n % 250 + 1, port);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -95,6 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                          .last_on_connection = true,
                                          .timeout_ms = 2000,
                                          .max_reply_bytes = REPLY_MAX};
+    next_url();
     reply = data;
     reply_len = size;
     finished = 0;

@@ -52,6 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_REQUIRE(connect(client, (struct sockaddr *)&a, sizeof a) == 0);
     FUZZ_REQUIRE(send(client, data, size, MSG_NOSIGNAL) == (ssize_t)size);
     turns(4);
+    const struct linger at_once = {1, 0}; /* or the ports would run out */
+    FUZZ_REQUIRE(setsockopt(client, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
     close(client); /* also when it is not answered: it may be half a request */
     turns(3);
     return 0;

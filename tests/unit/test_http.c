@@ -574,6 +574,7 @@ static void bad_replies_have_unknown_effect(void **state)
         {"/endless-head", ERR_NET_BAD_REPLY, ERR_NET_BAD_REPLY},
         {"/endless", ERR_NET_BAD_REPLY, ERR_NET_BAD_REPLY},
         {"/gzip-bomb", ERR_NET_BAD_REPLY, ERR_NET_BAD_REPLY},
+        {"/no-status", ERR_NET_BAD_REPLY, ERR_NET_BAD_REPLY},
         {"/promised", ERR_NET_LOST, ERR_NET_BAD_REPLY},
     };
     struct fixture *f = *state;
