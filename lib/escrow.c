@@ -194,6 +194,17 @@ int escrow_seal(const struct escrow *e, const struct rng *rng, const char *user,
     return buf_add_base64(out, body, NONCE_BYTES + len + TAG_BYTES);
 }
 
+void escrow_sealed_by(const char *envelope, size_t len, char out[ID_HEX + 1])
+{
+    size_t p = strlen(PREFIX);
+    out[0] = '\0';
+    if (len < p + ID_HEX + 1 || memcmp(envelope, PREFIX, p) || envelope[p + ID_HEX] != '.') return;
+    for (size_t i = 0; i < ID_HEX; i++)
+        if (!isxdigit((unsigned char)envelope[p + i])) return;
+    memcpy(out, envelope + p, ID_HEX);
+    out[ID_HEX] = '\0';
+}
+
 static const struct master *named(const struct escrow *e, const char *envelope, size_t len)
 {
     size_t p = strlen(PREFIX);

@@ -27,6 +27,8 @@ MUST_CHECK int escrow_seal(const struct escrow *e, const struct rng *rng, const 
 /* ERR_SEAL_KEY: its master key is not loaded; ERR_SEAL_BROKEN: changed, swapped or foreign. */
 MUST_CHECK int escrow_open(const struct escrow *e, const char *user, const char *key_id, const char *envelope,
                            size_t len, struct secret **ret_secret);
+/* Writes the id of the master key that an envelope names, loaded or not; "" when it is no envelope of ours. */
+void escrow_sealed_by(const char *envelope, size_t len, char out[17]);
 /* The envelope was sealed by the first key (nothing to re-seal). */
 bool escrow_is_fresh(const struct escrow *e, const char *envelope, size_t len);
 

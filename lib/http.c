@@ -88,6 +88,7 @@ struct slot {
     struct buf body;
     struct curl_slist *nodes; /* owned array, linked in order; data points into the request */
     size_t nodes_cap;
+    bool used;         /* its handle had a transfer */
     bool refused_open; /* the open socket callback failed */
     int64_t started_mono_ms;
     char error[CURL_ERROR_SIZE];
@@ -615,6 +616,21 @@ static int set_request_options(struct slot *slot)
     return 0;
 }
 
+/* Before 8.1.1 libcurl keeps a pointer to the last header of a handle's earlier reply, freed by then, and writes
+ * through it when the first header line of the next reply begins with a blank (github.com/curl/curl/pull/11103).
+ * Instances and buckets are not trusted with that, so their handles serve one request. IAM's and STS' are kept, for
+ * their TLS sessions: whoever answers there has proven to be AWS, or is an endpoint that the operator set. */
+static int replace_used_handle(struct slot *slot)
+{
+    bool trusted = slot->class == HTTP_IAM || slot->class == HTTP_STS;
+    if (!slot->used || trusted || curl_version_info(CURLVERSION_NOW)->version_num >= 0x080101) return 0;
+    curl_easy_cleanup(slot->easy);
+    slot->easy = curl_easy_init();
+    if (!slot->easy || set_fixed_options(slot) < 0) return ERR_NOMEM;
+    slot->used = false;
+    return 0;
+}
+
 /* Everything that may fail before libcurl owns the transfer. */
 static int slot_load(struct slot *slot)
 {
@@ -622,7 +638,9 @@ static int slot_load(struct slot *slot)
     const char *const *more = NULL;
     unsigned more_count = 0;
     size_t more_bytes;
-    int rc = r->prepare ? r->prepare(r->prepare_arg, &more) : 0;
+    int rc = replace_used_handle(slot);
+    if (rc < 0) return rc;
+    rc = r->prepare ? r->prepare(r->prepare_arg, &more) : 0;
     if (rc != 0) return rc;
     if (!headers_are_valid(more, &more_count, &more_bytes)) return ERR_INVALID;
     rc = link_headers(slot, more, more_count);
@@ -632,6 +650,7 @@ static int slot_load(struct slot *slot)
     http_head_init(&slot->head);
     rc = set_request_options(slot);
     if (rc < 0) return rc;
+    slot->used = true;
     return curl_multi_add_handle(slot->h->multi, slot->easy) == CURLM_OK ? 0 : ERR_NOMEM;
 }
 
@@ -706,7 +725,9 @@ static int map_sent(CURLcode code)
 
 static int map_result(const struct slot *slot, CURLcode code)
 {
-    long sent_bytes = 0;
+    long sent_bytes = 0, status = 0;
+    (void)curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (code == CURLE_OK && status < 100) return ERR_NET_BAD_REPLY; /* libcurl takes "HTTP/200 OK" for a status line */
     if (code == CURLE_OK && !slot->head.complete) return ERR_NET_LOST; /* ended inside the head: fine for libcurl */
     if (code == CURLE_OK) return slot->head.encoded && slot->body.len > 0 ? ERR_NET_BAD_REPLY : 0;
     (void)curl_easy_getinfo(slot->easy, CURLINFO_REQUEST_SIZE, &sent_bytes); /* stays 0 when unknown to libcurl */
@@ -723,7 +744,10 @@ static void complete_slot(struct slot *slot, CURLcode code)
     slot->h->queues[slot->class].running--;
     const char *detail = slot->error[0] ? slot->error : curl_easy_strerror(code);
     if (code == CURLE_OK)
-        detail = !err ? "" : head->complete ? "the reply is compressed" : "the reply's head is cut off";
+        detail = !err             ? ""
+                 : status < 100   ? "the reply has no status"
+                 : head->complete ? "the reply is compressed"
+                                  : "the reply's head is cut off";
     const struct http_reply reply = {
         .err = err,
         .status = (int)status,

@@ -128,7 +128,7 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
     if (r->error) return;
     const char *local = local_name(name);
     size_t len = strlen(local);
-    if (r->depth == XML_DEPTH_MAX || len > sizeof(r->path) - r->path_len - 2) {
+    if (r->depth == XML_DEPTH_MAX || r->path_len + len + 2 > sizeof(r->path)) {
         stop(r, ERR_SYNTAX);
         return;
     }

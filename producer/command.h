@@ -51,6 +51,7 @@ int cmd_pause(const struct options *o, int argc, char **argv);
 int cmd_resume(const struct options *o, int argc, char **argv);
 int cmd_inventory(const struct options *o, int argc, char **argv);
 int cmd_topics(const struct options *o, int argc, char **argv);
+int cmd_escrow(const struct options *o, int argc, char **argv);
 int cmd_doctor(const struct options *o, int argc, char **argv);
 int cmd_version(const struct options *o, int argc, char **argv);
 

@@ -100,6 +100,16 @@ static const struct command commands[] = {
      "topics,\n"
      "3 something differs that cannot be changed here.\n",
      cmd_topics},
+    {"escrow", "rekey [--dry-run]", "seals all pairs that wait in Redis again, under the first escrow key",
+     "To change the master key: put the new file first in escrow_key_file, behind it the old ones; restart scheduler "
+     "and\n"
+     "workers with it; run this; when it ends with 0 nothing names the old keys any more, and they may go.\n"
+     "May be interrupted, and run again, at any time. Users that are being worked on are waited for, some seconds "
+     "each.\n"
+     "--dry-run  counts what lies under which key, changes nothing\n"
+     "Exit codes: 0 nothing is left under another key, 1 could not (Redis, key files), 2 usage or settings,\n"
+     "3 something is left: a user is being worked on, or a pair cannot be opened with these keys; see above.\n",
+     cmd_escrow},
     {"doctor", "[LICENCE] [--json]", "checks everything that keyroll needs, and says what to do",
      "Changes nothing. One line per check; one instance is asked for its version: the one named, else the first.\n"
      "Exit codes: 0 all is well, 1 could not, 2 usage or settings, 3 a check fails.\n",

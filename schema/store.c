@@ -30,6 +30,7 @@ static const struct redis_script script_record_put = {"record_put", lua_record_p
 static const struct redis_script script_gate = {"gate", lua_gate};
 static const struct redis_script script_peek = {"peek", lua_peek};
 static const struct redis_script script_restore = {"restore", lua_restore};
+static const struct redis_script script_reseal = {"reseal", lua_reseal};
 static const struct redis_script script_leader_take = {"leader_take", lua_leader_take};
 static const struct redis_script script_campaign_put = {"campaign_put", lua_campaign_put};
 static const struct redis_script script_leader_release = {"leader_release", lua_leader_release};
@@ -432,6 +433,22 @@ int store_record_put(struct store *s, const struct store_user *u, const struct r
     adds(&a, how->pair_key_id ? how->pair_key_id : "");
     adds(&a, how->release ? "release" : "keep");
     return eval(s, &script_record_put, 3, &a, CALL_PUT, t);
+}
+
+int store_reseal(struct store *s, const struct store_user *u, const char *opid, const char *journal_sealed,
+                 const char *record_sealed, struct ticket t)
+{
+    struct user_keys keys;
+    char n1[24], n2[24];
+    struct args a = {.n = 0};
+    add_user(s, &a, u->key, 3, &keys);
+    adds(&a, u->token);
+    adds(&a, opid);
+    addn(&a, u->journal_version, n1);
+    adds(&a, journal_sealed ? journal_sealed : "");
+    addn(&a, u->record_version, n2);
+    adds(&a, record_sealed ? record_sealed : "");
+    return eval(s, &script_reseal, 3, &a, CALL_PUT, t);
 }
 
 int store_gate(struct store *s, const char *account, int64_t most_per_hour, struct ticket t)

@@ -112,6 +112,11 @@ MUST_CHECK int store_restore(struct store *s, const char *user_key, const struct
 /* Marks a key as exposed (R9), without a lease: the mark is only ever added here and removed with the key. */
 MUST_CHECK int store_mark_exposed(struct store *s, const char *user_key, const char *key_id, struct ticket t);
 MUST_CHECK int store_unmark_exposed(struct store *s, const char *user_key, const char *key_id, struct ticket t);
+/* Puts other envelopes of the same pairs in the place of those that journal and record hold, at the versions of u;
+ * NULL: that one stays. Errors as the puts; reply.version: the record's. The journal's version counts up by one when
+ * its envelope was replaced. */
+MUST_CHECK int store_reseal(struct store *s, const struct store_user *u, const char *opid, const char *journal_sealed,
+                            const char *record_sealed, struct ticket t);
 /* account NULL: everything. reason NULL: resume. */
 MUST_CHECK int store_pause(struct store *s, const char *account, const char *reason, struct ticket t);
 

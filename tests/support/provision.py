@@ -21,6 +21,7 @@ PACKAGES = {
     "build": "gcc libc6-dev clang cmake ninja-build pkg-config git libssl-dev libcurl4-openssl-dev librdkafka-dev "
              "libjansson-dev libhiredis-dev libuv1-dev libmicrohttpd-dev libexpat1-dev libcmocka-dev liblua5.1-0-dev openssl",
     "lint": "clang-format man-db groff-base",
+    "fuzz": "libclang-rt-{clang}-dev llvm",
     "venv": "python3 python3-venv ca-certificates",
     "redis": "redis-server redis-tools",
     "kafka": "default-jre-headless maven",
@@ -74,8 +75,20 @@ def say(text):
     print(f"-- {text}", flush=True)
 
 
+def clang_major():
+    """Version of the package clang: the installed one, else the one that apt would install."""
+    for command in (["clang", "-dumpversion"], ["apt-cache", "depends", "clang"]):
+        if shutil.which(command[0]):
+            found = re.search(r"^(\d+)\.|Depends: clang-(\d+)", subprocess.run(command, text=True, capture_output=True).stdout)
+            if found:
+                return found.group(1) or found.group(2)
+    return "14"
+
+
 def missing_packages(needs):
     wanted = [package for need in PACKAGES if need in needs for package in PACKAGES[need].split()]
+    if any("{clang}" in package for package in wanted):
+        wanted = [package.replace("{clang}", clang_major()) for package in wanted]
     if not shutil.which("dpkg-query"):
         raise Missing("this is not a Debian system; install what stands for: " + " ".join(wanted))
     listing = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"], text=True,

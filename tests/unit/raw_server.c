@@ -72,6 +72,13 @@ static const struct {
      false},
     {"/no-length", "HTTP/1.1 200 OK\r\n\r\nuntil the end", true},
     {"/closing", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", true},
+    {"/no-status", "HTTP/200 OK\r\nContent-Length: 2\r\n\r\nok", true},
+    {"/folded-first", "HTTP/1.1 200 OK\r\n folded: without a line before\r\nContent-Length: 0\r\n\r\n", false},
+    {"/gzip-bomb", /* a kilobyte's beginning of what would be a gigabyte */
+     "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x01\x02\xec\xc1\x01\x01", true},
+    {"/promised", "HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\nthe rest never comes", true},
+    {"/elsewhere",
+     "HTTP/1.1 307 Temporary Redirect\r\nLocation: https://elsewhere.example/\r\nContent-Length: 0\r\n\r\n", false},
     {"/no-content", "HTTP/1.1 204 No Content\r\n\r\n", false},
 };
 

@@ -573,6 +573,9 @@ static void bad_replies_have_unknown_effect(void **state)
         {"/gzip", ERR_NET_BAD_REPLY, ERR_NET_BAD_REPLY},
         {"/endless-head", ERR_NET_BAD_REPLY, ERR_NET_BAD_REPLY},
         {"/endless", ERR_NET_BAD_REPLY, ERR_NET_BAD_REPLY},
+        {"/gzip-bomb", ERR_NET_BAD_REPLY, ERR_NET_BAD_REPLY},
+        {"/no-status", ERR_NET_BAD_REPLY, ERR_NET_BAD_REPLY},
+        {"/promised", ERR_NET_LOST, ERR_NET_BAD_REPLY},
     };
     struct fixture *f = *state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -585,6 +588,23 @@ static void bad_replies_have_unknown_effect(void **state)
         assert_true(a->detail[0] != '\0');
     }
     assert_int_equal(ask_path(f, "/ok")->err, 0); /* and the handles are as good as new */
+}
+
+/* libcurl before 8.1.1 follows a stale pointer here when a handle had a reply before: found by fuzzing. */
+static void a_folded_first_line_harms_no_later_reply(void **state)
+{
+    struct fixture *f = *state;
+    static const enum http_class classes[] = {HTTP_S3, HTTP_INSTANCE, HTTP_OTHER};
+    for (size_t i = 0; i < 3 * ARRAY_LEN(classes); i++) {
+        struct http_request req = get(f, "/fields");
+        req.class = classes[i / 3];
+        assert_int_equal(ask(f, &req)->err, 0);
+        req.url = url_of(f, "/folded-first");
+        int err = ask(f, &req)->err;
+        assert_true(err == 0 || err_class(err) == ERR_CLASS_UNKNOWN);
+        req.url = url_of(f, "/ok");
+        assert_int_equal(ask(f, &req)->err, 0);
+    }
 }
 
 static void the_reply_cap_is_exact(void **state)
@@ -859,6 +879,7 @@ int main(void)
         WITH(setup_narrow, waiting_in_the_queue_has_a_limit_of_its_own),
         WITH(setup, a_hanging_resolver_does_not_stop_the_loop),
         WITH(setup, bad_replies_have_unknown_effect),
+        WITH(setup_narrow, a_folded_first_line_harms_no_later_reply),
         WITH(setup, the_reply_cap_is_exact),
         WITH(setup, refused_connections_are_unsent),
         WITH(setup_narrow, many_requests_are_answered_in_order_by_one_handle),

@@ -101,6 +101,14 @@ static void limits(void **state)
     buf_reset(&b);
     assert_int_equal(buf_addf(&b, "<%s/>", name), 0);
     assert_int_equal(read_text(b.data), ERR_SYNTAX);
+    /* A path that is filled to its last byte, and an element inside it: found by fuzzing. */
+    for (int fill = XML_PATH_MAX - 6; fill < XML_PATH_MAX; fill++) {
+        buf_reset(&b);
+        name[fill] = '\0';
+        assert_int_equal(buf_addf(&b, "<%s><b><c><d/></c></b></%s>", name, name), 0);
+        assert_int_equal(read_text(b.data), ERR_SYNTAX);
+        name[fill] = 'n';
+    }
     assert_int_equal(xml_read("<a/>", XML_BYTES_MAX + 1, &(struct xml_handler){0}), ERR_TOO_LARGE);
 }
 
