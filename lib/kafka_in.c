@@ -167,7 +167,8 @@ int kafka_in_pause(struct kafka_in *k, const char *topic, int32_t partition)
     return p->is_paused ? 0 : set_paused(k, p, true);
 }
 
-/* Wakes the fetcher by a seek; with time-out 0 it does not wait for the outcome (and other time-outs are a thousand
+/* Wakes the fetcher by a seek (librdkafka 2.0; in 2.8 it may sleep on for up to a second after everything on its broker
+ * was paused); with time-out 0 it does not wait for the outcome (and other time-outs are a thousand
  * times too short below 2.1). */
 static int seek_to(struct kafka_in *k, const struct part *p, int64_t offset)
 {

@@ -12,6 +12,7 @@
 #include <expat.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/random.h>
 
 struct reader {
     XML_Parser parser;
@@ -171,10 +172,25 @@ static void on_doctype(void *arg, const XML_Char *name, const XML_Char *sysid, c
     stop(arg, ERR_SYNTAX);
 }
 
+/* One salt per process, not expat's getrandom() for each small document. Without randomness expat makes its own. */
+static void set_salt(XML_Parser parser)
+{
+    static uint8_t salt[16];
+    static bool drawn;
+    if (!drawn) drawn = getrandom(salt, sizeof(salt), GRND_NONBLOCK) == (ssize_t)sizeof(salt);
+    if (!drawn) return;
+#if XML_MAJOR_VERSION > 2 || XML_MINOR_VERSION >= 8 /* since expat 2.8.0, which deprecates the other */
+    (void)XML_SetHashSalt16Bytes(parser, salt);
+#else
+    unsigned long word;
+    memcpy(&word, salt, sizeof(word));
+    (void)XML_SetHashSalt(parser, word);
+#endif
+}
+
 static int parse(struct reader *r, const char *data, size_t len)
 {
-    (void)XML_SetHashSalt(r->parser,
-                          (unsigned long)(uintptr_t)r ^ 0x9e3779b97f4a7c15UL); /* saves a getrandom() each time */
+    set_salt(r->parser);
     XML_SetUserData(r->parser, r);
     XML_SetElementHandler(r->parser, on_start, on_end);
     XML_SetCharacterDataHandler(r->parser, on_text);

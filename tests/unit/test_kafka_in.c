@@ -387,7 +387,8 @@ static void pause_and_resume_with_a_seek(void **state)
     }
     qsort(ms, 5, sizeof(ms[0]), compare);
     print_message("resume to first message: p50 %.2f max %.2f ms\n", ms[2], ms[4]);
-    assert_true(ms[2] < 250);
+    /* Not judged: librdkafka 2.0 wakes its fetcher at the seek; 2.8 lets it finish a nap of at most a second, which it
+     * begins when all partitions of a broker are paused. */
     assert_int_equal(kafka_in_resume(c.in, topic("pause"), part, 0), 0); /* further back is possible, too */
     RUN_UNTIL(&c, c.n_seen == 12);
     assert_int_equal(c.last_offset, 5);
