@@ -2,7 +2,7 @@
  * only. */
 #include "lib/err.h"
 #include "producer/command.h"
-#include "producer/policy.h"
+#include "producer/policies.h"
 #include "producer/subjects.h"
 #include "producer/table.h"
 
@@ -74,7 +74,7 @@ static json_t *journal_json(const struct journal *j)
     return o;
 }
 
-static json_t *licence_json(const struct subject *s, const struct policy *p, int64_t now_ms)
+static json_t *licence_json(const struct subject *s, struct policies *p, int64_t now_ms)
 {
     const struct store_peek *u = &s->peek;
     const struct record *r = &u->record;
@@ -98,7 +98,9 @@ static json_t *licence_json(const struct subject *s, const struct policy *p, int
         set_time(o, "retry_ms", r->next_ms);
     }
     json_object_set_new(o, "pair_kept", json_boolean(u->kept));
-    policy_judge(p, s->row->licence, u, now_ms, &v);
+    struct policy policy;
+    policies_for(p, s->row, &policy);
+    policy_judge(&policy, s->row->licence, u, now_ms, &v);
     if (v.kind >= 0) json_object_set_new(o, "next", json_string(job_kind_name(v.kind)));
     set_time(o, "next_ms", v.at_ms);
     json_object_set_new(o, "why", json_string(v.why));
@@ -107,13 +109,15 @@ static json_t *licence_json(const struct subject *s, const struct policy *p, int
 
 /* ---- table ---- */
 
-static void add_line(struct table *t, const struct subject *s, const struct policy *p, int64_t now_ms)
+static void add_line(struct table *t, const struct subject *s, struct policies *p, int64_t now_ms)
 {
     const struct store_peek *u = &s->peek;
     const struct record_key *current = u->has_record && !u->err ? record_current(&u->record) : NULL;
     char age[TABLE_TIME_MAX] = "-", at[TABLE_TIME_MAX] = "-", others[200] = "";
     struct policy_verdict v = {.kind = -1, .at_ms = TIME_NONE};
-    if (!u->err) policy_judge(p, s->row->licence, u, now_ms, &v);
+    struct policy policy;
+    policies_for(p, s->row, &policy);
+    if (!u->err) policy_judge(&policy, s->row->licence, u, now_ms, &v);
     if (current && current->created_ms != TIME_NONE) table_span(now_ms - current->created_ms, age);
     for (size_t i = 0; !u->err && u->has_record && i < u->record.n_keys; i++) {
         const struct record_key *k = &u->record.keys[i];
@@ -172,8 +176,7 @@ static void read_extra(struct client *c, struct extra *e)
         c->error[0] = '\0';
 }
 
-static void print_all(const struct subjects *s, const struct policy *p, const struct extra *e, bool asked,
-                      int64_t now_ms)
+static void print_all(const struct subjects *s, struct policies *p, const struct extra *e, bool asked, int64_t now_ms)
 {
     static const char *const heads[] = {"LICENCE", "STATE", "KEY", "AGE", "OTHER KEYS", "NEXT", "WHEN (UTC)", "REASON"};
     AUTO_TABLE struct table t;
@@ -190,7 +193,7 @@ static void print_all(const struct subjects *s, const struct policy *p, const st
                json_string_value(json_object_get(one, "licence")), json_string_value(json_object_get(one, "user")));
 }
 
-static int print_json(const struct subjects *s, const struct policy *p, const struct extra *e, int64_t now_ms)
+static int print_json(const struct subjects *s, struct policies *p, const struct extra *e, int64_t now_ms)
 {
     AUTO_JSON json_t *root = json_object();
     json_t *list = json_array();
@@ -210,19 +213,19 @@ int cmd_status(const struct options *o, int argc, char **argv)
     const struct command_flag flags[] = {{"--json", &json, NULL, NULL}};
     struct client c;
     struct subjects s = {0};
-    struct policy p;
+    AUTO_POLICIES struct policies *p = NULL;
     struct extra e = {json_array(), json_object(), 0};
     if (!command_flags(NAME, flags, ARRAY_LEN(flags), &argc, argv)) return EXIT_USAGE;
     if (client_init(&c, o, "keyroll-status") < 0) return command_fail(NAME, EXIT_FAILED, "%s", err_text(ERR_NOMEM));
-    policy_from_options(o, &p);
-    int code = EXIT_OK, rc = subjects_find(&c, argc, argv, true, &s);
+    int code = EXIT_OK, rc = policies_now(&c, NULL, &p);
+    if (rc == 0) rc = subjects_find(&c, argc, argv, true, &s);
     if (rc == 0) {
         read_extra(&c, &e);
         int64_t now = clock_wall_ms(&clock_system);
         if (json)
-            code = print_json(&s, &p, &e, now);
+            code = print_json(&s, p, &e, now);
         else
-            print_all(&s, &p, &e, argc > 0, now);
+            print_all(&s, p, &e, argc > 0, now);
     }
     subjects_done(&s);
     json_decref(e.strays);

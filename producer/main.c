@@ -27,11 +27,23 @@ static const struct command commands[] = {
      "wrong\n"
      "settings.\n",
      cmd_schedule},
-    {"plan", "[LICENCE...] [--all] [--json]", "who is due, why and when; changes nothing",
-     "Shows what the scheduler would publish now, in its order; --all also what is not due yet.\n"
+    {"plan", "[LICENCE...] [--all] [--at TIME] [--days N] [--json]", "who is due, why and when; changes nothing",
+     "Shows what the scheduler would publish now, in its order, and what waits for a window; --all also what is not "
+     "due "
+     "yet.\n"
+     "--at TIME  as if it were this time: 2026-12-24T18:00:00Z, or a date\n"
+     "--days N   the coming days instead: rotations, retirements and deletions per day, with windows, exclusions and\n"
+     "           max_rotations_per_hour\n"
      "In mode observe it shows what would be done in mode rotate, as \"held\".\n"
      "Exit codes: 0 shown, 1 could not (Redis or inventory), 2 usage or settings.\n",
      cmd_plan},
+    {"policy", "check [FILE] | diff FILE [--all] [--at TIME] [--days N] [--json]",
+     "checks a policy file, or shows what it would change",
+     "check  tells all faults of FILE (policy_file when none is named), and where it does not fit the inventory\n"
+     "diff   compares FILE with what is in force: whose next rotation moves, and the coming days (30, --days) side by "
+     "side\n"
+     "Exit codes: 0 good, or shown; 1 could not; 2 usage or settings; 3 the file is bad.\n",
+     cmd_policy},
     {"rotate", "LICENCE... [--wait] [--exposed]", "rotates now, before all scheduled work",
      "--exposed  the key in use has leaked: it is set Inactive as soon as its successor is proven, without an "
      "overlap.\n"

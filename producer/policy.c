@@ -43,6 +43,7 @@ int64_t policy_age_ms(const struct policy *p, const char *licence)
     char name[IDENTITY_LICENCE_MAX];
     identity_lower(licence, name, sizeof name);
     if (p->max_age_jitter_ms <= 0) return p->max_age_ms;
+    if (p->canary) return p->max_age_ms - p->max_age_jitter_ms;
     return p->max_age_ms - (int64_t)(name_hash(name) % (uint64_t)(p->max_age_jitter_ms + 1));
 }
 
@@ -56,7 +57,8 @@ const char *policy_rank_name(enum policy_rank r)
 int policy_compare(const struct policy_verdict *a, const struct policy_verdict *b)
 {
     if (a->rank != b->rank) return a->rank < b->rank ? -1 : 1;
-    return (a->at_ms > b->at_ms) - (a->at_ms < b->at_ms);
+    if (a->canary != b->canary) return a->canary ? -1 : 1;
+    return (a->oldest_ms > b->oldest_ms) - (a->oldest_ms < b->oldest_ms);
 }
 
 /* ---- helpers ---- */
@@ -105,6 +107,37 @@ static int64_t ready_ms(const struct policy *p, const struct record *r)
 static bool waits_for_person(enum record_state s)
 {
     return s == RECORD_DRIFTED || s == RECORD_EXCLUDED || s == RECORD_AWAITING;
+}
+
+/* ---- when policy allows it ---- */
+
+/* Puts scheduled work off that may not be begun now. It stays planned, with the time and the reason. broken: the
+ * instance has no living key; only a person's word keeps it waiting. */
+static void put_off(const struct policy *p, enum calendar_work work, bool broken, int64_t now_ms,
+                    struct policy_verdict *v)
+{
+    const char *reason = NULL, *how = "waits";
+    int64_t next = now_ms;
+    if (!policy_is_due(v)) return;
+    if (p->excluded && now_ms < p->excluded_until_ms) {
+        reason = p->excluded;
+        how = "excluded";
+        next = p->excluded_until_ms;
+    } else if (broken) {
+        return;
+    } else if (p->blocked) {
+        reason = p->blocked;
+        next = TIME_NONE;
+    } else if (p->gate) {
+        next = calendar_gate_next(p->gate, work, now_ms, &reason);
+    }
+    if (!reason) return;
+    char why[sizeof v->why];
+    memcpy(why, v->why, sizeof why);
+    say(v, "%s: %.120s (%.60s)", how, reason, why);
+    v->rank = POLICY_NOTHING;
+    v->waits = true;
+    v->at_ms = next;
 }
 
 /* ---- an open journal ---- */
@@ -201,6 +234,7 @@ static bool judge_planned(const struct policy *p, const struct store_peek *u, in
     else
         say(v, retire ? "the overlap of %s ends: it is set Inactive" : "the quarantine of %s ends: it is deleted",
             k->id);
+    if (!exposed) put_off(p, retire ? CALENDAR_RETIRE : CALENDAR_REAP, false, now_ms, v);
     return true;
 }
 
@@ -251,8 +285,12 @@ static void judge_age(const struct policy *p, const char *licence, const struct 
         say(v, "%s is %" PRId64 " days old, due at %" PRId64, current->id, (now_ms - current->created_ms) / 86400000,
             age / 86400000);
     }
+    bool broken = !current || !current->listed || current->status != AWS_KEY_ACTIVE;
+    if (!broken && p->min_gap_ms && r->rotated_ms != TIME_NONE) at = later(at, r->rotated_ms + p->min_gap_ms);
     due_at(v, POLICY_ROTATE, later(at, ready_ms(p, r)), now_ms);
     if (v->rank == POLICY_ROTATE && at != TIME_NONE) v->at_ms = at;
+    if (current) v->oldest_ms = current->created_ms;
+    put_off(p, CALENDAR_ROTATE, broken, now_ms, v);
 }
 
 static void judge_audit(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
@@ -310,7 +348,7 @@ static void judge_record(const struct policy *p, const char *licence, const stru
 void policy_judge(const struct policy *p, const char *licence, const struct store_peek *u, int64_t now_ms,
                   struct policy_verdict *ret)
 {
-    *ret = (struct policy_verdict){.rank = POLICY_NOTHING, .kind = -1, .at_ms = TIME_NONE};
+    *ret = (struct policy_verdict){.rank = POLICY_NOTHING, .kind = -1, .at_ms = TIME_NONE, .oldest_ms = TIME_NONE};
     if (u->has_journal)
         judge_journal(p, u, now_ms, ret);
     else if (u->lease_ms >= 0)
@@ -320,4 +358,6 @@ void policy_judge(const struct policy *p, const char *licence, const struct stor
     else
         judge_record(p, licence, u, now_ms, ret);
     ret->held = policy_is_due(ret) && p->observe && ret->kind != JOB_AUDIT;
+    ret->canary = p->canary;
+    if (ret->kind != JOB_ROTATE) ret->oldest_ms = ret->at_ms;
 }

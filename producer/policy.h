@@ -2,6 +2,7 @@
 #ifndef KEYROLL_POLICY_H
 #define KEYROLL_POLICY_H
 
+#include "producer/calendar.h"
 #include "schema/job.h"
 #include "schema/store.h"
 
@@ -13,6 +14,14 @@ struct policy {
     int64_t audit_interval_ms;
     int64_t assisted_poll_ms;
     unsigned rungs; /* retry topics: that many failures are tried again by Kafka, not by us */
+
+    /* Of one licence (policies_for); zeroed: none of it holds. */
+    int64_t min_gap_ms;         /* after a finished rotation no scheduled one is begun for so long */
+    bool canary;                /* goes first */
+    struct calendar_gate *gate; /* borrowed; NULL: at any time */
+    const char *excluded;       /* the reason, borrowed; NULL: it is not. Until excluded_until_ms */
+    int64_t excluded_until_ms;
+    const char *blocked; /* why nothing is done on schedule: its policy or zone is not known; static, NULL: all well */
 };
 
 /* In the order in which due work is published. */
@@ -30,13 +39,16 @@ enum policy_rank {
 
 struct policy_verdict {
     enum policy_rank rank;
-    bool held; /* due, but mode = observe keeps it from being published */
+    bool held;  /* due, but mode = observe keeps it from being published */
+    bool waits; /* it would be due, but calendar, gap, exclusion or an unknown policy keep it until at_ms */
+    bool canary;
     int kind,
         reason; /* enum job_kind and job_reason of the job that is due or comes next; kind -1: nothing is planned */
     bool urgent;
     char replace_key_id[AWS_KEY_ID_MAX];
     int64_t rotation;          /* the job's rotation number */
     int64_t at_ms;             /* when it became due, or will be; TIME_NONE: always was, or never */
+    int64_t oldest_ms;         /* rotate: when the key was made; else as at_ms: orders what is due */
     char why[RECORD_TEXT_MAX]; /* one plain sentence without a full stop */
 };
 
@@ -48,9 +60,11 @@ static inline bool policy_is_due(const struct policy_verdict *v)
 {
     return v->rank != POLICY_NOTHING;
 }
-/* Orders due work: by rank, then the longest due first. For qsort-like use. */
+/* Orders due work: by rank, then canaries, then the oldest key (what is no rotation: the longest due) first. For
+ * qsort-like use. */
 int policy_compare(const struct policy_verdict *a, const struct policy_verdict *b);
-/* The age at which this licence's key is due: max_age less its own, stable part of the jitter. Pure. */
+/* The age at which this licence's key is due: max_age less its own, stable part of the jitter; of a canary less all of
+ * it. Pure. */
 int64_t policy_age_ms(const struct policy *p, const char *licence);
 const char *policy_rank_name(enum policy_rank r);
 

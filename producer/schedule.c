@@ -38,7 +38,7 @@
 struct schedule {
     const struct options *o;
     struct client c;
-    struct policy policy;
+    struct policies *policies;
     struct states states;
     struct kafka_follow *keys, *campaign_topic;
     struct campaigns *campaigns;
@@ -53,7 +53,7 @@ struct schedule {
     struct loop_timer *tick, *once_timer;
     int64_t tick_began_mono_ms, loaded_mono_ms;
     size_t unknown; /* licences without a record at the last survey */
-    bool loading, reload, stopping, fatal, leads;
+    bool loading, reload, reload_policies, stopping, fatal, leads;
     bool once, undelivered;
     unsigned complaints;
     char said[300]; /* the last complaint about Kafka or Redis */
@@ -61,7 +61,7 @@ struct schedule {
     char not_ready[200];
     struct {
         struct metric *licences, *due, *published, *failed, *oldest, *leader, *tick, *bad_rows, *restored, *limited,
-            *aged, *redis, *ready;
+            *aged, *redis, *ready, *waiting;
     } m;
 };
 
@@ -108,6 +108,9 @@ static void make_metrics(struct schedule *s)
     metric_set(metric_new(m, METRIC_GAUGE, "keyroll_build_info", "Versions", "version", "librdkafka", NULL, 0),
                KEYROLL_VERSION, kafka_version(), 1);
     for (int kind = 0; kind < JOB_KINDS; kind++) metric_add(s->m.failed, job_kind_name(kind), NULL, 0);
+    s->m.waiting =
+        metric_new(m, METRIC_GAUGE, "keyroll_policy_waiting",
+                   "Licences whose due work waits for a window, an exclusion or a known policy", NULL, NULL, NULL, 0);
     metric_set(s->m.leader, NULL, NULL, 0);
     metrics_on_collect(m, on_collect, s);
 }
@@ -129,6 +132,7 @@ static void tell_metrics(struct schedule *s, const struct survey_result *r)
         metric_set(s->m.aged, days, NULL, (double)r->aged[i]);
     }
     metric_set(s->m.limited, NULL, NULL, (double)dispatch_limited(s->dispatch));
+    metric_set(s->m.waiting, NULL, NULL, (double)r->waiting);
 }
 
 /* ---- complaints ---- */
@@ -151,6 +155,39 @@ static bool wait_for(struct schedule *s, const char *what)
         LOG0(LOG_LEVEL_INFO, "waiting", what);
     }
     return false;
+}
+
+/* ---- policies ---- */
+
+static void policy_fault(void *arg, const char *path, const char *reason)
+{
+    struct schedule *s = arg;
+    if (++s->complaints > LEFT_OUT_MAX) return;
+    LOG(LOG_LEVEL_WARN, "policy", reason, LOG_S("where", *path ? path : NULL));
+}
+
+/* Reads the policy file, at start and whenever it changed. One that cannot be read leaves those before in use. Not
+ * while a survey is under way. */
+static int load_policies(struct schedule *s)
+{
+    struct policies *read = NULL;
+    if (s->policies && !s->reload_policies && !policies_changed(s->policies)) return 0;
+    s->complaints = 0;
+    s->reload_policies = false;
+    int rc = policies_new(s->o, NULL, policy_fault, s, &read);
+    if (rc < 0) {
+        char text[200];
+        snprintf(text, sizeof text, "the policy file cannot be used: %s; see keyroll policy check", err_text(rc));
+        complain(s, LOG_LEVEL_ERROR, "policy-file", text);
+        return rc;
+    }
+    dispatch_stop(s->dispatch);
+    policies_free(s->policies);
+    s->policies = read;
+    LOG(LOG_LEVEL_INFO, "policy-file", "loaded", LOG_I("policies", policies_file(read)->n_policies),
+        LOG_I("exclusions", policies_file(read)->n_exclusions), LOG_I("canaries", policies_file(read)->n_canaries));
+    if (s->inventory) (void)policies_check(read, s->inventory, policy_fault, s);
+    return 0;
 }
 
 /* ---- inventory ---- */
@@ -228,6 +265,8 @@ static void take_inventory(struct schedule *s)
     s->inventory = TAKE(s->next_inventory);
     strays_renew(s->strays, s->inventory);
     campaigns_renew(s->campaigns, s->inventory);
+    s->complaints = 0;
+    (void)policies_check(s->policies, s->inventory, policy_fault, s);
 }
 
 /* ---- the tick ---- */
@@ -268,6 +307,7 @@ static void tick(void *arg)
     loop_timer_start(s->tick, s->o->tick_ms);
     load_inventory(s);
     if (survey_busy(s->survey)) return; /* a slow Redis: the tick after will do */
+    (void)!load_policies(s);            /* told there */
     take_inventory(s);
     if (!can_work(s)) return;
     dispatch_stop(s->dispatch);
@@ -466,7 +506,7 @@ static void end_when_published(void *arg)
 static void on_hangup(void *arg)
 {
     struct schedule *s = arg;
-    s->reload = true;
+    s->reload = s->reload_policies = true;
     tick_now(s);
 }
 
@@ -506,11 +546,10 @@ static int make_parts(struct schedule *s)
 {
     const struct leader_options lo = {s->c.loop, &s->c.store, &clock_system, s->o->worker_id, lead_changed, s};
     const struct fleet_options fo = {s->c.loop, s->o, s->c.aws, row_refused, s};
-    const struct survey_options so = {&s->c.store, &s->policy, &s->states,       &clock_system,
-                                      surveyed,    s,          campaigns_adjust, s->campaigns};
+    const struct survey_options so = {&s->c.store, &s->policies, &s->states,       &clock_system,
+                                      surveyed,    s,            campaigns_adjust, s->campaigns};
     const struct dispatch_options d = {
         s->c.loop, kafka_out_port(s->c.kafka), s->o, &clock_system, s->o->worker_id, reported, s};
-    policy_from_options(s->o, &s->policy);
     s->dispatch = dispatch_new(&d);
     s->survey = survey_new(&so);
     s->fleet = fleet_new(&fo);
@@ -518,6 +557,10 @@ static int make_parts(struct schedule *s)
     s->tick = loop_timer_new(s->c.loop, tick, s);
     s->once_timer = loop_timer_new(s->c.loop, end_when_published, s);
     s->leader = s->dispatch ? leader_new(&lo) : NULL;
+    int rc = load_policies(s);
+    if (rc < 0)
+        return client_fail(&s->c, ERR_INVALID, "policy_file = %s: see above, and keyroll policy check",
+                           s->o->policy_file ? s->o->policy_file : "");
     if (s->survey && s->fleet && s->strays && s->tick && s->once_timer && s->leader) return 0;
     return client_fail(&s->c, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
 }
@@ -569,6 +612,7 @@ static void done(struct schedule *s)
     fleet_free(s->fleet);
     inventory_free(s->inventory);
     inventory_free(s->next_inventory);
+    policies_free(s->policies);
     states_done(&s->states);
     metrics_free(s->metrics);
     client_done(&s->c);

@@ -119,10 +119,13 @@ static void judge(struct survey *s, size_t at, const char *user_key, const struc
     }
     if (!u->has_record && !u->has_journal && u->lease_ms < 0 && restore(s, user_key)) return;
     count(s, u);
-    policy_judge(s->o.policy, row->licence, u, clock_wall_ms(s->o.clock), &due.verdict);
+    struct policy policy;
+    policies_for(*s->o.policies, row, &policy);
+    policy_judge(&policy, row->licence, u, clock_wall_ms(s->o.clock), &due.verdict);
     if (s->o.adjust) s->o.adjust(s->o.adjust_arg, at, row, u, &due.verdict);
     s->r.due[due.verdict.rank]++;
     s->r.held += due.verdict.held;
+    s->r.waiting += due.verdict.waits;
     if (!policy_is_due(&due.verdict) || due.verdict.held) return;
     due.signature = survey_signature(u);
     if (!keep(s, &due)) s->r.err = ERR_NOMEM;

@@ -3,7 +3,7 @@
 #ifndef KEYROLL_SURVEY_H
 #define KEYROLL_SURVEY_H
 
-#include "producer/policy.h"
+#include "producer/policies.h"
 #include "producer/states.h"
 #include "schema/inventory.h"
 
@@ -24,7 +24,8 @@ struct survey_result {
     size_t states[SURVEY_STATES];
     size_t rotating; /* open journals with a live lease */
     size_t due[SURVEY_RANKS];
-    size_t held; /* due, but mode = observe */
+    size_t held;    /* due, but mode = observe */
+    size_t waiting; /* kept from being due by calendar, gap, exclusion or an unknown policy */
     size_t restored, unreadable;
     int64_t oldest_created_ms; /* of all current keys; TIME_NONE none known */
     size_t aged[SURVEY_AGES];  /* licences whose current key is at least survey_age_days[i] old */
@@ -36,8 +37,8 @@ struct survey_result {
 struct survey;
 struct survey_options {
     struct store *store;
-    const struct policy *policy;
-    const struct states *states; /* NULL: restores nothing */
+    struct policies *const *policies; /* looked at for each licence: may be another one from survey to survey */
+    const struct states *states;      /* NULL: restores nothing */
     const struct clock *clock;
     void (*done)(void *arg, const struct survey_result *r);
     void *arg;

@@ -67,7 +67,8 @@ struct options {
     char *profiles_dir;
 
     /* Policy */
-    int mode; /* enum options_mode */
+    int mode;          /* enum options_mode */
+    char *policy_file; /* NULL: max_age and max_age_jitter are the one policy */
     int64_t max_rotations_per_hour;
     int64_t max_age_ms, max_age_jitter_ms;
     int64_t audit_interval_ms, tick_ms;

@@ -113,6 +113,10 @@ const struct setting options_table[] = {
 
     {CHOICE(mode, "observe|rotate"), DAEMONS, .section = "Policy", .fallback = "observe",
      .text = "observe plans and audits only, rotate changes keys. A new installation observes until this is set."},
+    {FILENAME(policy_file), KEYROLL,
+     .text = "JSON file of policies: maximum age, maintenance windows, blackout dates, exclusions, canaries. `keyroll "
+             "policy check` "
+             "checks it, `keyroll policy diff` shows what another one would change."},
     {INT(max_rotations_per_hour, 1, 1000000000), DAEMONS, .fallback = "20", .unit = "rotations",
      .text = "New keys made per hour, by all workers together."},
     {WAIT(max_age, 1 * S, 3650 * D), SCHEDULER, .fallback = "80d", .text = "Age at which a key is due."},

@@ -5,6 +5,7 @@
 #include "schema/deadletter.h"
 #include "schema/event.h"
 #include "schema/job.h"
+#include "schema/policy_file.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,10 +42,40 @@ static int campaign_trip(const char *bytes, size_t len, struct buf *out, struct 
     return rc;
 }
 
+#define DAY 86400000LL
+
+static void note_first(void *arg, const char *path, const char *reason)
+{
+    struct message_fault *f = arg;
+    if (!f->text[0]) snprintf(f->text, sizeof f->text, "%.50s: %.60s", path, reason);
+}
+
+/* A policy file is only read: what comes out is what its policies amount to. */
+static int policy_trip(const char *bytes, size_t len, struct buf *out, struct message_fault *fault)
+{
+    struct policy_rules base;
+    AUTO_POLICY_FILE struct policy_file f = {0};
+    policy_rules_init(&base, 80 * DAY, 10 * DAY);
+    int rc = policy_file_decode(bytes, len, &base, note_first, fault, &f);
+    if (rc < 0) return rc;
+    (void)buf_adds(out, "{\"policies\":{");
+    for (size_t i = 0; i < f.n_policies; i++) {
+        const struct policy_rules *r = &f.policies[i];
+        (void)buf_addf(out, "%s\"%s\":[%lld,%lld,%lld,%lld,%zu,%zu,%zu,%d]", i ? "," : "", r->name,
+                       (long long)r->max_age_ms, (long long)r->max_age_jitter_ms, (long long)r->min_gap_ms,
+                       (long long)r->lead_ms, r->n_windows, r->n_quiet, r->n_blackouts, r->has_nightly_copy);
+    }
+    return buf_addf(out, "},\"canaries\":%zu,\"exclusions\":%zu}", f.n_canaries, f.n_exclusions);
+}
+
 static const struct {
     const char *name;
     int (*trip)(const char *, size_t, struct buf *, struct message_fault *);
-} kinds[] = {{"job", job_trip}, {"event", event_trip}, {"deadletter", deadletter_trip}, {"campaign", campaign_trip}};
+} kinds[] = {{"job", job_trip},
+             {"event", event_trip},
+             {"deadletter", deadletter_trip},
+             {"campaign", campaign_trip},
+             {"policy", policy_trip}};
 
 static int trip(const char *kind, const char *bytes, size_t len)
 {

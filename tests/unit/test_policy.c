@@ -304,8 +304,9 @@ static void observe(void **state)
 static void order(void **state)
 {
     (void)state;
-    struct policy_verdict a = {.rank = POLICY_RETIRE, .at_ms = 5}, b = {.rank = POLICY_ROTATE, .at_ms = 1},
-                          c = {.rank = POLICY_ROTATE, .at_ms = 2};
+    struct policy_verdict a = {.rank = POLICY_RETIRE, .at_ms = 5},
+                          b = {.rank = POLICY_ROTATE, .at_ms = 2, .oldest_ms = 1},
+                          c = {.rank = POLICY_ROTATE, .at_ms = 1, .oldest_ms = 2};
     assert_true(policy_compare(&a, &b) < 0);
     assert_true(policy_compare(&b, &c) < 0);
     assert_true(policy_compare(&c, &b) > 0);
