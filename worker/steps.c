@@ -326,6 +326,7 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
                             .key_id = key_id,
                             .status = status,
                             .urgent = goes_first(r),
+                            .emergency = r->job->urgent,
                             .timeout_ms = p->read_timeout_ms,
                             .session_note = r->job->job_id};
     if (is_mutation(op)) {
