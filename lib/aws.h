@@ -60,6 +60,7 @@ struct aws_request {
     int64_t deadline_mono_ms; /* must have LEFT by then at the latest less timeout_ms, else it ends ERR_TIMEOUT unsent
                                  (lease); 0 = none */
     bool urgent;              /* before ordinary ones in the rate budget's queue */
+    bool emergency;           /* before all of them, and from the whole budget instead of our share of it */
     bool last_on_connection;  /* LIST_BUCKET: close the connection afterwards */
     const char *traceparent;  /* goes along as a header (trace.h); may be NULL */
     const char *session_note; /* job id, into the User-Agent so that CloudTrail joins calls with jobs; may be NULL */

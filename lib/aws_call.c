@@ -9,15 +9,14 @@
  * - A call whose lease runs out while it waits is never sent: it must leave before deadline - timeout.
  * - CreateAccessKey goes out once, on a connection of its own, and is never repeated here. Anything unclear about it
  * has class UNKNOWN. Other calls are repeated once when AWS says that our own token had expired, reads also for a wrong
- * clock. Limits: one partition per process; results and errors are for the caller to judge, nothing is logged. Loop
- * thread only. */
+ * clock, and a few times, through the account's queue, when AWS throttled them. Limits: one partition per process;
+ * results and errors are for the caller to judge, nothing is logged. Loop thread only. */
 #include "lib/aws_call.h"
 
 #include "lib/aws_creds.h"
 #include "lib/aws_endpoint.h"
 #include "lib/aws_error.h"
 #include "lib/aws_iam.h"
-#include "lib/aws_pace.h"
 #include "lib/aws_s3.h"
 #include "lib/aws_sign.h"
 #include "lib/aws_sts.h"
@@ -41,7 +40,7 @@
 #define PAGES_MAX          32
 #define SKEW_MIN_MS        60000 /* AWS tolerates five minutes; less than one is not worth a correction */
 #define SKEW_REPLY_MAX_MS  10000 /* a Date of a reply that took longer says nothing about now */
-#define THROTTLE_HOLD_MS   1000
+#define THROTTLED_MAX      5     /* a call that AWS throttled has had no effect: it queues again, so often */
 
 struct aws_call {
     struct loop *loop;
@@ -63,6 +62,7 @@ struct call {
     struct ticket ticket;
     struct aws_request req; /* its strings lie in text; probe_secret is owned */
     bool raw, identity_retried, clock_retried;
+    unsigned throttled;
     struct aws_identity *identity; /* NULL for probes */
     struct secret *probe;
     int64_t wall_ms; /* when call() was entered, AWS's clock */
@@ -99,12 +99,15 @@ int aws_call_new(struct loop *l, const struct aws_call_options *o, struct aws_ca
     struct aws_call *c = calloc(1, sizeof(*c));
     if (!c) return ERR_NOMEM;
     c->loop = l;
-    c->o = (struct aws_call_options){
-        .clock = o->clock, .http = o->http, .creds = o->creds, .s3_path_style = o->s3_path_style};
+    c->o = (struct aws_call_options){.clock = o->clock,
+                                     .http = o->http,
+                                     .creds = o->creds,
+                                     .s3_path_style = o->s3_path_style,
+                                     .calls_per_s = o->calls_per_s};
     TAILQ_INIT(&c->calls);
     int rc = endpoints_init(c, o);
     c->keys = aws_sign_keys_new(SIGN_KEYS);
-    c->pace = aws_pace_new(l, &(struct aws_pace_options){o->clock, o->calls_per_s, o->burst, on_turn, c});
+    c->pace = aws_pace_new(l, &(struct aws_pace_options){o->clock, o->calls_per_s, o->burst, o->budget, on_turn, c});
     if (!rc && (!c->keys || !c->pace)) rc = ERR_NOMEM;
     if (rc < 0)
         aws_call_free(c);
@@ -202,6 +205,12 @@ static bool is_mutating(const struct call *call)
 {
     enum aws_op op = call->req.op;
     return !call->raw && (op == AWS_CREATE_ACCESS_KEY || op == AWS_UPDATE_ACCESS_KEY || op == AWS_DELETE_ACCESS_KEY);
+}
+
+/* AWS limits reads and writes apart. */
+static enum aws_family family_of(const struct call *call)
+{
+    return is_mutating(call) ? AWS_FAMILY_WRITE : AWS_FAMILY_READ;
 }
 
 /* The endpoint of a call: a borrowed one, or a bucket's, written to own. */
@@ -386,6 +395,8 @@ static bool should_repeat(struct call *call, const struct aws_result *r)
     bool own = !call->probe;
     if (r->err == ERR_AWS_CREDENTIALS && own && strcmp(r->code, "SignatureDoesNotMatch") != 0) drop_identity(call);
     if (!call->raw && call->req.op == AWS_CREATE_ACCESS_KEY) return false;
+    if (r->err == ERR_AWS_THROTTLED && is_iam(call) && call->c->o.calls_per_s > 0)
+        return call->throttled++ < THROTTLED_MAX;
     if (own && is_expired_token(r) && !call->identity_retried) return call->identity_retried = true;
     if (r->err == ERR_AWS_CLOCK && !is_mutating(call) && !call->clock_retried) return call->clock_retried = true;
     return false;
@@ -419,7 +430,8 @@ static void on_reply(void *self, uint64_t id, const void *result)
     if (!call->so_far) result_init(r);
     r->code[0] = r->message[0] = r->request_id[0] = '\0';
     read_reply(call, reply, r);
-    if (r->err == ERR_AWS_THROTTLED && is_iam(call)) aws_pace_hold(c->pace, call->req.account, THROTTLE_HOLD_MS);
+    if (r->err == ERR_AWS_THROTTLED && is_iam(call))
+        aws_pace_throttled(c->pace, call->req.account, family_of(call), call->pace.epoch);
     int rc = 0;
     if (!r->err && call->marker)
         rc = next_page(call, r);
@@ -466,9 +478,10 @@ static int call_send(struct call *call)
 static int call_admit(struct call *call)
 {
     if (!is_iam(call)) return call_send(call);
-    call->pace.urgent = call->req.urgent;
+    bool first = call->req.urgent || call->throttled;
+    call->pace.order = call->req.emergency ? AWS_PACE_EMERGENCY : first ? AWS_PACE_BEGUN : AWS_PACE_ORDINARY;
     call->pace.leave_by_mono_ms = leave_by(call);
-    int rc = aws_pace_enter(call->c->pace, call->req.account, &call->pace);
+    int rc = aws_pace_enter(call->c->pace, call->req.account, family_of(call), &call->pace);
     return rc > 0 ? call_send(call) : rc;
 }
 
@@ -600,6 +613,11 @@ static int port_call(void *self, const struct aws_request *req, struct ticket t)
         return ERR_NOMEM;
     }
     return launch(c, call);
+}
+
+void aws_call_budgets(const struct aws_call *c, void (*fn)(void *arg, const struct aws_pace_view *v), void *arg)
+{
+    aws_pace_each(c->pace, fn, arg);
 }
 
 struct aws_port aws_call_port(struct aws_call *c)

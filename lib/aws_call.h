@@ -4,6 +4,7 @@
 
 #include "lib/aws.h"
 #include "lib/aws_error.h" /* aws_error_map() */
+#include "lib/aws_pace.h"
 #include "lib/clock.h"
 
 struct loop;
@@ -24,14 +25,18 @@ struct aws_call_options {
     const char *role_template; /* "arn:aws:iam::{account}:role/keyroll"; NULL or "": use own identity as it is */
     const char *external_id;   /* may be NULL */
     const char *session_name;  /* RoleSessionName: "keyroll-<worker id>" */
-    double calls_per_s;        /* fixed rate per account for IAM calls (default 8); 0 = unlimited */
-    unsigned burst;            /* default = rate */
+    double calls_per_s;        /* IAM reads, and as many writes, per account: what the budget starts with, or a fixed
+                                  rate without one; 0 = unlimited */
+    unsigned burst;            /* of a fixed rate; default = rate */
+    struct aws_budget_port budget; /* shared with other processes; take NULL: none */
 };
 MUST_CHECK int aws_call_new(struct loop *l, const struct aws_call_options *o, struct aws_call **ret_call);
 void aws_call_free(struct aws_call *c);
 struct aws_port aws_call_port(struct aws_call *c);
 /* Corrected wall clock (own clock plus the offset learned from Date headers). */
 int64_t aws_call_now_ms(const struct aws_call *c);
+/* What is known of each account's budget. */
+void aws_call_budgets(const struct aws_call *c, void (*fn)(void *arg, const struct aws_pace_view *v), void *arg);
 
 /* A raw signed IAM query for discovery and reports (scheduler): action and already-encoded extra form fields. Completed
  * with const struct aws_raw_result *: the XML body for the caller to parse, or the mapped error. */

@@ -1,6 +1,8 @@
-/* Token buckets by account. Tokens are counted as fractions and grow with the monotonic clock; one timer serves all
- * accounts: it is set to the next moment at which a token is there or a waiting item runs out of time. Accounts are few
- * (a hundred hold half a million users), so they are a list; an account stays for the life of the process. */
+/* Queues and slots by account and family. One timer serves all: it is set to the next moment at which a slot is there,
+ * something is to be asked, or a waiting item runs out of time. Accounts are few (a hundred hold half a million users),
+ * so they are a list; an account stays for the life of the process.
+ *
+ * A fixed rate is a token bucket: tokens are counted as fractions and grow with the monotonic clock. */
 #include "lib/aws_pace.h"
 
 #include "lib/err.h"
@@ -8,14 +10,22 @@
 
 #include <string.h>
 
+#define FIXED_HOLD_MS 1000
+
 TAILQ_HEAD(item_list, aws_pace_item);
 
 struct aws_pace_account {
     TAILQ_ENTRY(aws_pace_account) link;
-    struct item_list urgent, ordinary;
-    double tokens; /* may be negative after a hold */
+    struct aws_pace *pace;
+    enum aws_family family;
+    struct item_list waiting[AWS_PACE_ORDERS];
+    unsigned n[AWS_PACE_ORDERS];
+    struct budget_share share;
+    struct budget_ask ask; /* under way */
+    double tokens, base;   /* fixed rate: may be negative after a hold */
     int64_t filled_mono_ms;
     int64_t first_leave_by; /* no item's time passes before this; INT64_MAX: none has one */
+    uint64_t calls, throttled, asks;
     char name[];
 };
 struct aws_pace {
@@ -23,9 +33,17 @@ struct aws_pace {
     double burst;
     struct loop_timer *timer;
     TAILQ_HEAD(, aws_pace_account) accounts;
+    unsigned asking; /* answers that are still to come */
+    bool closing;
 };
 
 static void pump(void *arg);
+
+const char *aws_family_name(enum aws_family f)
+{
+    static const char *const names[] = {"iam-read", "iam-write"};
+    return names[f];
+}
 
 struct aws_pace *aws_pace_new(struct loop *l, const struct aws_pace_options *o)
 {
@@ -41,10 +59,8 @@ struct aws_pace *aws_pace_new(struct loop *l, const struct aws_pace_options *o)
     return NULL;
 }
 
-void aws_pace_free(struct aws_pace *p)
+static void destroy(struct aws_pace *p)
 {
-    if (!p) return;
-    loop_timer_free(p->timer);
     while (!TAILQ_EMPTY(&p->accounts)) {
         struct aws_pace_account *a = TAILQ_FIRST(&p->accounts);
         TAILQ_REMOVE(&p->accounts, a, link);
@@ -53,17 +69,26 @@ void aws_pace_free(struct aws_pace *p)
     free(p);
 }
 
-static struct aws_pace_account *account_find(struct aws_pace *p, const char *name)
+void aws_pace_free(struct aws_pace *p)
+{
+    if (!p) return;
+    loop_timer_free(p->timer);
+    p->closing = true;
+    if (!p->asking) destroy(p); /* else with the last answer */
+}
+
+static struct aws_pace_account *account_find(struct aws_pace *p, const char *name, enum aws_family f)
 {
     struct aws_pace_account *a;
     TAILQ_FOREACH(a, &p->accounts, link)
-    if (strcmp(a->name, name) == 0) return a;
+    if (a->family == f && strcmp(a->name, name) == 0) return a;
     size_t len = strlen(name) + 1;
     a = calloc(1, sizeof(*a) + len);
     if (!a) return NULL;
     memcpy(a->name, name, len);
-    TAILQ_INIT(&a->urgent);
-    TAILQ_INIT(&a->ordinary);
+    a->pace = p;
+    a->family = f;
+    for (int i = 0; i < AWS_PACE_ORDERS; i++) TAILQ_INIT(&a->waiting[i]);
     a->tokens = p->burst;
     a->filled_mono_ms = clock_mono_ms(p->o.clock);
     a->first_leave_by = INT64_MAX;
@@ -71,85 +96,157 @@ static struct aws_pace_account *account_find(struct aws_pace *p, const char *nam
     return a;
 }
 
-static void fill(struct aws_pace *p, struct aws_pace_account *a, int64_t now)
+static struct aws_pace_item *head(struct aws_pace_account *a)
 {
+    for (int i = 0; i < AWS_PACE_ORDERS; i++)
+        if (a->n[i]) return TAILQ_FIRST(&a->waiting[i]);
+    return NULL;
+}
+
+static struct budget_need need_of(const struct aws_pace_account *a)
+{
+    return (struct budget_need){.emergency = a->n[AWS_PACE_EMERGENCY],
+                                .ordinary = a->n[AWS_PACE_BEGUN] + a->n[AWS_PACE_ORDINARY]};
+}
+
+/* ---- slots ---- */
+
+static void fill(struct aws_pace_account *a, int64_t now)
+{
+    const struct aws_pace *p = a->pace;
     a->tokens += (double)(now - a->filled_mono_ms) * p->o.per_s / 1000;
     if (a->tokens > p->burst) a->tokens = p->burst;
     a->filled_mono_ms = now;
 }
 
-static struct aws_pace_item *head(struct aws_pace_account *a)
+static bool use_slot(struct aws_pace_account *a, struct aws_pace_item *item, int64_t now)
 {
-    struct aws_pace_item *item = TAILQ_FIRST(&a->urgent);
-    return item ? item : TAILQ_FIRST(&a->ordinary);
+    bool got;
+    if (a->pace->o.budget.take) {
+        got = budget_use(&a->share, item->order == AWS_PACE_EMERGENCY, now, &item->epoch);
+    } else {
+        fill(a, now);
+        got = a->tokens >= 1;
+        if (got) a->tokens -= 1;
+    }
+    a->calls += got;
+    return got;
 }
 
-static struct item_list *list_of(struct aws_pace_item *item)
+static void on_granted(void *self, uint64_t id, const void *result)
 {
-    return item->urgent ? &item->account->urgent : &item->account->ordinary;
+    struct aws_pace_account *a = self;
+    struct aws_pace *p = a->pace;
+    const struct budget_grant *g = result;
+    (void)id;
+    p->asking--;
+    if (p->closing) {
+        if (!p->asking) destroy(p);
+        return;
+    }
+    int64_t now = clock_mono_ms(p->o.clock);
+    if (g->err)
+        budget_failed(&a->share, &a->ask, p->o.per_s, now);
+    else
+        budget_granted(&a->share, &a->ask, g, now);
+    if (!g->err) a->base = g->base_per_s;
+    loop_timer_start(p->timer, 0);
 }
 
-/* Sets the timer to the next moment at which something can happen. */
+static void ask(struct aws_pace_account *a, int64_t now)
+{
+    struct aws_pace *p = a->pace;
+    const struct budget_need need = need_of(a);
+    if (!p->o.budget.take || !budget_wants(&a->share, &need, now, &a->ask)) return;
+    int rc = p->o.budget.take(p->o.budget.self, a->name, a->family, &a->ask, (struct ticket){on_granted, a, 0});
+    if (rc < 0) {
+        budget_failed(&a->share, &a->ask, p->o.per_s, now);
+        return;
+    }
+    a->asks++;
+    p->asking++;
+}
+
+/* When something can happen here by itself; INT64_MAX never. */
+static int64_t due_ms(struct aws_pace_account *a, int64_t now)
+{
+    const struct budget_need need = need_of(a);
+    int64_t due = INT64_MAX;
+    if (a->pace->o.budget.take) {
+        due = budget_due_ms(&a->share, &need, now);
+    } else if (head(a)) {
+        double token_ms = a->tokens >= 1 ? 0 : (1 - a->tokens) * 1000 / a->pace->o.per_s;
+        due = now + (int64_t)token_ms + (token_ms > (double)(int64_t)token_ms); /* rounded up */
+    }
+    return head(a) && a->first_leave_by < due ? a->first_leave_by : due;
+}
+
 static void arm(struct aws_pace *p, int64_t now)
 {
-    int64_t wait = INT64_MAX;
+    int64_t first = INT64_MAX;
     struct aws_pace_account *a;
     TAILQ_FOREACH(a, &p->accounts, link)
     {
-        if (!head(a)) continue;
-        double token_ms = a->tokens >= 1 ? 0 : (1 - a->tokens) * 1000 / p->o.per_s;
-        int64_t token = (int64_t)token_ms + (token_ms > (double)(int64_t)token_ms); /* rounded up */
-        if (token < wait) wait = token;
-        if (a->first_leave_by - now < wait) wait = a->first_leave_by > now ? a->first_leave_by - now : 0;
+        int64_t due = due_ms(a, now);
+        if (due < first) first = due;
     }
-    if (wait != INT64_MAX) loop_timer_start(p->timer, wait);
+    if (first != INT64_MAX) loop_timer_start(p->timer, first > now ? first - now : 0);
 }
 
-int aws_pace_enter(struct aws_pace *p, const char *account, struct aws_pace_item *item)
+/* ---- the queue ---- */
+
+int aws_pace_enter(struct aws_pace *p, const char *account, enum aws_family f, struct aws_pace_item *item)
 {
     item->account = NULL;
     if (p->o.per_s <= 0) return 1;
-    struct aws_pace_account *a = account_find(p, account);
+    struct aws_pace_account *a = account_find(p, account, f);
     if (!a) return ERR_NOMEM;
     int64_t now = clock_mono_ms(p->o.clock);
-    fill(p, a, now);
-    if (a->tokens >= 1 && !head(a)) {
-        a->tokens -= 1;
-        return 1;
-    }
+    if (!head(a) && use_slot(a, item, now)) return 1;
     item->account = a;
-    TAILQ_INSERT_TAIL(list_of(item), item, link);
+    TAILQ_INSERT_TAIL(&a->waiting[item->order], item, link);
+    a->n[item->order]++;
     if (item->leave_by_mono_ms && item->leave_by_mono_ms < a->first_leave_by)
         a->first_leave_by = item->leave_by_mono_ms;
+    ask(a, now);
     arm(p, now);
     return 0;
 }
 
 void aws_pace_leave(struct aws_pace *p, struct aws_pace_item *item)
 {
+    struct aws_pace_account *a = item->account;
     (void)p;
-    if (!item->account) return;
-    TAILQ_REMOVE(list_of(item), item, link);
+    if (!a) return;
+    TAILQ_REMOVE(&a->waiting[item->order], item, link);
+    a->n[item->order]--;
     item->account = NULL;
 }
 
-void aws_pace_hold(struct aws_pace *p, const char *account, int64_t hold_ms)
+void aws_pace_throttled(struct aws_pace *p, const char *account, enum aws_family f, int64_t sent_epoch)
 {
     if (p->o.per_s <= 0) return;
-    struct aws_pace_account *a = account_find(p, account);
+    struct aws_pace_account *a = account_find(p, account, f);
     if (!a) return;
-    fill(p, a, clock_mono_ms(p->o.clock));
-    double debt = -(double)hold_ms * p->o.per_s / 1000;
+    int64_t now = clock_mono_ms(p->o.clock);
+    a->throttled++;
+    if (p->o.budget.take) {
+        budget_throttled(&a->share, sent_epoch);
+        ask(a, now);
+        return;
+    }
+    fill(a, now);
+    double debt = -(double)FIXED_HOLD_MS * p->o.per_s / 1000;
     if (a->tokens > debt) a->tokens = debt;
 }
 
 /* Moves what has run out of time to out, and finds the next such moment. */
-static void take_expired(struct aws_pace_account *a, struct item_list *from, int64_t now, struct item_list *out)
+static void take_expired(struct aws_pace_account *a, int order, int64_t now, struct item_list *out)
 {
-    for (struct aws_pace_item *item = TAILQ_FIRST(from), *next; item; item = next) {
+    for (struct aws_pace_item *item = TAILQ_FIRST(&a->waiting[order]), *next; item; item = next) {
         next = TAILQ_NEXT(item, link);
         if (item->leave_by_mono_ms && item->leave_by_mono_ms <= now) {
-            TAILQ_REMOVE(from, item, link);
+            aws_pace_leave(a->pace, item);
             TAILQ_INSERT_TAIL(out, item, link);
         } else if (item->leave_by_mono_ms && item->leave_by_mono_ms < a->first_leave_by) {
             a->first_leave_by = item->leave_by_mono_ms;
@@ -157,17 +254,16 @@ static void take_expired(struct aws_pace_account *a, struct item_list *from, int
     }
 }
 
-static void expire(struct aws_pace *p, struct aws_pace_account *a, int64_t now)
+static void expire(struct aws_pace_account *a, int64_t now)
 {
+    struct aws_pace *p = a->pace;
     if (a->first_leave_by > now) return;
     struct item_list out = TAILQ_HEAD_INITIALIZER(out);
     a->first_leave_by = INT64_MAX;
-    take_expired(a, &a->urgent, now, &out);
-    take_expired(a, &a->ordinary, now, &out);
+    for (int i = 0; i < AWS_PACE_ORDERS; i++) take_expired(a, i, now, &out);
     while (!TAILQ_EMPTY(&out)) {
         struct aws_pace_item *item = TAILQ_FIRST(&out);
         TAILQ_REMOVE(&out, item, link);
-        item->account = NULL;
         p->o.on_turn(p->o.arg, item, true);
     }
 }
@@ -179,14 +275,31 @@ static void pump(void *arg)
     struct aws_pace_account *a;
     TAILQ_FOREACH(a, &p->accounts, link)
     {
-        if (!head(a)) continue;
-        expire(p, a, now);
-        fill(p, a, now);
-        for (struct aws_pace_item *item; a->tokens >= 1 && (item = head(a));) {
-            a->tokens -= 1;
+        expire(a, now);
+        for (struct aws_pace_item *item; (item = head(a)) && use_slot(a, item, now);) {
             aws_pace_leave(p, item);
             p->o.on_turn(p->o.arg, item, false);
         }
+        ask(a, now);
     }
     arm(p, now);
+}
+
+void aws_pace_each(struct aws_pace *p, void (*fn)(void *arg, const struct aws_pace_view *v), void *arg)
+{
+    int64_t now = clock_mono_ms(p->o.clock);
+    struct aws_pace_account *a;
+    TAILQ_FOREACH(a, &p->accounts, link)
+    {
+        const struct aws_pace_view v = {.account = a->name,
+                                        .family = a->family,
+                                        .rate_per_s = p->o.budget.take ? a->share.rate_per_s : p->o.per_s,
+                                        .base_per_s = a->base,
+                                        .held = budget_held(&a->share, now),
+                                        .waiting = a->n[0] + a->n[1] + a->n[2],
+                                        .calls = a->calls,
+                                        .throttled = a->throttled,
+                                        .asks = a->asks};
+        fn(arg, &v);
+    }
 }

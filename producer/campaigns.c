@@ -342,8 +342,8 @@ static void mark(struct campaigns *c, const struct inventory_row *who, const cha
     if (store_mark_exposed(c->o.store, user_key, key_id, (struct ticket){on_marked, c, 0}) == 0) c->marks++;
 }
 
-void campaigns_adjust(void *arg, size_t row, const struct inventory_row *who, const struct store_peek *u,
-                      struct policy_verdict *v)
+void campaigns_adjust(void *arg, size_t row, const struct inventory_row *who, const struct policy *p,
+                      const struct store_peek *u, struct policy_verdict *v)
 {
     struct campaigns *c = arg;
     for (struct one *n = c->first; n; n = n->next) {
@@ -355,7 +355,10 @@ void campaigns_adjust(void *arg, size_t row, const struct inventory_row *who, co
         const char *leaked = campaign_member_ended(m) ? NULL : campaign_to_mark(&n->doc, u);
         if (leaked) mark(c, who, leaked);
         if (m != MEMBER_PENDING) continue;
-        campaign_ask(&n->doc, u, clock_wall_ms(c->o.clock), v);
+        int64_t now = clock_wall_ms(c->o.clock);
+        campaign_ask(&n->doc, u, now, v);
+        if (v->rank == POLICY_ROTATE)
+            policy_put_off(p, now, v); /* an emergency is due by its mark, and waits for nothing */
         v->held = policy_is_due(v) && c->o.observe && v->kind != JOB_AUDIT;
     }
 }

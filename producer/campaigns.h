@@ -32,8 +32,8 @@ void campaigns_renew(struct campaigns *c, const struct inventory *inv);
  * ERR_BUSY, ERR_REDIS_DOWN, ERR_NOMEM. */
 MUST_CHECK int campaigns_load(struct campaigns *c, struct ticket t);
 /* During a survey: row of the inventory, what Redis holds of it, and policy's verdict, which may be changed. */
-void campaigns_adjust(void *arg, size_t row, const struct inventory_row *who, const struct store_peek *u,
-                      struct policy_verdict *v);
+void campaigns_adjust(void *arg, size_t row, const struct inventory_row *who, const struct policy *p,
+                      const struct store_peek *u, struct policy_verdict *v);
 /* After a survey that counts. True: a wave was opened or a key marked, so that another look is worth it now. */
 bool campaigns_sum_up(struct campaigns *c);
 

@@ -140,6 +140,11 @@ static void put_off(const struct policy *p, enum calendar_work work, bool broken
     v->at_ms = next;
 }
 
+void policy_put_off(const struct policy *p, int64_t now_ms, struct policy_verdict *v)
+{
+    put_off(p, CALENDAR_ROTATE, false, now_ms, v);
+}
+
 /* ---- an open journal ---- */
 
 static int journal_job(const struct journal *j)

@@ -60,6 +60,9 @@ static inline bool policy_is_due(const struct policy_verdict *v)
 {
     return v->rank != POLICY_NOTHING;
 }
+/* Puts a rotation that somebody else made due off to the time that policy allows: windows, exclusions, an unknown
+ * policy. Pure. */
+void policy_put_off(const struct policy *p, int64_t now_ms, struct policy_verdict *v);
 /* Orders due work: by rank, then canaries, then the oldest key (what is no rotation: the longest due) first. For
  * qsort-like use. */
 int policy_compare(const struct policy_verdict *a, const struct policy_verdict *b);

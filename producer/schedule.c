@@ -546,8 +546,8 @@ static int make_parts(struct schedule *s)
 {
     const struct leader_options lo = {s->c.loop, &s->c.store, &clock_system, s->o->worker_id, lead_changed, s};
     const struct fleet_options fo = {s->c.loop, s->o, s->c.aws, row_refused, s};
-    const struct survey_options so = {&s->c.store, &s->policies, &s->states,       &clock_system,
-                                      surveyed,    s,            campaigns_adjust, s->campaigns};
+    const struct survey_options so = {&s->c.store, &s->policies,     &s->states,  &clock_system, surveyed,
+                                      s,           campaigns_adjust, s->campaigns};
     const struct dispatch_options d = {
         s->c.loop, kafka_out_port(s->c.kafka), s->o, &clock_system, s->o->worker_id, reported, s};
     s->dispatch = dispatch_new(&d);

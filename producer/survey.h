@@ -44,8 +44,8 @@ struct survey_options {
     void *arg;
     /* May change the verdict on one licence (campaigns); row: its place in the inventory. NULL: policy alone decides.
      */
-    void (*adjust)(void *arg, size_t row, const struct inventory_row *who, const struct store_peek *u,
-                   struct policy_verdict *v);
+    void (*adjust)(void *arg, size_t row, const struct inventory_row *who, const struct policy *p,
+                   const struct store_peek *u, struct policy_verdict *v);
     void *adjust_arg;
 };
 struct survey *survey_new(const struct survey_options *o);

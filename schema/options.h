@@ -57,6 +57,7 @@ struct options {
     char *aws_session_name; /* never NULL; default keyroll-<worker id>, cut to what STS allows */
     int s3_path_style;      /* enum options_path_style; see options_s3_path_style() */
     double iam_calls_per_s; /* 0 = unlimited */
+    int64_t iam_share;      /* % */
 
     /* Fleet */
     char *user_template;                     /* never NULL, checked */

@@ -91,8 +91,12 @@ const struct setting options_table[] = {
     {CHOICE(s3_path_style, "auto|true|false"), ALL, .fallback = "auto",
      .text = "Bucket name in the path instead of in the host name. auto: only where S3 has an endpoint of its own."},
     {RATE(iam_calls_per_s, 0, 10000), ALL, .fallback = "8", .unit = "calls per second",
-     .text = "Rate of IAM calls for each account, per process; 0 is no limit. Everything else in the account shares "
-             "AWS's own limit."},
+     .text = "IAM reads per second, and as many writes, that the workers together begin with in an account. They find "
+             "out by themselves what AWS bears: raised while nothing is refused, halved on Throttling. For a single "
+             "command it is a fixed rate. 0 is no limit."},
+    {INT(iam_share, 1, 100), WORKER, .fallback = "70", .unit = "%",
+     .text = "Part of the IAM calls that an account was seen to bear which the workers use: AWS's limit is shared with "
+             "everything else in the account. Exposed keys and what an operator asks for may use all of it."},
 
     {TEXT(user_template), ALL, .section = "Fleet", .fallback = IDENTITY_TEMPLATE,
      .text =

@@ -337,6 +337,7 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
                             .key_id = key_id,
                             .status = status,
                             .urgent = goes_first(r),
+                            .emergency = r->job->urgent,
                             .timeout_ms = p->read_timeout_ms,
                             .traceparent = r->traceparent,
                             .session_note = r->job->job_id};

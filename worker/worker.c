@@ -12,6 +12,7 @@
 #include "lib/log.h"
 #include "lib/profile.h"
 #include "lib/synergist.h"
+#include "schema/budget_store.h"
 #include "worker/calls.h"
 #include "worker/intake.h"
 #include "worker/report.h"
@@ -39,6 +40,7 @@ struct worker {
     struct escrow *escrow;
     struct redis *redis;
     struct store store;
+    struct budget_store budgets;
     struct leases leases;
     struct kafka_out *out;
     struct kafka_in *in;
@@ -189,9 +191,32 @@ static int on_request(void *arg, const struct http_server_request *req, struct b
     return 404;
 }
 
+static void on_budget(void *arg, const struct aws_pace_view *v)
+{
+    struct metrics *m = arg;
+    const char *family = aws_family_name(v->family);
+    static const char *const labels[] = {"account", "family"};
+    const struct {
+        const char *name, *help;
+        double value;
+    } rows[] = {
+        {"keyroll_budget_rate", "IAM calls per second that all workers together may make", v->rate_per_s},
+        {"keyroll_budget_worked", "IAM calls per second that the account was seen to bear", v->base_per_s},
+        {"keyroll_budget_waiting", "Calls of this worker that wait for the budget", v->waiting},
+        {"keyroll_budget_held", "Calls that this worker has reserved", v->held},
+        {"keyroll_budget_calls", "Calls of this worker let through so far", (double)v->calls},
+        {"keyroll_budget_throttled", "Calls of this worker that AWS throttled so far", (double)v->throttled},
+        {"keyroll_budget_asks", "Times this worker asked Redis for its share so far", (double)v->asks},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        metric_set(metric_new(m, METRIC_GAUGE, rows[i].name, rows[i].help, labels[0], labels[1], NULL, 0), v->account,
+                   family, rows[i].value);
+}
+
 static void on_collect(void *arg)
 {
     struct worker *w = arg;
+    aws_call_budgets(w->aws, on_budget, w->metrics);
     struct loop_stats s;
     loop_stats(w->loop, &s);
     metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_loop_turn_p99_seconds",
@@ -288,6 +313,7 @@ static int make_aws(struct worker *w, char **reterr)
                                         .external_id = o->aws_external_id,
                                         .session_name = o->aws_session_name};
     rc = aws_creds_new(w->loop, &c, &w->creds);
+    w->budgets = (struct budget_store){&w->store, o->iam_calls_per_s, BUDGET_MOST_PER_S, (double)o->iam_share / 100};
     const struct aws_call_options a = {.clock = &clock_system,
                                        .rng = &rng_system,
                                        .http = w->http,
@@ -302,7 +328,8 @@ static int make_aws(struct worker *w, char **reterr)
                                        .role_template = o->aws_role_template,
                                        .external_id = o->aws_external_id,
                                        .session_name = o->aws_session_name,
-                                       .calls_per_s = o->iam_calls_per_s};
+                                       .calls_per_s = o->iam_calls_per_s,
+                                       .budget = budget_store_port(&w->budgets)};
     if (!rc) rc = aws_call_new(w->loop, &a, &w->aws);
     if (rc < 0) *reterr = reason("AWS client", err_text(rc));
     return rc;

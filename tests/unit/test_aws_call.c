@@ -565,9 +565,7 @@ static void rate_and_urgency(void **state)
     turn(1001);
     assert_int_equal(n_sent, 6);
     reply(oldest(), 400, REFUSAL("Throttling", "Rate exceeded"));
-    assert_int_equal(got.err, ERR_AWS_THROTTLED);
-    q.account = ACCOUNT;
-    assert_int_equal(port.call(port.self, &q, ticket), 0);
+    assert_int_equal(n_got, 0); /* no effect: it queues again */
     turn(1999);
     assert_int_equal(n_sent, 6); /* held for a second, then a token has to grow */
     turn(2);
@@ -578,6 +576,8 @@ static void time_passes_in_the_rate_queue(void **state)
 {
     (void)state;
     struct aws_request q = {.op = AWS_LIST_ACCESS_KEYS, .account = ACCOUNT, .user = USER};
+    q.op = AWS_UPDATE_ACCESS_KEY; /* reads have a rate of their own */
+    q.key_id = KEY;
     for (int i = 0; i < 30; i++) assert_int_equal(port.call(port.self, &q, ticket), 0);
     q.op = AWS_CREATE_ACCESS_KEY;
     q.timeout_ms = 1000;
