@@ -18,10 +18,10 @@ LICENCES = 40
 
 
 class Run:
-    """What is left of it: metrics texts by process, Prometheus (still up), the deployment (its logs and topics)."""
+    """What is left of it: metrics texts by process, states of the alerts, Prometheus (still up), the deployment (its logs and topics)."""
 
-    def __init__(self, installed, server, texts, complaints):
-        self.installed, self.prometheus, self.texts, self.complaints = installed, server, texts, complaints
+    def __init__(self, installed, server, texts, alerts, complaints):
+        self.installed, self.prometheus, self.texts, self.alerts, self.complaints = installed, server, texts, alerts, complaints
 
 
 @pytest.fixture(scope="session")
@@ -51,4 +51,6 @@ def run(tmp_path_factory, kafka):
             began = time.monotonic()
             wait_for("a rule's evaluation since then", lambda: time.monotonic() - began > 3 and server.get("rules")["groups"], 30, poll_s=0.5)
             texts = {one.name: one.get("/metrics").text for one in daemons}
-            yield Run(installed, server, texts, installed.finish("current"))
+            alerts = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
+            server.at = time.time() - 1  # what is asked later is about now: the processes are stopped in a moment
+            yield Run(installed, server, texts, alerts, installed.finish("current"))
