@@ -43,7 +43,7 @@ def run(tmp_path_factory, kafka):
             fleet.instance(fleet.names[0], down=True)
             for one in daemons:
                 one.start() if one in installed.workers else one.spawn()
-            wait_for("an instance's failure", lambda: server.query("sum(keyroll_instance_call_failures_total) > 0"), 60, poll_s=0.5)
+            wait_for("a job that is put off", lambda: server.query("sum(keyroll_jobs_total{outcome='retry'}) > 0"), 120, poll_s=0.5)
             fleet.instance(fleet.names[0], down=False)
             installed.wait_stage("current", 180)
             wait_for("all of it in Prometheus", lambda: server.query("sum(keyroll_licences{state='current'} * on (instance) keyroll_leader) == %d"
