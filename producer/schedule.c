@@ -163,7 +163,7 @@ static void policy_fault(void *arg, const char *path, const char *reason)
 {
     struct schedule *s = arg;
     if (++s->complaints > LEFT_OUT_MAX) return;
-    LOG(LOG_LEVEL_WARN, "policy", reason, LOG_S("where", *path ? path : NULL));
+    LOG(LOG_LEVEL_WARN, "policy", reason, LOG_S("keyroll.where", *path ? path : NULL));
 }
 
 /* Reads the policy file, at start and whenever it changed. One that cannot be read leaves those before in use. Not
@@ -184,8 +184,9 @@ static int load_policies(struct schedule *s)
     dispatch_stop(s->dispatch);
     policies_free(s->policies);
     s->policies = read;
-    LOG(LOG_LEVEL_INFO, "policy-file", "loaded", LOG_I("policies", policies_file(read)->n_policies),
-        LOG_I("exclusions", policies_file(read)->n_exclusions), LOG_I("canaries", policies_file(read)->n_canaries));
+    LOG(LOG_LEVEL_INFO, "policy-file", "loaded", LOG_I("keyroll.policies", policies_file(read)->n_policies),
+        LOG_I("keyroll.exclusions", policies_file(read)->n_exclusions),
+        LOG_I("keyroll.canaries", policies_file(read)->n_canaries));
     if (s->inventory) (void)policies_check(read, s->inventory, policy_fault, s);
     return 0;
 }
@@ -546,8 +547,8 @@ static int make_parts(struct schedule *s)
 {
     const struct leader_options lo = {s->c.loop, &s->c.store, &clock_system, s->o->worker_id, lead_changed, s};
     const struct fleet_options fo = {s->c.loop, s->o, s->c.aws, row_refused, s};
-    const struct survey_options so = {&s->c.store, &s->policies, &s->states,       &clock_system,
-                                      surveyed,    s,            campaigns_adjust, s->campaigns};
+    const struct survey_options so = {&s->c.store, &s->policies,     &s->states,  &clock_system, surveyed,
+                                      s,           campaigns_adjust, s->campaigns};
     const struct dispatch_options d = {
         s->c.loop, kafka_out_port(s->c.kafka), s->o, &clock_system, s->o->worker_id, reported, s};
     s->dispatch = dispatch_new(&d);

@@ -180,6 +180,14 @@ def test_logs_are_ecs(run):
     assert not odd, odd
 
 
+def test_every_field_in_the_source_is_ecs_or_under_a_name_of_ours():
+    """Also of lines that the run does not write."""
+    found = {name: file.name for folder in ("lib", "schema", "worker", "producer") for file in (ROOT / folder).glob("*.c")
+             for name in re.findall(r'LOG_[SI]\("([^"]+)"', file.read_text())}
+    assert len(found) > 30
+    assert not {name: file for name, file in found.items() if name not in ECS_FIELDS and not OWN_FIELDS.fullmatch(name)}
+
+
 def test_a_trace_joins_scheduler_worker_and_logs(run):
     """traceparent: made by the scheduler, in the headers of jobs and events, trace.id in the workers' logs."""
     pattern = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-01")

@@ -15,7 +15,6 @@ from support.processes import clean_environment  # noqa: E402
 from support.programs import ROOT, binary  # noqa: E402
 
 FILE = ROOT / "deploy" / "completion" / "keyroll.bash"
-SECOND_WORDS = {"inventory": "check", "topics": "apply"}
 
 HEAD = """\
 # bash completion for keyroll and keyroll-worker: commands, their flags, settings and values that are known.
@@ -91,13 +90,19 @@ def told(*words):
 
 
 def commands():
-    """Returns {command: (flags, those of them that take a value)}."""
+    """Returns {command: (second words and flags, flags that take a value)}."""
     listing = told("help").split("commands:\n")[1].split("\n\n")[0]
     found = {}
+    own = {row["name"].replace("_", "-") for row in chart_files.sample_settings()}
     for name in re.findall(r"^  ([a-z]+) ", listing, re.MULTILINE):
-        usage = told("help", name).splitlines()[0]
-        flags = re.findall(r"\[(--[a-z-]+)( [A-Z]+)?\]", usage)
-        found[name] = ([flag for flag, _ in flags], [flag for flag, value in flags if value])
+        text_of = told("help", name).split("\nSettings, in rising order")[0]
+        arguments = text_of.splitlines()[0].removeprefix(f"usage: keyroll {name} ").removesuffix("[SETTINGS]")
+        flags = {}
+        for flag, value in re.findall(r"(--[a-z][a-z-]*)(?:[ =]([A-Z]+))?", text_of):
+            if flag[2:] not in own and flag != "--help":
+                flags[flag] = flags.get(flag) or value
+        words = re.findall(r"(?:^|\| )([a-z]+)\b", arguments)
+        found[name] = (words + list(flags), [flag for flag, value in flags.items() if value])
     return found
 
 
@@ -109,8 +114,7 @@ def text():
     valued = sorted({flag[2:].replace("-", "_") for _, flags in known.values() for flag in flags})
     lines = ["declare -A _keyroll_commands=("]
     for name, (flags, _) in known.items():
-        words = " ".join(([SECOND_WORDS[name]] if name in SECOND_WORDS else []) + flags)
-        lines.append(f'    [{name}]="{words}"')
+        lines.append(f'    [{name}]="{" ".join(flags)}"')
     lines += [")", "declare -A _keyroll_choices=("]
     lines += [f'    [{row["name"]}]="{row["type"].replace("|", " ")}"' for row in rows if "|" in row["type"]]
     lines += [")", f'_keyroll_settings="{" ".join(names)}"', f'_keyroll_files="{" ".join(files)}"',
