@@ -124,6 +124,7 @@ static void tell_metrics(struct schedule *s, const struct survey_result *r)
     metric_set(s->m.licences, "rotating", NULL, (double)r->rotating);
     for (size_t i = 0; i < POLICY_NOTHING; i++)
         metric_set(s->m.due, policy_rank_name((enum policy_rank)i), NULL, (double)r->due[i]);
+    metric_set(s->m.due, "held", NULL, (double)r->held); /* mode = observe */
     if (r->oldest_created_ms != TIME_NONE)
         metric_set(s->m.oldest, NULL, NULL, (double)(clock_wall_ms(&clock_system) - r->oldest_created_ms) / 1000);
     for (size_t i = 0; i < SURVEY_AGES; i++) {

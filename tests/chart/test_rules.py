@@ -50,7 +50,7 @@ CASES = {
                           [[LED, due("rotate", "5x600"), WAITING_NONE, ONE_A_MINUTE],
                            [LED, due("rotate", "5x600"), ('keyroll_rotations_waiting{instance="a"}', "5x600"), NOTHING_DONE],
                            [LED, STANDBY, due("rotate", "0x600"), due("rotate", "5x600", "b"), WAITING_NONE, NOTHING_DONE],
-                           [LED, due("audit", "5x600"), due("rotate", "0x600"), WAITING_NONE, NOTHING_DONE]]),
+                           [LED, due("audit", "5x600"), due("held", "5x600"), due("rotate", "0x600"), WAITING_NONE, NOTHING_DONE]]),
     "KeyrollBacklogSlow": (130, [LED, due("rotate", "5000x600"), WAITING_NONE, ONE_A_MINUTE],
                            [[LED, due("rotate", "500x600"), WAITING_NONE, ONE_A_MINUTE],
                             [LED, due("rotate", "5000x600"), ('keyroll_rotations_waiting{instance="a"}', "4990x600"), ONE_A_MINUTE]]),

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from support.processes import wait_for
 from support.programs import ROOT
 
 DASHBOARD = ROOT / "deploy" / "grafana" / "keyroll.json"
@@ -79,6 +80,22 @@ def test_due_to_done_and_key_ages(run):
             run.prometheus.query("max by (min_days) (keyroll_licences_by_key_age * on (instance) group_left () keyroll_leader)")}
     assert ages["0"] == len(run.installed.fleet.names) and ages["90"] == 0
     assert 0 < run.prometheus.query("max(keyroll_oldest_key_age_seconds * on (instance) keyroll_leader)")[0][1] < 3600
+
+
+def test_what_observe_mode_holds_back_is_not_due(run):
+    """A new installation observes: its due rotations raise no alert. On the run's servers, after all of its processes ended."""
+    assert not run.installed.running()
+    observer = run.installed.scheduler(start=False, mode="observe", max_age="1s", max_age_jitter="0s").spawn()
+
+    def told():
+        text = observer.get("/metrics").text if observer.ready() else ""
+        return dict(re.findall(r'^keyroll_due\{what="([a-z ]+)"\} (\d+)$', text, re.MULTILINE))
+    try:
+        due = wait_for("a look at the fleet", lambda: told().get("held", "0") != "0" and told(), 60, poll_s=0.2)
+        assert int(due["held"]) == len(run.installed.fleet.names) and due["rotate"] == "0"
+    finally:
+        observer.kill()
+        run.installed.schedulers.remove(observer)
 
 
 def test_one_leads_and_both_tell_their_versions(run):
