@@ -27,7 +27,7 @@ PACKAGES = {
     "redis": "redis-server redis-tools",
     "kafka": "default-jre-headless maven",
     "clock": "libfaketime",
-    "chart": "golang",
+    "chart": "golang bubblewrap util-linux",
     "prometheus": "prometheus",
     "asyncapi": "npm",
 }
