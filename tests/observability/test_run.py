@@ -4,6 +4,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from support.processes import wait_for
@@ -114,6 +115,12 @@ def test_every_query_of_the_dashboard_has_a_result(run, name, expression):
     assert result, expression
 
 
+def test_the_query_that_scales_the_workers_has_one_result(run):
+    values = yaml.safe_load((ROOT / "deploy" / "helm" / "keyroll" / "values.yaml").read_text())
+    query = values["autoscaling"]["keda"]["prometheus"]["query"].replace("{{ .Release.Namespace }}", "")
+    assert run.prometheus.query(query) == [({}, 0.0)]  # all is done
+
+
 def test_legends_name_labels_that_are_there(run):
     for name, expression in queries():
         for variable, value in VARIABLES.items():
@@ -219,6 +226,18 @@ def test_a_trace_joins_scheduler_worker_and_logs(run):
     assert len(traces) >= LEAST_TRACES and traces <= all_traces(run)
     logged = {entry["trace.id"] for _, line in log_lines(run) if (entry := json.loads(line))["event.action"] == "job-end"}
     assert traces & logged and logged <= all_traces(run)
+
+
+def test_the_trace_goes_along_to_aws_and_to_the_instance(run):
+    known = all_traces(run)
+    of_jobs = ("ListAccessKeys", "CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey", "GetCallerIdentity")
+    instances = [path for path in run.traces if "jsonapi" in path]
+    buckets = [path for path in run.traces if path.startswith("/synergist-")]
+    assert instances and buckets
+    for action in [*of_jobs, *instances, *buckets]:
+        traces = run.traces[action]
+        assert None not in traces and {one.split("-")[1] for one in traces} <= known, (action, traces)
+    assert len({one.split("-")[1] for one in run.traces["CreateAccessKey"]}) == len(run.installed.fleet.names)
 
 
 LEAST_TRACES = 40
