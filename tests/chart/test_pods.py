@@ -126,6 +126,15 @@ def test_a_missing_secret_is_told(world):
     assert "32 bytes" in worker.log.read_text()
 
 
+def test_a_settings_file_that_may_not_be_read_is_told(world):
+    """As with a security context that does not fit: not taken for a file that is not there."""
+    cluster, objects, _ = render(world)
+    job = cluster.process("topics", pod_of(objects, "Job", "topics"))
+    (cluster.folder / "topics" / "config").chmod(0o700)
+    assert job.spawn().wait(60) == 2
+    assert "/etc/keyroll/keyroll.conf" in job.log.read_text(), job.tail()
+
+
 def probe(port, path):
     try:
         return requests.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code
