@@ -158,7 +158,7 @@ static void on_put(void *self, uint64_t id, const void *result)
         produce(p->c, p->name, p->doc, p->len);
     else if (r->err != ERR_JOURNAL_VERSION && r->err != ERR_CANCELLED)
         LOG(LOG_LEVEL_WARN, "campaign", "a campaign could not be written to Redis yet: again at the next tick",
-            LOG_S("campaign", p->name), LOG_S("error.code", err_name(r->err)));
+            LOG_S("keyroll.campaign", p->name), LOG_S("error.code", err_name(r->err)));
     free(p->doc);
     free(p);
 }
@@ -237,7 +237,7 @@ static void read_one(struct campaigns *c, const char *name, const char *bytes, s
     if (rc < 0 || !n) {
         free(raw);
         LOG(LOG_LEVEL_ERROR, "campaign", "a campaign cannot be read: a newer keyroll may have written it",
-            LOG_S("campaign", name));
+            LOG_S("keyroll.campaign", name));
         return;
     }
     adopt(n, doc);
@@ -276,7 +276,7 @@ static void reconcile(struct campaigns *c)
         if (!doc) return;
         memcpy(doc, w->doc, w->len);
         LOG(LOG_LEVEL_WARN, "campaign-restored", "Redis had lost it: put back from the campaigns topic",
-            LOG_S("campaign", name));
+            LOG_S("keyroll.campaign", name));
         put(c, name, doc, w->len, 0);
     }
 }
@@ -287,7 +287,7 @@ static void ensure_members(struct campaigns *c, struct one *n)
     if (n->has_members || !c->inv || n->doc.state > CAMPAIGN_PAUSED) return;
     int rc = campaign_members_find(&n->doc, c->inv, &n->members, reason);
     if (rc < 0) {
-        LOG(LOG_LEVEL_ERROR, "campaign", reason[0] ? reason : err_text(rc), LOG_S("campaign", n->doc.name));
+        LOG(LOG_LEVEL_ERROR, "campaign", reason[0] ? reason : err_text(rc), LOG_S("keyroll.campaign", n->doc.name));
         return;
     }
     n->has_members = true;
@@ -375,14 +375,14 @@ static void end_campaign(struct campaigns *c, struct one *n, const struct campai
 {
     char why[200];
     if (p->too_many) {
-        LOG(LOG_LEVEL_ERROR, "campaign-stopped", p->why, LOG_S("campaign", n->doc.name));
+        LOG(LOG_LEVEL_ERROR, "campaign-stopped", p->why, LOG_S("keyroll.campaign", n->doc.name));
         metric_add(c->m_stopped, NULL, NULL, 1);
         change(c, n, CAMPAIGN_STOPPED, p->why);
         return;
     }
     snprintf(why, sizeof why, "%zu done, %zu failed, %zu wait for a person, %zu left out", p->count[MEMBER_DONE],
              p->count[MEMBER_FAILED], p->count[MEMBER_PERSON], p->count[MEMBER_LEFT_OUT]);
-    LOG(LOG_LEVEL_INFO, "campaign-done", why, LOG_S("campaign", n->doc.name));
+    LOG(LOG_LEVEL_INFO, "campaign-done", why, LOG_S("keyroll.campaign", n->doc.name));
     change(c, n, CAMPAIGN_DONE, why);
 }
 
@@ -392,8 +392,8 @@ static bool open_wave(struct campaigns *c, struct one *n, const struct campaign_
     int64_t now = clock_wall_ms(c->o.clock);
     size_t was = n->allowed;
     if (p->wave != n->wave) {
-        LOG(LOG_LEVEL_INFO, "campaign-wave", "opened", LOG_S("campaign", n->doc.name), LOG_I("wave", p->wave),
-            LOG_I("waves", p->waves), LOG_I("licences", p->bound));
+        LOG(LOG_LEVEL_INFO, "campaign-wave", "opened", LOG_S("keyroll.campaign", n->doc.name),
+            LOG_I("keyroll.wave", p->wave), LOG_I("keyroll.waves", p->waves), LOG_I("keyroll.licences", p->bound));
         n->before = n->wave ? n->bound : 0;
         n->wave = p->wave;
         n->bound = p->bound;

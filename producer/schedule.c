@@ -124,6 +124,7 @@ static void tell_metrics(struct schedule *s, const struct survey_result *r)
     metric_set(s->m.licences, "rotating", NULL, (double)r->rotating);
     for (size_t i = 0; i < POLICY_NOTHING; i++)
         metric_set(s->m.due, policy_rank_name((enum policy_rank)i), NULL, (double)r->due[i]);
+    metric_set(s->m.due, "held", NULL, (double)r->held); /* mode = observe */
     if (r->oldest_created_ms != TIME_NONE)
         metric_set(s->m.oldest, NULL, NULL, (double)(clock_wall_ms(&clock_system) - r->oldest_created_ms) / 1000);
     for (size_t i = 0; i < SURVEY_AGES; i++) {
@@ -163,7 +164,7 @@ static void policy_fault(void *arg, const char *path, const char *reason)
 {
     struct schedule *s = arg;
     if (++s->complaints > LEFT_OUT_MAX) return;
-    LOG(LOG_LEVEL_WARN, "policy", reason, LOG_S("where", *path ? path : NULL));
+    LOG(LOG_LEVEL_WARN, "policy", reason, LOG_S("keyroll.where", *path ? path : NULL));
 }
 
 /* Reads the policy file, at start and whenever it changed. One that cannot be read leaves those before in use. Not
@@ -184,8 +185,9 @@ static int load_policies(struct schedule *s)
     dispatch_stop(s->dispatch);
     policies_free(s->policies);
     s->policies = read;
-    LOG(LOG_LEVEL_INFO, "policy-file", "loaded", LOG_I("policies", policies_file(read)->n_policies),
-        LOG_I("exclusions", policies_file(read)->n_exclusions), LOG_I("canaries", policies_file(read)->n_canaries));
+    LOG(LOG_LEVEL_INFO, "policy-file", "loaded", LOG_I("keyroll.policies", policies_file(read)->n_policies),
+        LOG_I("keyroll.exclusions", policies_file(read)->n_exclusions),
+        LOG_I("keyroll.canaries", policies_file(read)->n_canaries));
     if (s->inventory) (void)policies_check(read, s->inventory, policy_fault, s);
     return 0;
 }

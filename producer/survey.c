@@ -123,7 +123,7 @@ static void judge(struct survey *s, size_t at, const char *user_key, const struc
     policies_for(*s->o.policies, row, &policy);
     policy_judge(&policy, row->licence, u, clock_wall_ms(s->o.clock), &due.verdict);
     if (s->o.adjust) s->o.adjust(s->o.adjust_arg, at, row, &policy, u, &due.verdict);
-    s->r.due[due.verdict.rank]++;
+    if (!due.verdict.held) s->r.due[due.verdict.rank]++;
     s->r.held += due.verdict.held;
     s->r.waiting += due.verdict.waits;
     if (!policy_is_due(&due.verdict) || due.verdict.held) return;

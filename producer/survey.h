@@ -24,7 +24,7 @@ struct survey_result {
     size_t states[SURVEY_STATES];
     size_t rotating; /* open journals with a live lease */
     size_t due[SURVEY_RANKS];
-    size_t held;    /* due, but mode = observe */
+    size_t held;    /* due, but mode = observe: not among due[] */
     size_t waiting; /* kept from being due by calendar, gap, exclusion or an unknown policy */
     size_t restored, unreadable;
     int64_t oldest_created_ms; /* of all current keys; TIME_NONE none known */

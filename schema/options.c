@@ -77,7 +77,7 @@ static int find_file(int argc, char *const *argv, char *const *env, char **ret_p
         *ret_path = TAKE(path);
         return 0;
     }
-    if (access(SYSTEM_CONFIG, F_OK) != 0) return 0;
+    if (access(SYSTEM_CONFIG, F_OK) != 0 && errno != EACCES) return 0; /* may not be looked at: reading it will tell */
     return (*ret_path = strdup(SYSTEM_CONFIG)) ? 0 : ERR_NOMEM;
 }
 

@@ -50,7 +50,7 @@ CASES = {
                           [[LED, due("rotate", "5x600"), WAITING_NONE, ONE_A_MINUTE],
                            [LED, due("rotate", "5x600"), ('keyroll_rotations_waiting{instance="a"}', "5x600"), NOTHING_DONE],
                            [LED, STANDBY, due("rotate", "0x600"), due("rotate", "5x600", "b"), WAITING_NONE, NOTHING_DONE],
-                           [LED, due("audit", "5x600"), due("rotate", "0x600"), WAITING_NONE, NOTHING_DONE]]),
+                           [LED, due("audit", "5x600"), due("held", "5x600"), due("rotate", "0x600"), WAITING_NONE, NOTHING_DONE]]),
     "KeyrollBacklogSlow": (130, [LED, due("rotate", "5000x600"), WAITING_NONE, ONE_A_MINUTE],
                            [[LED, due("rotate", "500x600"), WAITING_NONE, ONE_A_MINUTE],
                             [LED, due("rotate", "5000x600"), ('keyroll_rotations_waiting{instance="a"}', "4990x600"), ONE_A_MINUTE]]),
@@ -69,6 +69,7 @@ CASES = {
     "KeyrollAwaitingOperator": (481, [LED, (STATE.format("awaiting operator"), "1x600")],
                                 [[LED, (STATE.format("awaiting operator"), "1x470 0x600")]]),
     "KeyrollInventoryBadRows": (16, [("keyroll_inventory_bad_rows", "1x600")], [[("keyroll_inventory_bad_rows", "0x600")]]),
+    "KeyrollCampaignStopped": (10, [("keyroll_campaigns_stopped_total", "0x5 1x600")], [[("keyroll_campaigns_stopped_total", "1x600")]]),
     "KeyrollAwsFailures": (30, [IAM_DONE, failed("AWS_FAILURE", "0+20x600")],
                            [[IAM_DONE, failed("AWS_FAILURE", "0+5x600")],
                             [IAM_DONE, failed("AWS_CREDENTIALS", "0+90x600", "GetCallerIdentity")]]),
@@ -136,6 +137,6 @@ def test_every_alert_has_its_section_in_the_runbook():
 
 def test_commands_of_the_runbook_exist():
     """Every `keyroll COMMAND` of the runbook is one of the program's."""
-    commands = set(re.findall(r'^    \{"([a-z]+)", "', (chart_files.ROOT / "producer" / "main.c").read_text(), re.MULTILINE))
+    commands = set(re.findall(r'^    \{"([a-z]+)",', (chart_files.ROOT / "producer" / "main.c").read_text(), re.MULTILINE))
     named = set(re.findall(r"`keyroll ([a-z]+)", RUNBOOK.read_text()))
     assert commands and named <= commands, named - commands

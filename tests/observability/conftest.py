@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from support import deployment, processes, prometheus, sandbox, servers  # noqa: E402
+from support import deployment, processes, prometheus, proxy, sandbox, servers  # noqa: E402
 from support.processes import wait_for  # noqa: E402
 from support.programs import ROOT  # noqa: E402
 
@@ -18,10 +18,11 @@ LICENCES = 40
 
 
 class Run:
-    """What is left of it: metrics texts by process, Prometheus (still up), the deployment (its logs and topics)."""
+    """What is left of it: metrics texts by process, states of the alerts, Prometheus (still up), the deployment (its logs and topics)."""
 
-    def __init__(self, installed, server, texts, complaints):
-        self.installed, self.prometheus, self.texts, self.complaints = installed, server, texts, complaints
+    def __init__(self, installed, server, texts, alerts, traces, complaints):
+        self.installed, self.prometheus, self.texts, self.alerts, self.complaints = installed, server, texts, alerts, complaints
+        self.traces = traces  # of HTTP calls, as they arrived: proxy.LossyProxy
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +36,10 @@ def run(tmp_path_factory, kafka):
     folder = tmp_path_factory.mktemp("run")
     with servers.RedisServer(folder) as redis_server, \
             sandbox.SandboxFleet(folder, LICENCES, new_key_delay_ms="300-1500", use_interval_ms=1000) as fleet, \
+            proxy.LossyProxy(fleet.url) as seen, \
             deployment.Deployment(folder, kafka, redis_server, fleet, log_level="debug") as installed:
+        installed.env["AWS_ENDPOINT_URL"] = seen.url
+        fleet.write_inventory([{**row, "instance_url": row["instance_url"].replace(fleet.url, seen.url)} for row in fleet.rows()])
         installed.topics_apply()
         daemons = [installed.worker(start=False), installed.worker(start=False),
                    installed.scheduler(start=False), installed.scheduler(start=False)]
@@ -43,7 +47,7 @@ def run(tmp_path_factory, kafka):
             fleet.instance(fleet.names[0], down=True)
             for one in daemons:
                 one.start() if one in installed.workers else one.spawn()
-            wait_for("an instance's failure", lambda: server.query("sum(keyroll_instance_call_failures_total) > 0"), 60, poll_s=0.5)
+            wait_for("a job that is put off", lambda: server.query("sum(keyroll_jobs_total{outcome='retry'}) > 0"), 120, poll_s=0.5)
             fleet.instance(fleet.names[0], down=False)
             installed.wait_stage("current", 180)
             wait_for("all of it in Prometheus", lambda: server.query("sum(keyroll_licences{state='current'} * on (instance) keyroll_leader) == %d"
@@ -51,4 +55,6 @@ def run(tmp_path_factory, kafka):
             began = time.monotonic()
             wait_for("a rule's evaluation since then", lambda: time.monotonic() - began > 3 and server.get("rules")["groups"], 30, poll_s=0.5)
             texts = {one.name: one.get("/metrics").text for one in daemons}
-            yield Run(installed, server, texts, installed.finish("current"))
+            alerts = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
+            server.at = time.time() - 1  # what is asked later is about now: the processes are stopped in a moment
+            yield Run(installed, server, texts, alerts, seen.traces, installed.finish("current"))

@@ -4,15 +4,17 @@ import re
 import subprocess
 
 import pytest
+import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from support.processes import wait_for
 from support.programs import ROOT
 
 DASHBOARD = ROOT / "deploy" / "grafana" / "keyroll.json"
 # Fields of our logs that are neither ECS nor plain numbers of one event; ECS: https://www.elastic.co/guide/en/ecs/current/
 OWN_FIELDS = re.compile(r"(keyroll|kafka|redis|aws)\.[a-z_.]+")
-ECS_FIELDS = {"@timestamp", "log.level", "service.name", "service.node.name", "service.version", "event.action", "event.duration", "message",
-              "error.code", "error.message", "server.port", "server.address", "trace.id"}
+ECS_FIELDS = {"@timestamp", "log.level", "service.name", "service.node.name", "service.version", "event.action", "event.reason", "event.duration", "message",
+              "error.code", "error.message", "server.port", "server.address", "trace.id", "cloud.account.id"}
 VARIABLES = {"$namespace": ".*", "$__rate_interval": "2m", "${datasource}": ""}
 
 
@@ -30,7 +32,7 @@ def series(text):
     """Returns {metric: {label names}} of an exposition, and its types."""
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     labels = {}
-    for name, inner in re.findall(r"^([a-z_]+)(?:\{([^}]*)\})? ", text, re.MULTILINE):
+    for name, inner in re.findall(r"^([a-z0-9_]+)(?:\{([^}]*)\})? ", text, re.MULTILINE):
         labels.setdefault(name, set()).update(re.findall(r'([a-z_]+)="', inner))
     return labels, types
 
@@ -81,13 +83,29 @@ def test_due_to_done_and_key_ages(run):
     assert 0 < run.prometheus.query("max(keyroll_oldest_key_age_seconds * on (instance) keyroll_leader)")[0][1] < 3600
 
 
+def test_what_observe_mode_holds_back_is_not_due(run):
+    """A new installation observes: its due rotations raise no alert. On the run's servers, after all of its processes ended."""
+    assert not run.installed.running()
+    observer = run.installed.scheduler(start=False, mode="observe", max_age="1s", max_age_jitter="0s").spawn()
+
+    def told():
+        text = observer.get("/metrics").text if observer.ready() else ""
+        return dict(re.findall(r'^keyroll_due\{what="([a-z ]+)"\} (\d+)$', text, re.MULTILINE))
+    try:
+        due = wait_for("a look at the fleet", lambda: told().get("held", "0") != "0" and told(), 60, poll_s=0.2)
+        assert int(due["held"]) == len(run.installed.fleet.names) and due["rotate"] == "0"
+    finally:
+        observer.kill()
+        run.installed.schedulers.remove(observer)
+
+
 def test_one_leads_and_both_tell_their_versions(run):
     assert run.prometheus.query("sum(keyroll_leader)")[0][1] == 1
     assert run.prometheus.query("count(keyroll_build_info)")[0][1] == 4
     assert run.prometheus.query("min(keyroll_redis_connected)")[0][1] == 1
 
 
-@pytest.mark.parametrize("name, expression", queries())
+@pytest.mark.parametrize("name, expression", list(queries()))
 def test_every_query_of_the_dashboard_has_a_result(run, name, expression):
     for variable, value in VARIABLES.items():
         expression = expression.replace(variable, value)
@@ -95,6 +113,12 @@ def test_every_query_of_the_dashboard_has_a_result(run, name, expression):
     result = run.prometheus.query(expression)
     print(name, result[:5])
     assert result, expression
+
+
+def test_the_query_that_scales_the_workers_has_one_result(run):
+    values = yaml.safe_load((ROOT / "deploy" / "helm" / "keyroll" / "values.yaml").read_text())
+    query = values["autoscaling"]["keda"]["prometheus"]["query"].replace("{{ .Release.Namespace }}", "")
+    assert run.prometheus.query(query) == [({}, 0.0)]  # all is done
 
 
 def test_legends_name_labels_that_are_there(run):
@@ -138,16 +162,16 @@ def test_the_dashboard_is_what_grafana_reads():
 
 def test_every_metric_that_is_named_somewhere_exists(run):
     """Alerts, dashboard and chart name only metrics that the programs have."""
-    labels, _ = series("".join(run.texts.values()))
+    labels, types = series("".join(run.texts.values()))
+    known = {*labels, *types}
     for file in (DASHBOARD, ROOT / "deploy" / "prometheus" / "keyroll.rules.yaml", ROOT / "deploy" / "helm" / "keyroll" / "values.yaml",
                  ROOT / "deploy" / "RUNBOOK.md"):
-        # Failures by code have no series before the first failure; the run makes some of each kind.
         named = set(re.findall(r"keyroll_[a-z0-9_]+(?<!_)", file.read_text()))
-        assert named <= set(labels), f"{file.name}: {sorted(named - set(labels))}"
+        assert named <= known, f"{file.name}: {sorted(named - known)}"
 
 
 def test_alerts_are_evaluated_without_an_error_and_none_fires(run):
-    rules = [rule for group in run.prometheus.get("rules")["groups"] for rule in group["rules"]]
+    rules = run.alerts
     assert len(rules) > 20
     assert [(rule["name"], rule.get("lastError")) for rule in rules if rule["health"] != "ok"] == []
     # The run breaks an instance, which shows; all others would be false alarms.
@@ -180,6 +204,14 @@ def test_logs_are_ecs(run):
     assert not odd, odd
 
 
+def test_every_field_in_the_source_is_ecs_or_under_a_name_of_ours():
+    """Also of lines that the run does not write."""
+    found = {name: file.name for folder in ("lib", "schema", "worker", "producer") for file in (ROOT / folder).glob("*.c")
+             for name in re.findall(r'LOG_[SI]\("([^"]+)"', file.read_text())}
+    assert len(found) > 30
+    assert not {name: file for name, file in found.items() if name not in ECS_FIELDS and not OWN_FIELDS.fullmatch(name)}
+
+
 def test_a_trace_joins_scheduler_worker_and_logs(run):
     """traceparent: made by the scheduler, in the headers of jobs and events, trace.id in the workers' logs."""
     pattern = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-01")
@@ -194,6 +226,18 @@ def test_a_trace_joins_scheduler_worker_and_logs(run):
     assert len(traces) >= LEAST_TRACES and traces <= all_traces(run)
     logged = {entry["trace.id"] for _, line in log_lines(run) if (entry := json.loads(line))["event.action"] == "job-end"}
     assert traces & logged and logged <= all_traces(run)
+
+
+def test_the_trace_goes_along_to_aws_and_to_the_instance(run):
+    known = all_traces(run)
+    of_jobs = ("ListAccessKeys", "CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey", "GetCallerIdentity")
+    instances = [path for path in run.traces if "jsonapi" in path]
+    buckets = [path for path in run.traces if path.startswith("/synergist-")]
+    assert instances and buckets
+    for action in [*of_jobs, *instances, *buckets]:
+        traces = run.traces[action]
+        assert None not in traces and {one.split("-")[1] for one in traces} <= known, (action, traces)
+    assert len({one.split("-")[1] for one in run.traces["CreateAccessKey"]}) == len(run.installed.fleet.names)
 
 
 LEAST_TRACES = 40

@@ -17,6 +17,7 @@ class Prometheus(Server):
         folder = Path(folder) / name
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
+        self.at = None  # seconds since 1970: queries look at the world of then
         self.url = f"http://127.0.0.1:{self.port}"
         config = folder / "prometheus.yml"
         config.write_text(yaml.safe_dump({
@@ -40,4 +41,4 @@ class Prometheus(Server):
 
     def query(self, expression):
         """Returns [(labels, value)] of an instant query."""
-        return [(one["metric"], float(one["value"][1])) for one in self.get("query", query=expression)["result"]]
+        return [(one["metric"], float(one["value"][1])) for one in self.get("query", query=expression, time=self.at)["result"]]

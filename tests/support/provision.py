@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 SUPPORT = Path(__file__).resolve().parent
@@ -26,10 +27,11 @@ PACKAGES = {
     "redis": "redis-server redis-tools",
     "kafka": "default-jre-headless maven",
     "clock": "libfaketime",
-    "chart": "golang",
+    "chart": "golang bubblewrap util-linux",
     "prometheus": "prometheus",
+    "asyncapi": "npm",
 }
-PROVIDED_BY = {"default-jre-headless": "java", "maven": "mvn", "golang": "go"}  # any package with this command will do
+PROVIDED_BY = {"default-jre-headless": "java", "maven": "mvn", "golang": "go", "npm": "npm"}  # any package with this command will do
 
 # Debian starts a service as it installs it. This keeps them from starting (unless the machine has a policy of its own)
 # and from coming up at the next boot; it touches nothing when they were there before.
@@ -167,6 +169,19 @@ def kafka_jars():
     return cached("kafka", pom.read_bytes(), make) / "libs"
 
 
+def asyncapi_schemas():
+    """Returns the folder with the JSON schemas of AsyncAPI, one for each of its versions."""
+    package = "@asyncapi/specs@6.11.1"
+
+    def make(folder):
+        say(f"fetching {package} into {folder}")
+        folder.mkdir(parents=True)
+        run_logged(["npm", "pack", "--silent", f"--pack-destination={folder}", package], f"fetching {package}")
+        with tarfile.open(next(folder.glob("*.tgz"))) as packed:
+            packed.extractall(folder, filter="data")
+    return cached("asyncapi", package.encode(), make) / "package" / "schemas"
+
+
 def run_go(arguments, folder, go_home):
     """Runs go with caches of its own, so that nobody else's are filled or trusted. Returns what it printed."""
     env = {**os.environ, "GOMODCACHE": str(go_home / "mod"), "GOCACHE": str(go_home / "cache"), "GOFLAGS": "-modcacherw",
@@ -218,6 +233,8 @@ def provide(needs):
         env.update(KEYROLL_PYTHON=str(python), PYTEST=f"{shlex.quote(str(python))} -m pytest")
     if "chart" in needs:
         env["KEYROLL_CHART_TOOLS"] = str(chart_tools())
+    if "asyncapi" in needs:
+        env["KEYROLL_ASYNCAPI"] = str(asyncapi_schemas())
     if "kafka" in needs:
         env["KEYROLL_KAFKA_JARS"] = str(kafka_jars())
     return env

@@ -2,7 +2,7 @@
 import http.client
 import threading
 import urllib.parse
-from collections import Counter
+from collections import Counter, defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -10,13 +10,15 @@ class LossyProxy:
     """Forwards to `upstream` (http://HOST:PORT) byte for byte; use as a context.
 
     lose(action, count): the next `count` calls of that IAM or STS action reach upstream and take effect, but the
-    connection closes without a byte of reply. arrived: Counter of actions that reached upstream.
+    connection closes without a byte of reply. arrived: Counter of actions that reached upstream. traces: for each action the
+    traceparent headers that came with it, None where there was none.
     """
 
     def __init__(self, upstream):
         proxy = self
         self.upstream = urllib.parse.urlsplit(upstream)
         self.arrived, self._lose, self._lock = Counter(), Counter(), threading.Lock()
+        self.traces = defaultdict(set)
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -56,6 +58,7 @@ class LossyProxy:
             connection.close()
         with self._lock:
             self.arrived[action] += 1
+            self.traces[action if "Action" in form else handler.path.partition("?")[0]].add(handler.headers.get("traceparent"))
             lost = self._lose[action] > 0
             if lost:
                 self._lose[action] -= 1
