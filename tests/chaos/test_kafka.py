@@ -66,8 +66,8 @@ class Stall:
 
 def test_thrown_out_by_max_poll(chaos, full):
     """The loop of one worker stands still (nobody reads its log) for longer than max.poll.interval; its heartbeats go on."""
-    hurt = chaos(log_level="debug", **{"kafka.max.poll.interval.ms": 6000}).spread(60 if full else 20)
-    slow = hurt.installed.worker(start=False)
+    hurt = chaos(log_level="debug").spread(60 if full else 20)
+    slow = hurt.installed.worker(start=False, **{"kafka.max.poll.interval.ms": 6000})
     stall = Stall(slow)
     slow.spawn()
     hurt.start(workers=2)
