@@ -495,10 +495,12 @@ static int open_client(const char *brokers, const struct kafka_conf *conf, size_
     if (!a) return ERR_NOMEM;
     a->wait_ms = wait_ms;
     const struct kafka_conf defaults[] = {{"client.id", "keyroll-admin"}};
-    const struct kafka_conf forced[] = {
-        {"allow.auto.create.topics", "false"}, {"enable.auto.commit", "false"}, {"group.id", group}};
+    const struct kafka_conf forced[] = {{"allow.auto.create.topics", "false"},
+                                        {"enable.auto.commit", "false"},
+                                        {"max.poll.interval.ms", KAFKA_NO_MEMBER_POLL_MS},
+                                        {"group.id", group}};
     rd_kafka_conf_t *c = NULL;
-    int rc = kafka_conf_make(brokers, conf, n_conf, defaults, 1, forced, group ? 3 : 2, &c, ret_reason);
+    int rc = kafka_conf_make(brokers, conf, n_conf, defaults, 1, forced, group ? 4 : 3, &c, ret_reason);
     if (rc == 0) {
         char text[512];
         rd_kafka_conf_set_opaque(c, a);

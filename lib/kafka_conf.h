@@ -17,6 +17,10 @@ MUST_CHECK int kafka_conf_make(const char *brokers, const struct kafka_conf *use
                                const struct kafka_conf *defaults, size_t n_defaults, const struct kafka_conf *forced,
                                size_t n_forced, struct rd_kafka_conf_s **ret_conf, char **ret_reason);
 
+/* Forced for consumers that join no group: librdkafka holds max.poll.interval.ms, set by the user for the workers'
+ * group, against a session.timeout.ms that these do not have (default 45 s), and would refuse to start. */
+#define KAFKA_NO_MEMBER_POLL_MS "300000"
+
 /* Why the user may not set this property, or NULL: what we promise about jobs rests on it, or it has a setting of its
  * own. Static text. */
 const char *kafka_conf_reserved(const char *name);

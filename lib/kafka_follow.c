@@ -307,8 +307,11 @@ static int connect_client(struct kafka_follow *k, char **ret_reason)
     };
     const struct kafka_conf forced[] = {
         {"group.id", "keyroll-follow"}, /* librdkafka wants one; nothing joins it */
-        {"enable.auto.commit", "false"},   {"enable.auto.offset.store", "false"},
-        {"auto.offset.reset", "earliest"}, {"enable.partition.eof", "true"},
+        {"max.poll.interval.ms", KAFKA_NO_MEMBER_POLL_MS},
+        {"enable.auto.commit", "false"},
+        {"enable.auto.offset.store", "false"},
+        {"auto.offset.reset", "earliest"},
+        {"enable.partition.eof", "true"},
     };
     rd_kafka_conf_t *conf = NULL;
     int rc = kafka_conf_make(o->brokers, o->conf, o->n_conf, defaults, ARRAY_LEN(defaults), forced, ARRAY_LEN(forced),

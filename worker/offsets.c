@@ -117,6 +117,16 @@ static int grow(struct part *p, size_t need)
     return 0;
 }
 
+/* An offset below what is finished: the log begins anew, the topic was deleted and made again, or cut by a broker that
+ * lost its end. What is open belongs to the old one; its ends change nothing. */
+static void begin_anew(struct offsets *o, struct part *p, int64_t offset)
+{
+    p->epoch = ++o->epochs;
+    p->base = p->next = offset;
+    p->committed = -1;
+    memset(p->done, 0, p->size);
+}
+
 int offsets_take(struct offsets *o, int index, int64_t offset, struct offset_ref *ret_ref)
 {
     if (index < 0 || (size_t)index >= o->n || !o->v[index]->assigned) return ERR_NOT_FOUND;
@@ -125,6 +135,7 @@ int offsets_take(struct offsets *o, int index, int64_t offset, struct offset_ref
         p->started = true;
         p->base = p->next = offset;
     }
+    if (offset < p->base) begin_anew(o, p, offset);
     if (offset < p->next) return ERR_INVALID;
     size_t span = (size_t)(offset - p->base) + 1;
     if (p->base == p->next) { /* nothing open: what lies between was never delivered */
@@ -163,7 +174,8 @@ bool offsets_to_commit(const struct offsets *o, int index, int64_t *ret_offset)
 void offsets_committed(struct offsets *o, int index, uint32_t epoch, int64_t offset)
 {
     struct part *p = o->v[index];
-    if (p->assigned && p->epoch == epoch && offset > p->committed) p->committed = offset;
+    bool is_ours = offset <= p->next; /* else it was sent before the log began anew */
+    if (p->assigned && p->epoch == epoch && is_ours && offset > p->committed) p->committed = offset;
 }
 
 int64_t offsets_head(const struct offsets *o, int index, int64_t *ret_span)

@@ -26,13 +26,14 @@ void offsets_revoke(struct offsets *o, const char *topic, int32_t partition);
 /* Index of an assigned partition, or ERR_NOT_FOUND. */
 int offsets_find(const struct offsets *o, const char *topic, int32_t partition);
 /* A message was delivered. ERR_BUSY: the span between the head and it would be too long: pause the partition.
- * ERR_NOT_FOUND: not assigned. ERR_INVALID: it was taken before in this epoch (redelivered): drop it. */
+ * ERR_NOT_FOUND: not assigned. ERR_INVALID: it was taken before in this epoch (redelivered): drop it. An offset below
+ * the head begins a new epoch: the topic was deleted and made again. */
 MUST_CHECK int offsets_take(struct offsets *o, int index, int64_t offset, struct offset_ref *ret_ref);
 /* It is finished: its outcome is durable (I7). */
 void offsets_done(struct offsets *o, struct offset_ref ref);
 /* True when there is something new to commit: *ret_offset is the next offset to read. */
 bool offsets_to_commit(const struct offsets *o, int index, int64_t *ret_offset);
-/* The broker has it. Never moves backwards. */
+/* The broker has it. Never moves backwards in an epoch; an offset above all that were taken is not from it. */
 void offsets_committed(struct offsets *o, int index, uint32_t epoch, int64_t offset);
 /* The lowest unfinished offset, or -1 when nothing is open; and how far the highest taken one is above it. */
 int64_t offsets_head(const struct offsets *o, int index, int64_t *ret_span);

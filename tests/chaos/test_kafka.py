@@ -1,4 +1,5 @@
 """Brokers die, topics vanish, a consumer that stands still is thrown out of the group."""
+import fcntl
 import os
 import threading
 import time
@@ -51,6 +52,7 @@ class Stall:
         self.fifo = process.folder / f"{process.name}.fifo"
         os.mkfifo(self.fifo)
         self.fd = os.open(self.fifo, os.O_RDWR)
+        fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, 4096)  # full after some lines
         self.log, self.reading = process.log, threading.Event()
         self.reading.set()
         process.argv = ["sh", "-c", 'fifo=$1; shift; exec "$@" >"$fifo" 2>&1', "sh", str(self.fifo), *process.argv]
@@ -66,8 +68,8 @@ class Stall:
 
 def test_thrown_out_by_max_poll(chaos, full):
     """The loop of one worker stands still (nobody reads its log) for longer than max.poll.interval; its heartbeats go on."""
-    hurt = chaos(log_level="debug", **{"kafka.max.poll.interval.ms": 6000}).spread(60 if full else 20)
-    slow = hurt.installed.worker(start=False)
+    hurt = chaos(log_level="debug").spread(60 if full else 20)
+    slow = hurt.installed.worker(start=False, **{"kafka.max.poll.interval.ms": 6000})
     stall = Stall(slow)
     slow.spawn()
     hurt.start(workers=2)

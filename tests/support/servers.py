@@ -109,6 +109,7 @@ rootLogger.appenderRef.file.ref = file
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
             "group.initial.rebalance.delay.ms": 0,
+            "log.index.size.max.bytes": 65536,  # each index is made that long; 10 MB of zeros each slow down the search for leaks
             "group.min.session.timeout.ms": 1000,
             "broker.session.timeout.ms": 3000,  # a restarted broker is taken back after this long (default 9 s)
             "broker.heartbeat.interval.ms": 500,

@@ -1,5 +1,6 @@
 /* Following a topic without a group, against librdkafka's mock broker. */
 #include "lib/err.h"
+#include "lib/kafka_admin.h"
 #include "lib/kafka_follow.h"
 #include "lib/kafka_mock.h"
 #include "lib/loop.h"
@@ -188,6 +189,22 @@ static void bad_settings(void **state)
     assert_null(f);
 }
 
+/* What is set for the workers' group must not keep out a client that joins none. */
+static void settings_of_the_group_do_not_matter(void **state)
+{
+    struct run *r = *state;
+    AUTO_FREE char *why = NULL, *also = NULL;
+    const struct kafka_conf conf[] = {{"max.poll.interval.ms", "12000"}};
+    const struct kafka_follow_options o = {
+        .brokers = "127.0.0.1:1", .topic = "table", .conf = conf, .n_conf = 1, .on_message = on_message, .arg = r};
+    struct kafka_follow *f = NULL;
+    struct kafka_admin *a = NULL;
+    assert_int_equal(kafka_follow_new(r->loop, &o, &f, &why), 0);
+    kafka_follow_free(f, 100);
+    assert_int_equal(kafka_admin_new("127.0.0.1:1", conf, 1, 100, &a, &also), 0);
+    kafka_admin_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +213,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(empty_topic_is_caught_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(absent_broker_is_waited_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_settings, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(settings_of_the_group_do_not_matter, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,6 +115,33 @@ static void gaps_count_as_finished(void **state)
     offsets_free(o);
 }
 
+/* A topic that was deleted and made again: nothing of it may be taken for a repeat, however far the old one was. */
+static void log_begins_anew(void **state)
+{
+    (void)state;
+    struct offsets *o = make(SPAN);
+    int i = offsets_assign(o, "jobs", 0);
+    uint32_t epoch;
+    int64_t offset = 0;
+    for (int64_t k = 0; k < 1000; k++) offsets_done(o, take(o, i, k));
+    assert_true(offsets_name(o, i, &(const char *){NULL}, &(int32_t){0}, &epoch));
+    offsets_committed(o, i, epoch, 900);
+    const struct offset_ref open = take(o, i, 1000);
+    const struct offset_ref first = take(o, i, 0), second = take(o, i, 1);
+    assert_int_equal(offsets_take(o, i, 1, &(struct offset_ref){0}), ERR_INVALID);
+    offsets_done(o, open);
+    assert_false(offsets_to_commit(o, i, &offset) && offset > 0);
+    offsets_done(o, first);
+    assert_true(offsets_name(o, i, &(const char *){NULL}, &(int32_t){0}, &epoch));
+    offsets_committed(o, i, epoch, 1000); /* was under way when the log ended */
+    assert_true(offsets_to_commit(o, i, &offset));
+    assert_int_equal(offset, 1);
+    offsets_done(o, second);
+    assert_true(offsets_to_commit(o, i, &offset));
+    assert_int_equal(offset, 2);
+    offsets_free(o);
+}
+
 static void limits_and_repeats(void **state)
 {
     (void)state;
@@ -233,6 +260,7 @@ int main(void)
         cmocka_unit_test(committed_never_moves_back),
         cmocka_unit_test(end_of_an_earlier_assignment_changes_nothing),
         cmocka_unit_test(gaps_count_as_finished),
+        cmocka_unit_test(log_begins_anew),
         cmocka_unit_test(limits_and_repeats),
         cmocka_unit_test(random_histories),
     };
