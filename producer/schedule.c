@@ -18,6 +18,7 @@
 #include "lib/metrics.h"
 #include "producer/campaigns.h"
 #include "producer/client.h"
+#include "producer/dead_watch.h"
 #include "producer/dispatch.h"
 #include "producer/fleet.h"
 #include "producer/leader.h"
@@ -48,6 +49,7 @@ struct schedule {
     struct survey *survey;
     struct dispatch *dispatch;
     struct strays *strays;
+    struct dead_watch *dead;
     struct probes *probes;
     struct metrics *metrics;
     struct loop_timer *tick, *once_timer;
@@ -61,7 +63,7 @@ struct schedule {
     char not_ready[200];
     struct {
         struct metric *licences, *due, *published, *failed, *oldest, *leader, *tick, *bad_rows, *restored, *limited,
-            *aged, *redis, *ready, *waiting;
+            *aged, *redis, *ready, *waiting, *dead_open, *resolved;
     } m;
 };
 
@@ -111,6 +113,11 @@ static void make_metrics(struct schedule *s)
     s->m.waiting =
         metric_new(m, METRIC_GAUGE, "keyroll_policy_waiting",
                    "Licences whose due work waits for a window, an exclusion or a known policy", NULL, NULL, NULL, 0);
+    s->m.dead_open =
+        metric_new(m, METRIC_GAUGE, "keyroll_dead_letters_open",
+                   "Jobs that failed for good and were neither replayed, dropped nor resolved", NULL, NULL, NULL, 0);
+    s->m.resolved = metric_new(m, METRIC_COUNTER, "keyroll_dead_letters_resolved_total",
+                               "Dead letters closed because their licence is well again", NULL, NULL, NULL, 0);
     metric_set(s->m.leader, NULL, NULL, 0);
     metrics_on_collect(m, on_collect, s);
 }
@@ -133,6 +140,7 @@ static void tell_metrics(struct schedule *s, const struct survey_result *r)
     }
     metric_set(s->m.limited, NULL, NULL, (double)dispatch_limited(s->dispatch));
     metric_set(s->m.waiting, NULL, NULL, (double)r->waiting);
+    metric_set(s->m.dead_open, NULL, NULL, (double)dead_watch_open(s->dead));
 }
 
 /* ---- complaints ---- */
@@ -315,6 +323,20 @@ static void tick(void *arg)
     int rc = campaigns_load(s->campaigns, (struct ticket){campaigns_read, s, 0});
     if (rc < 0 && rc != ERR_BUSY) complain(s, LOG_LEVEL_WARN, "campaigns", err_text(rc));
     strays_look(s->strays);
+}
+
+static void seen(void *arg, const char *user_key, const struct store_peek *u)
+{
+    struct schedule *s = arg;
+    if (!s->stopping && leader_leads(s->leader)) dead_watch_see(s->dead, kafka_out_port(s->c.kafka), user_key, u);
+}
+
+static void resolved(void *arg, const struct dead *l)
+{
+    struct schedule *s = arg;
+    metric_add(s->m.resolved, NULL, NULL, 1);
+    LOG(LOG_LEVEL_INFO, "dead-letter-resolved", "the licence is well again", LOG_S("licence", l->licence),
+        LOG_S("job_id", l->job_id), LOG_S("step", l->step));
 }
 
 static void surveyed(void *arg, const struct survey_result *r)
@@ -533,12 +555,14 @@ static int open_edges(struct schedule *s)
                                             .on_fatal = kafka_fatal,
                                             .on_log = kafka_logged,
                                             .arg = s};
+    const struct dead_watch_options wo = {s->c.loop, o, &clock_system, resolved, s};
     rc = kafka_follow_new(s->c.loop, &ko, &s->keys, &why);
     struct kafka_follow_options co = ko;
     co.topic = o->topic_campaigns;
     co.on_message = campaign_message;
     co.on_caught_up = campaigns_caught;
     if (rc == 0) rc = kafka_follow_new(s->c.loop, &co, &s->campaign_topic, &why);
+    if (rc == 0) rc = dead_watch_new(&wo, &s->dead, &why);
     return rc < 0 ? client_fail(&s->c, rc, "Kafka: %s", why ? why : err_text(rc)) : 0;
 }
 
@@ -546,8 +570,15 @@ static int make_parts(struct schedule *s)
 {
     const struct leader_options lo = {s->c.loop, &s->c.store, &clock_system, s->o->worker_id, lead_changed, s};
     const struct fleet_options fo = {s->c.loop, s->o, s->c.aws, row_refused, s};
-    const struct survey_options so = {&s->c.store, &s->policies, &s->states,       &clock_system,
-                                      surveyed,    s,            campaigns_adjust, s->campaigns};
+    const struct survey_options so = {.store = &s->c.store,
+                                      .policies = &s->policies,
+                                      .states = &s->states,
+                                      .clock = &clock_system,
+                                      .seen = seen,
+                                      .done = surveyed,
+                                      .arg = s,
+                                      .adjust = campaigns_adjust,
+                                      .adjust_arg = s->campaigns};
     const struct dispatch_options d = {
         s->c.loop, kafka_out_port(s->c.kafka), s->o, &clock_system, s->o->worker_id, reported, s};
     s->dispatch = dispatch_new(&d);
@@ -599,12 +630,14 @@ static void done(struct schedule *s)
     probes_free(s->probes);
     kafka_follow_free(s->keys, 1000);
     kafka_follow_free(s->campaign_topic, 1000);
+    dead_watch_stop(s->dead, 1000);
     loop_timer_free(s->tick);
     loop_timer_free(s->once_timer);
     kafka_out_free(TAKE(s->c.kafka), 2000); /* reports come in until here */
     redis_free(TAKE(s->c.redis));           /* and answers until here */
     aws_call_free(TAKE(s->c.aws));
     campaigns_free(s->campaigns);
+    dead_watch_free(s->dead);
     strays_free(s->strays);
     survey_free(s->survey);
     dispatch_free(s->dispatch);

@@ -258,7 +258,7 @@ int main(int argc, char **argv)
     fill(&b);
     loop_run_until(b.loop, &b.filled);
     const struct clock clock = {&b, wall, wall};
-    const struct survey_options so = {&b.store, &b.policies, &b.states, &clock, surveyed, &b};
+    const struct survey_options so = {&b.store, &b.policies, &b.states, &clock, NULL, surveyed, &b};
     b.survey = survey_new(&so);
     if (!b.survey) die("survey", ERR_NOMEM);
     run_survey(&b, "first_tick");

@@ -3,6 +3,7 @@
 #include "lib/err.h"
 #include "schema/campaign.h"
 #include "schema/deadletter.h"
+#include "schema/deadmark.h"
 #include "schema/event.h"
 #include "schema/job.h"
 #include "schema/policy_file.h"
@@ -42,6 +43,13 @@ static int campaign_trip(const char *bytes, size_t len, struct buf *out, struct 
     return rc;
 }
 
+static int deadmark_trip(const char *bytes, size_t len, struct buf *out, struct message_fault *fault)
+{
+    struct deadmark m;
+    int rc = deadmark_decode(bytes, len, &m, fault);
+    return rc < 0 ? rc : deadmark_encode(&m, out);
+}
+
 #define DAY 86400000LL
 
 static void note_first(void *arg, const char *path, const char *reason)
@@ -75,6 +83,7 @@ static const struct {
              {"event", event_trip},
              {"deadletter", deadletter_trip},
              {"campaign", campaign_trip},
+             {"deadmark", deadmark_trip},
              {"policy", policy_trip}};
 
 static int trip(const char *kind, const char *bytes, size_t len)

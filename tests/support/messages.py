@@ -28,6 +28,11 @@ def validator(name):
     return jsonschema.Draft202012Validator(schema, registry=registry())
 
 
+def is_mark(value):
+    """True for what the dead-letter topic holds beside letters: what became of them."""
+    return str(value.get("version", "")).startswith("keyroll.deadmark/")
+
+
 def complaints_about(message, prefix):
     """Yields what is wrong with one message; a message without value is a tombstone of the compacted topic."""
     name = message.topic()[len(prefix) + 1:].split(".")[0]
@@ -48,7 +53,8 @@ def complaints_about(message, prefix):
         if not str(value.get("version", "")).startswith("keyroll.state/1"):
             yield f"{place}: version is {value.get('version')!r}"
         return
-    for error in validator(BY_TOPIC[name]).iter_errors(value):
+    form = "deadmark" if is_mark(value) else BY_TOPIC[name]
+    for error in validator(form).iter_errors(value):
         yield f"{place}: {'/'.join(map(str, error.path))}: {error.message[:200]}"
     if name == "events":
         headers = {key: (text or b"").decode() for key, text in message.headers() or []}

@@ -96,6 +96,18 @@ static void refuses(const char *text, int rc)
     assert_null(t.specs);
 }
 
+static void test_dead_letters_outlive_quarantines(void **state)
+{
+    (void)state;
+    o.quarantine_ms = 90 * 86400000LL; /* as long as they are kept */
+    assert_int_equal(topics_init(&t, &o, NULL, 0, &reason), ERR_INVALID);
+    assert_non_null(strstr(reason, "retention.ms"));
+    o.quarantine_ms = 88 * 86400000LL;
+    free(reason);
+    assert_int_equal(topics_init(&t, &o, NULL, 0, &reason), 0);
+    topics_done(&t);
+}
+
 static void test_files_that_are_refused(void **state)
 {
     (void)state;
