@@ -9,7 +9,8 @@ import referencing
 
 SCHEMA = Path(__file__).resolve().parent.parent.parent / "schema"
 # The part of a topic's name after the prefix -> its schema.
-BY_TOPIC = {"jobs": "job", "urgent": "job", "retry": "job", "dead": "deadletter", "events": "event", "keys": "state", "campaigns": "campaign"}
+BY_TOPIC = {"jobs": "job", "urgent": "job", "retry": "job", "dead": "deadletter", "events": "event", "keys": "state",
+            "campaigns": "campaign", "triggers": "trigger"}
 CLOUDEVENT = {"ce_specversion": "1.0", "ce_id": None, "ce_source": None, "ce_type": None}
 AT_MOST = 5000  # validating one takes about half a millisecond
 
