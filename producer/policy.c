@@ -361,3 +361,35 @@ void policy_judge(const struct policy *p, const char *licence, const struct stor
     ret->canary = p->canary;
     if (ret->kind != JOB_ROTATE) ret->oldest_ms = ret->at_ms;
 }
+
+bool policy_allows_rotation(const struct policy *p, const struct store_peek *u, int64_t now_ms,
+                            char ret_why[RECORD_TEXT_MAX])
+{
+    const struct record *r = &u->record;
+    const struct record_key *current = u->has_record ? record_current(r) : NULL;
+    struct policy_verdict v = {.rank = POLICY_ROTATE, .kind = JOB_ROTATE};
+    bool broken = current && (!current->listed || current->status != AWS_KEY_ACTIVE);
+    int64_t from =
+        p->min_gap_ms && u->has_record && r->rotated_ms != TIME_NONE ? r->rotated_ms + p->min_gap_ms : now_ms;
+    const char *why = NULL;
+    if (p->observe)
+        why = "mode = observe: no key is changed";
+    else if (!current)
+        why = "keyroll does not know its key yet";
+    else if (u->has_journal || u->lease_ms >= 0)
+        why = "work on it is under way";
+    else if (r->state != RECORD_CURRENT)
+        why = r->state == RECORD_OVERLAP || r->state == RECORD_QUARANTINE
+                  ? "its last rotation is not over yet"
+                  : "its state does not allow it: see keyroll status";
+    else if (from > now_ms && !broken)
+        why = "its last rotation was less than min_gap ago";
+    if (why) {
+        snprintf(ret_why, RECORD_TEXT_MAX, "%s", why);
+        return false;
+    }
+    say(&v, "asked for by an event");
+    put_off(p, CALENDAR_ROTATE, broken, now_ms, &v);
+    snprintf(ret_why, RECORD_TEXT_MAX, "%s", v.why);
+    return !v.waits;
+}

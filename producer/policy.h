@@ -56,6 +56,10 @@ void policy_from_options(const struct options *o, struct policy *ret);
 /* Judges one licence. u: what Redis holds of its user (u->err 0). Pure. */
 void policy_judge(const struct policy *p, const char *licence, const struct store_peek *u, int64_t now_ms,
                   struct policy_verdict *ret);
+/* Whether a rotation that nobody of ours asked for by name may be begun now: calendar, gap, exclusion, and what the
+ * record says. u->err 0. False: why not, a plain sentence. Pure. */
+bool policy_allows_rotation(const struct policy *p, const struct store_peek *u, int64_t now_ms,
+                            char ret_why[RECORD_TEXT_MAX]);
 static inline bool policy_is_due(const struct policy_verdict *v)
 {
     return v->rank != POLICY_NOTHING;

@@ -14,7 +14,17 @@
 #define ARGS_MAX        24
 #define DOC_FIRST_BYTES 1500 /* most journals and records fit */
 
-enum call_kind { CALL_ACQUIRE, CALL_PUT, CALL_LEASE, CALL_GATE, CALL_PEEK, CALL_NUMBER, CALL_LEADER, CALL_TRIGGER, CALL_ANY };
+enum call_kind {
+    CALL_ACQUIRE,
+    CALL_PUT,
+    CALL_LEASE,
+    CALL_GATE,
+    CALL_PEEK,
+    CALL_NUMBER,
+    CALL_LEADER,
+    CALL_TRIGGER,
+    CALL_ANY
+};
 struct call {
     enum call_kind kind;
     size_t n; /* PEEK: users asked */
@@ -564,14 +574,14 @@ int store_pause(struct store *s, const char *account, const char *reason, struct
     return command(s, &a, t);
 }
 
-int store_trigger_take(struct store *s, const char *user_key, const char *what, const char *message, int64_t seen_ms,
-                       int64_t most_per_hour, struct ticket t)
+int store_trigger_take(struct store *s, const char *user_key, const char *what, const char *counter,
+                       const char *message, int64_t seen_ms, int64_t most_per_hour, struct ticket t)
 {
     char seen[STORE_KEY_MAX], hour[STORE_KEY_MAX], name[STORE_KEY_MAX], n1[24], n2[24];
     struct args a = {.n = 0};
     snprintf(name, sizeof(name), "trigger:%s", what);
     store_key(s, user_key, name, seen);
-    store_key(s, user_key, "trigger-hour", hour);
+    store_key(s, user_key, counter, hour);
     adds(&a, seen);
     adds(&a, hour);
     adds(&a, message);

@@ -1,5 +1,6 @@
 /* Triggers (trigger.h). An event may be wrapped: SNS puts it as text into "Message", CloudEvents as an object into
- * "data" (or base64 into "data_base64", which none of these senders does). Wrappers are opened a few deep and no more. */
+ * "data" (or base64 into "data_base64", which none of these senders does). Wrappers are opened a few deep and no more.
+ */
 #include "schema/trigger.h"
 
 #include "lib/err.h"

@@ -21,7 +21,8 @@ enum trigger_want {
 /* Strings are "" when absent. */
 struct trigger {
     int want;                      /* enum trigger_want */
-    char kind[TRIGGER_KIND_MAX];   /* "aws.health AWS_RISK_CREDENTIALS_EXPOSED", "aws.iam CreateAccessKey", "keyroll rotate" */
+    char kind[TRIGGER_KIND_MAX];   /* "aws.health AWS_RISK_CREDENTIALS_EXPOSED", "aws.iam CreateAccessKey", "keyroll
+                                      rotate" */
     char account[AWS_ACCOUNT_MAX]; /* of the user, where the event tells it for certain */
     char user[AWS_USER_MAX];
     char licence[IDENTITY_LICENCE_MAX];
@@ -30,9 +31,9 @@ struct trigger {
     char reason[TRIGGER_REASON_MAX];
 };
 
-/* Reads a message. 0 also for kinds that are not known (TRIGGER_NOTHING, kind set as far as it is known). ERR_TOO_LARGE,
- * ERR_SYNTAX, ERR_INVALID, ERR_VERSION: no event, or one without what its kind must have; fault says what. ERR_NOMEM.
- * Sources of the forms: AWS Health events
+/* Reads a message. 0 also for kinds that are not known (TRIGGER_NOTHING, kind set as far as it is known).
+ * ERR_TOO_LARGE, ERR_SYNTAX, ERR_INVALID, ERR_VERSION: no event, or one without what its kind must have; fault says
+ * what. ERR_NOMEM. Sources of the forms: AWS Health events
  * (https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html), GuardDuty findings
  * (https://docs.aws.amazon.com/guardduty/latest/ug/guardduty_findings_eventbridge.html), CloudTrail records
  * (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html),
