@@ -439,10 +439,15 @@ static void triggered(void *arg, const struct trigger *t, enum trigger_outcome w
         s->trigger_said = 0;
     }
     s->trigger_said += !done;
-    LOG(done ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "trigger", why, LOG_S("kind", t->kind),
-        LOG_S("outcome", trigger_outcome_name(what)), LOG_S("licence", *licence ? licence : NULL),
-        LOG_S("key_id", t->keys.n ? t->keys.ids[0] : NULL), LOG_S("actor", t->actor[0] ? t->actor : NULL),
-        LOG_S("reason", t->reason[0] ? t->reason : NULL));
+    bool person = what == TRIGGER_LIMITED && t->want == TRIGGER_EXPOSED; /* it may be true */
+    if (person)
+        why = "a key that may have leaked stays Active, since events asked too often: see keyroll rotate --exposed";
+    LOG(done     ? LOG_LEVEL_INFO
+        : person ? LOG_LEVEL_ERROR
+                 : LOG_LEVEL_WARN,
+        "trigger", why, LOG_S("kind", t->kind), LOG_S("outcome", trigger_outcome_name(what)),
+        LOG_S("licence", *licence ? licence : NULL), LOG_S("key_id", t->keys.n ? t->keys.ids[0] : NULL),
+        LOG_S("actor", t->actor[0] ? t->actor : NULL), LOG_S("reason", t->reason[0] ? t->reason : NULL));
 }
 
 /* ---- what happens outside ---- */

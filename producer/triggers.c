@@ -3,7 +3,8 @@
  * Every event is a claim of somebody whom we do not know. So it can ask for three things only: a look (an audit, which
  * changes nothing), a rotation that policy allows now, and the mark "exposed" on a key that the licence's own record
  * names, which is what a real leak needs. Each is asked for once per key, and so often per licence and hour
- * (schema/lua/trigger_take.lua); the workers' gate (pauses, max_rotations_per_hour) stands behind all of it.
+ * (schema/lua/trigger_take.lua; each of the three has its own count, so that a lie of one kind does not keep the truth
+ * of another out); the workers' gate (pauses, max_rotations_per_hour) stands behind all of it.
  *
  * An event that names several keys is several asks. An ask walks through its steps; what fails for want of a server is
  * tried again until it is done, and its message is not committed before. The order is: look, count, mark, tell,
@@ -431,11 +432,12 @@ static void on_counted(void *self, uint64_t id, const void *result)
 static int count(struct ask *a)
 {
     static const char *const wants[] = {"", "rotate", "exposed", "look"};
+    static const char *const counters[] = {"", "trigger-hour", "trigger-exposed", "trigger-looks"};
     bool looks = a->trigger.want == TRIGGER_LOOK;
     char what[AWS_KEY_ID_MAX + 16], message[64];
     snprintf(what, sizeof what, "%s:%.128s", wants[a->trigger.want], a->key_id);
     snprintf(message, sizeof message, "%" PRId32 "-%" PRId64 "-%u", a->slot->partition, a->slot->offset, a->number);
-    return store_trigger_take(a->t->o.store, a->user_key, what, looks ? "trigger-looks" : "trigger-hour", message,
+    return store_trigger_take(a->t->o.store, a->user_key, what, counters[a->trigger.want], message,
                               looks ? LOOK_SEEN_MS : SEEN_MS, looks ? LOOKS_PER_HOUR : a->t->o.o->triggers_per_hour,
                               (struct ticket){on_counted, a, 0});
 }

@@ -68,9 +68,15 @@ static void make_row(const struct bench *b, size_t i, struct inventory_row *row,
     snprintf(text[3], 96, "synergist-l%06zu", i);
     snprintf(text[4], 96, "http://127.0.0.1:9/L%06zu", i);
     snprintf(text[5], 96, "file:/credentials.json#L%06zu", i);
-    *row = (struct inventory_row){.licence = text[0], .account = text[1], .user = text[2], .bucket = text[3],
-                                  .instance_url = text[4], .credentials = text[5], .region = "eu-west-1",
-                                  .profile = "default", .time_zone = zones[i % ARRAY_LEN(zones)],
+    *row = (struct inventory_row){.licence = text[0],
+                                  .account = text[1],
+                                  .user = text[2],
+                                  .bucket = text[3],
+                                  .instance_url = text[4],
+                                  .credentials = text[5],
+                                  .region = "eu-west-1",
+                                  .profile = "default",
+                                  .time_zone = zones[i % ARRAY_LEN(zones)],
                                   .policy = names[i % ARRAY_LEN(names)]};
 }
 
@@ -258,7 +264,8 @@ int main(int argc, char **argv)
     fill(&b);
     loop_run_until(b.loop, &b.filled);
     const struct clock clock = {&b, wall, wall};
-    const struct survey_options so = {&b.store, &b.policies, &b.states, &clock, NULL, surveyed, &b};
+    const struct survey_options so = {
+        .store = &b.store, .policies = &b.policies, .states = &b.states, .clock = &clock, .done = surveyed, .arg = &b};
     b.survey = survey_new(&so);
     if (!b.survey) die("survey", ERR_NOMEM);
     run_survey(&b, "first_tick");
