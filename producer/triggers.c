@@ -303,6 +303,8 @@ static bool decide_look(struct ask *a, const struct inventory_row *row)
         finish(a, TRIGGER_OWN, "keyroll did that itself");
         return false;
     }
+    const struct record_key *current = a->u.has_record ? record_current(&a->u.record) : NULL;
+    snprintf(v.replace_key_id, sizeof v.replace_key_id, "%s", current ? current->id : "");
     make_job(a, row, &v);
     a->step = COUNT;
     return true;
