@@ -79,12 +79,8 @@ static int policy_trip(const char *bytes, size_t len, struct buf *out, struct me
 static const struct {
     const char *name;
     int (*trip)(const char *, size_t, struct buf *, struct message_fault *);
-} kinds[] = {{"job", job_trip},
-             {"event", event_trip},
-             {"deadletter", deadletter_trip},
-             {"campaign", campaign_trip},
-             {"deadmark", deadmark_trip},
-             {"policy", policy_trip}};
+} kinds[] = {{"job", job_trip},           {"event", event_trip},       {"deadletter", deadletter_trip},
+             {"campaign", campaign_trip}, {"deadmark", deadmark_trip}, {"policy", policy_trip}};
 
 static int trip(const char *kind, const char *bytes, size_t len)
 {

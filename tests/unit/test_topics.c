@@ -52,8 +52,8 @@ static void test_built_in(void **state)
 {
     (void)state;
     assert_int_equal(topics_init(&t, &o, NULL, 0, &reason), 0);
-    const char *const expected[] = {o.topic_jobs,     o.topic_urgent,   o.topic_dead,      o.topic_events,
-                                    o.topic_keys,     o.topic_retry[0], o.topic_retry[1],  o.topic_retry[2],
+    const char *const expected[] = {o.topic_jobs,     o.topic_urgent,   o.topic_dead,     o.topic_events,
+                                    o.topic_keys,     o.topic_retry[0], o.topic_retry[1], o.topic_retry[2],
                                     o.topic_triggers, o.topic_campaigns};
     assert_int_equal(t.n, ARRAY_LEN(expected));
     for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
