@@ -78,8 +78,8 @@ def test_windows_exclusions_and_a_changed_file(installed):
     installed.worker(mode="rotate")
     fleet.wait_rotated(len(free), 60)
     # A tick after everything else was done shows that they are not merely late.
-    ticks = rotating.metrics()["keyroll_tick_seconds_count"]
-    wait_for("four more ticks", lambda: rotating.metrics()["keyroll_tick_seconds_count"] >= ticks + 4, 20)
+    ticks = rotating.metrics()["keyroll_tick_duration_seconds_count"]
+    wait_for("four more ticks", lambda: rotating.metrics()["keyroll_tick_duration_seconds_count"] >= ticks + 4, 20)
     assert fleet.summary()["rotated_licences"] == len(free)
     assert rotating.metrics()["keyroll_policy_waiting"] == 4
 

@@ -99,6 +99,7 @@ static void refuses(const char *text, int rc)
 static void test_dead_letters_outlive_quarantines(void **state)
 {
     (void)state;
+    free(reason);
     o.quarantine_ms = 90 * 86400000LL; /* as long as they are kept */
     assert_int_equal(topics_init(&t, &o, NULL, 0, &reason), ERR_INVALID);
     assert_non_null(strstr(reason, "retention.ms"));

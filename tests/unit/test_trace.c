@@ -54,7 +54,7 @@ static void a_child_stays_in_the_trace(void **state)
     trace_child(&rng_system, EXAMPLE, child);
     has_the_form(child);
     assert_int_equal(memcmp(child, EXAMPLE, 36), 0);
-    assert_int_not_equal(memcmp(child + 36, EXAMPLE + 36, 16), 0);
+    assert_int_not_equal(memcmp(child + 36, &EXAMPLE[36], 16), 0);
     trace_id(child, id);
     assert_string_equal(id, "4bf92f3577b34da6a3ce929d0e0e4736");
 }
