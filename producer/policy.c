@@ -67,6 +67,7 @@ static void say(struct policy_verdict *v, const char *fmt, ...) PRINTF_LIKE(2, 3
 static void say(struct policy_verdict *v, const char *fmt, ...)
 {
     va_list ap;
+    if (v->wordless) return;
     va_start(ap, fmt);
     vsnprintf(v->why, sizeof v->why, fmt, ap);
     va_end(ap);
@@ -76,7 +77,9 @@ static void set_job(struct policy_verdict *v, int kind, int reason, const char *
 {
     v->kind = kind;
     v->reason = reason;
-    snprintf(v->replace_key_id, sizeof v->replace_key_id, "%s", key_id);
+    size_t len = strnlen(key_id, sizeof v->replace_key_id - 1); /* by hand: for each licence at every tick */
+    memcpy(v->replace_key_id, key_id, len);
+    v->replace_key_id[len] = '\0';
     v->rotation = rotation;
 }
 
@@ -322,8 +325,8 @@ static void judge_first(const struct store_peek *u, struct policy_verdict *v)
 /* The daily look, unless something else is due; what is planned stays told when neither is. */
 static void judge_or_audit(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
 {
-    struct policy_verdict audit = {.kind = -1, .rank = POLICY_NOTHING, .at_ms = TIME_NONE};
     if (policy_is_due(v)) return;
+    struct policy_verdict audit = {.kind = -1, .rank = POLICY_NOTHING, .at_ms = TIME_NONE, .wordless = v->wordless};
     judge_audit(p, u, now_ms, &audit);
     if (policy_is_due(&audit) || v->kind < 0) *v = audit;
 }
@@ -348,7 +351,8 @@ static void judge_record(const struct policy *p, const char *licence, const stru
 void policy_judge(const struct policy *p, const char *licence, const struct store_peek *u, int64_t now_ms,
                   struct policy_verdict *ret)
 {
-    *ret = (struct policy_verdict){.rank = POLICY_NOTHING, .kind = -1, .at_ms = TIME_NONE, .oldest_ms = TIME_NONE};
+    *ret = (struct policy_verdict){
+        .rank = POLICY_NOTHING, .kind = -1, .at_ms = TIME_NONE, .oldest_ms = TIME_NONE, .wordless = p->wordless};
     if (u->has_journal)
         judge_journal(p, u, now_ms, ret);
     else if (u->lease_ms >= 0)

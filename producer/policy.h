@@ -13,6 +13,7 @@ struct policy {
     int64_t max_age_ms, max_age_jitter_ms;
     int64_t audit_interval_ms;
     int64_t assisted_poll_ms;
+    bool wordless;  /* why is left empty: the survey of a large fleet needs no words */
     unsigned rungs; /* retry topics: that many failures are tried again by Kafka, not by us */
 
     /* Of one licence (policies_for); zeroed: none of it holds. */
@@ -42,6 +43,7 @@ struct policy_verdict {
     bool held;  /* due, but mode = observe keeps it from being published */
     bool waits; /* it would be due, but calendar, gap, exclusion or an unknown policy keep it until at_ms */
     bool canary;
+    bool wordless; /* as in the policy */
     int kind,
         reason; /* enum job_kind and job_reason of the job that is due or comes next; kind -1: nothing is planned */
     bool urgent;

@@ -122,6 +122,7 @@ static void judge(struct survey *s, size_t at, const char *user_key, const struc
     if (s->o.seen) s->o.seen(s->o.arg, user_key, u);
     struct policy policy;
     policies_for(*s->o.policies, row, &policy);
+    policy.wordless = true;
     policy_judge(&policy, row->licence, u, clock_wall_ms(s->o.clock), &due.verdict);
     if (s->o.adjust) s->o.adjust(s->o.adjust_arg, at, row, u, &due.verdict);
     s->r.due[due.verdict.rank]++;
