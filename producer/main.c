@@ -31,7 +31,7 @@ static const struct command commands[] = {
      "Shows what the scheduler would publish now, in its order, and what waits for a window; --all also what is not "
      "due "
      "yet.\n"
-     "--at TIME  as if it were this time: 2026-12-24T18:00:00Z, or a date\n"
+     "--at TIME  as if it were this time: 2026-12-24T18:00:00Z, or a date; with --days what is done until then counts\n"
      "--days N   the coming days instead: rotations, retirements and deletions per day, with windows, exclusions and\n"
      "           max_rotations_per_hour\n"
      "In mode observe it shows what would be done in mode rotate, as \"held\".\n"
