@@ -219,7 +219,7 @@ static int diff(const struct options *o, const char *file, const struct foresee 
         return EXIT_BAD;
     }
     struct diff d = {.c = &c, .days_before = *when, .days_after = *when};
-    if (!d.days_after.days) d.days_after.days = DAYS;
+    if (!d.days_after.days) d.days_before.days = d.days_after.days = DAYS;
     if (rc == 0) rc = policies_now(&c, NULL, &before);
     if (rc == 0) rc = fleet_load_now(&c, false, &inv);
     if (rc == 0) rc = client_redis(&c);

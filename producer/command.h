@@ -40,6 +40,7 @@ bool command_flags(const char *name, const struct command_flag *flags, size_t n,
 int cmd_up(int argc, char **argv); /* reads the settings itself; argv begins with the command */
 int cmd_schedule(const struct options *o, int argc, char **argv);
 int cmd_plan(const struct options *o, int argc, char **argv);
+int cmd_dead(const struct options *o, int argc, char **argv);
 int cmd_policy(const struct options *o, int argc, char **argv);
 int cmd_rotate(const struct options *o, int argc, char **argv);
 int cmd_status(const struct options *o, int argc, char **argv);

@@ -82,8 +82,12 @@ static int add(void *arg, size_t i, const struct inventory_row *row, const struc
 int foresee_run(struct client *c, struct policies *p, const struct inventory_row *const *rows, size_t n,
                 struct foresee *f)
 {
-    const struct forecast_options fo = {f->at_ms, f->days, c->o->max_rotations_per_hour, c->o->overlap_ms,
-                                        c->o->quarantine_ms};
+    int64_t now = clock_wall_ms(&clock_system), from = f->at_ms > now ? now : f->at_ms;
+    f->skip = (size_t)(f->at_ms / DAY_MS - from / DAY_MS);
+    if (f->skip + f->days > 400)
+        return client_fail(c, ERR_INVALID, "--at: no more than 400 days ahead, --days included");
+    const struct forecast_options fo = {from, (unsigned)f->skip + f->days, c->o->max_rotations_per_hour,
+                                        c->o->overlap_ms, c->o->quarantine_ms};
     struct adding a = {f, p};
     f->forecast = forecast_new(&fo);
     if (!f->forecast) return client_fail(c, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
@@ -91,12 +95,22 @@ int foresee_run(struct client *c, struct policies *p, const struct inventory_row
     return rc < 0 ? rc : forecast_run(f->forecast);
 }
 
+/* From the day of at_ms on; the last one is cut when the first is. */
+static const struct forecast_day *shown_days(const struct foresee *f, size_t *ret_n)
+{
+    size_t n;
+    const struct forecast_day *days = forecast_days(f->forecast, &n);
+    size_t most = (size_t)((f->at_ms + f->days * DAY_MS - 1) / DAY_MS - f->at_ms / DAY_MS + 1);
+    *ret_n = n - f->skip < most ? n - f->skip : most;
+    return days + f->skip;
+}
+
 void foresee_print(const struct foresee *f, const struct options *o)
 {
     static const char *const heads[] = {"DAY (UTC)", "ROTATE", "RETIRE", "REAP", "WAITING", "OLDEST KEY"};
     AUTO_TABLE struct table t;
     size_t n;
-    const struct forecast_day *days = forecast_days(f->forecast, &n);
+    const struct forecast_day *days = shown_days(f, &n);
     table_init(&t, heads, ARRAY_LEN(heads));
     for (size_t i = 0; i < n; i++) {
         char day[11], age[TABLE_TIME_MAX] = "-";
@@ -122,7 +136,7 @@ void foresee_print(const struct foresee *f, const struct options *o)
 json_t *foresee_json(const struct foresee *f)
 {
     size_t n;
-    const struct forecast_day *days = forecast_days(f->forecast, &n);
+    const struct forecast_day *days = shown_days(f, &n);
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
         char day[11];

@@ -10,12 +10,13 @@
 struct foresee {
     int64_t at_ms;
     unsigned days; /* 0: only at_ms was asked for */
+    size_t skip;   /* days of the forecast that lie before at_ms: what happens until then is foreseen, but not shown */
     struct forecast *forecast;
     size_t licences, unforeseen, unreadable;
 };
 /* Reads --at (RFC 3339 time or a date; NULL: now) and --days (1..400; NULL: 0). Returns NULL, or what is wrong. */
 const char *foresee_read(const char *at, const char *days, struct foresee *ret);
-/* Runs it over the rows. Errors with c->error. */
+/* Runs it over the rows, from now on when at_ms is to come. Errors with c->error. */
 MUST_CHECK int foresee_run(struct client *c, struct policies *p, const struct inventory_row *const *rows, size_t n,
                            struct foresee *f);
 void foresee_print(const struct foresee *f, const struct options *o);

@@ -5,6 +5,7 @@
 #include "producer/held.h"
 
 #include "lib/err.h"
+#include "producer/states.h"
 #include "schema/event.h"
 
 #include <pwd.h>
@@ -161,22 +162,6 @@ void held_release(struct held *h)
 
 /* ---- events and state ---- */
 
-static int write_state(const struct record *r, const struct journal *j, char (*exposed)[AWS_KEY_ID_MAX],
-                       size_t n_exposed, struct buf *out)
-{
-    (void)buf_adds(out, "{\"version\":\"keyroll.state/1\",\"record\":");
-    int rc = record_encode(r, out);
-    (void)buf_adds(out, ",\"journal\":");
-    if (rc == 0 && j)
-        rc = journal_encode(j, out);
-    else
-        (void)buf_adds(out, "null");
-    (void)buf_adds(out, ",\"exposed\":[");
-    for (size_t i = 0; i < n_exposed; i++) (void)buf_addf(out, "%s\"%s\"", i ? "," : "", exposed[i]);
-    (void)buf_adds(out, "]}");
-    return rc < 0 ? rc : out->error;
-}
-
 static int send_event(struct client *c, const struct event *e, const char *key)
 {
     struct event_header_set set;
@@ -195,7 +180,7 @@ static int send_state(struct client *c, const char *key, const struct record *r,
 {
     AUTO_BUF struct buf value;
     buf_init(&value, STATE_MAX);
-    int rc = write_state(r, j, exposed, n_exposed, &value);
+    int rc = state_encode(r, j, (const char(*)[AWS_KEY_ID_MAX])exposed, n_exposed, &value);
     if (rc < 0) return client_fail(c, rc, "state of %s: %s", key, err_text(rc));
     const struct kafka_message_out m = {c->o->topic_keys, key, strlen(key), value.data, value.len, NULL, 0};
     return client_produce(c, &m);

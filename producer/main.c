@@ -31,7 +31,7 @@ static const struct command commands[] = {
      "Shows what the scheduler would publish now, in its order, and what waits for a window; --all also what is not "
      "due "
      "yet.\n"
-     "--at TIME  as if it were this time: 2026-12-24T18:00:00Z, or a date\n"
+     "--at TIME  as if it were this time: 2026-12-24T18:00:00Z, or a date; with --days what is done until then counts\n"
      "--days N   the coming days instead: rotations, retirements and deletions per day, with windows, exclusions and\n"
      "           max_rotations_per_hour\n"
      "In mode observe it shows what would be done in mode rotate, as \"held\".\n"
@@ -81,6 +81,21 @@ static const struct command commands[] = {
      "--force         also while a rotation is open: closes it; the sealed secret of its new key is lost\n"
      "Exit codes: 0 adopted, 1 refused or could not, 2 usage or settings.\n",
      cmd_adopt},
+    {"dead",
+     "list | show [ID...] | replay [ID...] | drop [ID...] --reason TEXT [FILTER...] [--all] [--dry-run] [--json]",
+     "jobs that failed for good: see them, try them again, give them up",
+     "list    open letters, one line per job; --closed also those that were replayed, dropped or resolved\n"
+     "show    one with its whole history\n"
+     "replay  publishes the jobs again, the oldest first; each goes on where its journal says. --limit N, --pace R/s "
+     "(10)\n"
+     "drop    gives them up; the reason is kept on the events topic\n"
+     "Filters: --class retriable|unknown|permanent|fatal, --code CODE, --step STEP, --account A, --licence PATTERN\n"
+     "(shell pattern), --older AGE, --younger AGE. replay and drop want an ID, a filter or --all. ID: as list shows "
+     "it, "
+     "or a job's.\n"
+     "A letter whose licence became well again is resolved by itself.\n"
+     "Exit codes: 0 done; 1 could not; 2 usage or settings; 3 replay: some cannot be replayed, with the reason.\n",
+     cmd_dead},
     {"pause", "[--account A] [--reason TEXT]", "no new key is made until resume; what is under way goes on",
      "Exit codes: 0 done, 1 could not, 2 usage or settings.\n", cmd_pause},
     {"resume", "[--account A]", "ends a pause", "Exit codes: 0 done, 1 could not, 2 usage or settings.\n", cmd_resume},

@@ -67,6 +67,7 @@ static void say(struct policy_verdict *v, const char *fmt, ...) PRINTF_LIKE(2, 3
 static void say(struct policy_verdict *v, const char *fmt, ...)
 {
     va_list ap;
+    if (v->wordless) return;
     va_start(ap, fmt);
     vsnprintf(v->why, sizeof v->why, fmt, ap);
     va_end(ap);
@@ -76,7 +77,9 @@ static void set_job(struct policy_verdict *v, int kind, int reason, const char *
 {
     v->kind = kind;
     v->reason = reason;
-    snprintf(v->replace_key_id, sizeof v->replace_key_id, "%s", key_id);
+    size_t len = strnlen(key_id, sizeof v->replace_key_id - 1); /* by hand: for each licence at every tick */
+    memcpy(v->replace_key_id, key_id, len);
+    v->replace_key_id[len] = '\0';
     v->rotation = rotation;
 }
 
@@ -327,8 +330,8 @@ static void judge_first(const struct store_peek *u, struct policy_verdict *v)
 /* The daily look, unless something else is due; what is planned stays told when neither is. */
 static void judge_or_audit(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
 {
-    struct policy_verdict audit = {.kind = -1, .rank = POLICY_NOTHING, .at_ms = TIME_NONE};
     if (policy_is_due(v)) return;
+    struct policy_verdict audit = {.kind = -1, .rank = POLICY_NOTHING, .at_ms = TIME_NONE, .wordless = v->wordless};
     judge_audit(p, u, now_ms, &audit);
     if (policy_is_due(&audit) || v->kind < 0) *v = audit;
 }
@@ -353,7 +356,8 @@ static void judge_record(const struct policy *p, const char *licence, const stru
 void policy_judge(const struct policy *p, const char *licence, const struct store_peek *u, int64_t now_ms,
                   struct policy_verdict *ret)
 {
-    *ret = (struct policy_verdict){.rank = POLICY_NOTHING, .kind = -1, .at_ms = TIME_NONE, .oldest_ms = TIME_NONE};
+    *ret = (struct policy_verdict){
+        .rank = POLICY_NOTHING, .kind = -1, .at_ms = TIME_NONE, .oldest_ms = TIME_NONE, .wordless = p->wordless};
     if (u->has_journal)
         judge_journal(p, u, now_ms, ret);
     else if (u->lease_ms >= 0)
@@ -365,4 +369,36 @@ void policy_judge(const struct policy *p, const char *licence, const struct stor
     ret->held = policy_is_due(ret) && p->observe && ret->kind != JOB_AUDIT;
     ret->canary = p->canary;
     if (ret->kind != JOB_ROTATE) ret->oldest_ms = ret->at_ms;
+}
+
+bool policy_allows_rotation(const struct policy *p, const struct store_peek *u, int64_t now_ms,
+                            char ret_why[RECORD_TEXT_MAX])
+{
+    const struct record *r = &u->record;
+    const struct record_key *current = u->has_record ? record_current(r) : NULL;
+    struct policy_verdict v = {.rank = POLICY_ROTATE, .kind = JOB_ROTATE};
+    bool broken = current && (!current->listed || current->status != AWS_KEY_ACTIVE);
+    int64_t from =
+        p->min_gap_ms && u->has_record && r->rotated_ms != TIME_NONE ? r->rotated_ms + p->min_gap_ms : now_ms;
+    const char *why = NULL;
+    if (p->observe)
+        why = "mode = observe: no key is changed";
+    else if (!current)
+        why = "keyroll does not know its key yet";
+    else if (u->has_journal || u->lease_ms >= 0)
+        why = "work on it is under way";
+    else if (r->state != RECORD_CURRENT)
+        why = r->state == RECORD_OVERLAP || r->state == RECORD_QUARANTINE
+                  ? "its last rotation is not over yet"
+                  : "its state does not allow it: see keyroll status";
+    else if (from > now_ms && !broken)
+        why = "its last rotation was less than min_gap ago";
+    if (why) {
+        snprintf(ret_why, RECORD_TEXT_MAX, "%s", why);
+        return false;
+    }
+    say(&v, "asked for by an event");
+    put_off(p, CALENDAR_ROTATE, broken, now_ms, &v);
+    snprintf(ret_why, RECORD_TEXT_MAX, "%s", v.why);
+    return !v.waits;
 }

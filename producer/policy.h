@@ -13,6 +13,7 @@ struct policy {
     int64_t max_age_ms, max_age_jitter_ms;
     int64_t audit_interval_ms;
     int64_t assisted_poll_ms;
+    bool wordless;  /* why is left empty: the survey of a large fleet needs no words */
     unsigned rungs; /* retry topics: that many failures are tried again by Kafka, not by us */
 
     /* Of one licence (policies_for); zeroed: none of it holds. */
@@ -42,6 +43,7 @@ struct policy_verdict {
     bool held;  /* due, but mode = observe keeps it from being published */
     bool waits; /* it would be due, but calendar, gap, exclusion or an unknown policy keep it until at_ms */
     bool canary;
+    bool wordless; /* as in the policy */
     int kind,
         reason; /* enum job_kind and job_reason of the job that is due or comes next; kind -1: nothing is planned */
     bool urgent;
@@ -56,6 +58,10 @@ void policy_from_options(const struct options *o, struct policy *ret);
 /* Judges one licence. u: what Redis holds of its user (u->err 0). Pure. */
 void policy_judge(const struct policy *p, const char *licence, const struct store_peek *u, int64_t now_ms,
                   struct policy_verdict *ret);
+/* Whether a rotation that nobody of ours asked for by name may be begun now: calendar, gap, exclusion, and what the
+ * record says. u->err 0. False: why not, a plain sentence. Pure. */
+bool policy_allows_rotation(const struct policy *p, const struct store_peek *u, int64_t now_ms,
+                            char ret_why[RECORD_TEXT_MAX]);
 static inline bool policy_is_due(const struct policy_verdict *v)
 {
     return v->rank != POLICY_NOTHING;

@@ -18,22 +18,26 @@
 #include "lib/metrics.h"
 #include "producer/campaigns.h"
 #include "producer/client.h"
+#include "producer/dead_watch.h"
 #include "producer/dispatch.h"
 #include "producer/fleet.h"
 #include "producer/leader.h"
 #include "producer/probes.h"
 #include "producer/strays.h"
 #include "producer/survey.h"
+#include "producer/triggers.h"
 
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-#define REDISCOVER_MS 600000 /* how often the accounts are asked for their users again */
-#define LEFT_OUT_MAX  20     /* lines about single licences per load */
-#define ONCE_LOOK_MS  20
-#define SAY_AGAIN_MS  60000 /* the same complaint is not logged more often */
+#define REDISCOVER_MS  600000 /* how often the accounts are asked for their users again */
+#define LEFT_OUT_MAX   20     /* lines about single licences per load */
+#define ONCE_LOOK_MS   20
+#define TRIGGER_SAY_MS 60000
+#define TRIGGER_LINES  20    /* lines a minute about events for which nothing was done */
+#define SAY_AGAIN_MS   60000 /* the same complaint is not logged more often */
 
 struct schedule {
     const struct options *o;
@@ -48,11 +52,15 @@ struct schedule {
     struct survey *survey;
     struct dispatch *dispatch;
     struct strays *strays;
+    struct dead_watch *dead;
+    struct triggers *triggers; /* NULL: they are not read */
     struct probes *probes;
     struct metrics *metrics;
     struct loop_timer *tick, *once_timer;
     int64_t tick_began_mono_ms, loaded_mono_ms;
     size_t unknown; /* licences without a record at the last survey */
+    int64_t trigger_said_mono_ms;
+    unsigned trigger_said; /* lines about events for which nothing was done */
     bool loading, reload, reload_policies, stopping, fatal, leads;
     bool once, undelivered;
     unsigned complaints;
@@ -61,7 +69,7 @@ struct schedule {
     char not_ready[200];
     struct {
         struct metric *licences, *due, *published, *failed, *oldest, *leader, *tick, *bad_rows, *restored, *limited,
-            *aged, *redis, *ready, *waiting;
+            *aged, *redis, *ready, *waiting, *dead_open, *resolved, *triggers;
     } m;
 };
 
@@ -111,6 +119,14 @@ static void make_metrics(struct schedule *s)
     s->m.waiting =
         metric_new(m, METRIC_GAUGE, "keyroll_policy_waiting",
                    "Licences whose due work waits for a window, an exclusion or a known policy", NULL, NULL, NULL, 0);
+    s->m.dead_open =
+        metric_new(m, METRIC_GAUGE, "keyroll_dead_letters_open",
+                   "Jobs that failed for good and were neither replayed, dropped nor resolved", NULL, NULL, NULL, 0);
+    s->m.resolved = metric_new(m, METRIC_COUNTER, "keyroll_dead_letters_resolved_total",
+                               "Dead letters closed because their licence is well again", NULL, NULL, NULL, 0);
+    s->m.triggers = metric_new(m, METRIC_COUNTER, "keyroll_triggers_total",
+                               "Events of the triggers topic, by who sent them and what became of them", "source",
+                               "outcome", NULL, 0);
     metric_set(s->m.leader, NULL, NULL, 0);
     metrics_on_collect(m, on_collect, s);
 }
@@ -134,6 +150,7 @@ static void tell_metrics(struct schedule *s, const struct survey_result *r)
     }
     metric_set(s->m.limited, NULL, NULL, (double)dispatch_limited(s->dispatch));
     metric_set(s->m.waiting, NULL, NULL, (double)r->waiting);
+    metric_set(s->m.dead_open, NULL, NULL, (double)dead_watch_open(s->dead));
 }
 
 /* ---- complaints ---- */
@@ -269,6 +286,7 @@ static void take_inventory(struct schedule *s)
     campaigns_renew(s->campaigns, s->inventory);
     s->complaints = 0;
     (void)policies_check(s->policies, s->inventory, policy_fault, s);
+    triggers_wake(s->triggers);
 }
 
 /* ---- the tick ---- */
@@ -317,6 +335,20 @@ static void tick(void *arg)
     int rc = campaigns_load(s->campaigns, (struct ticket){campaigns_read, s, 0});
     if (rc < 0 && rc != ERR_BUSY) complain(s, LOG_LEVEL_WARN, "campaigns", err_text(rc));
     strays_look(s->strays);
+}
+
+static void seen(void *arg, const char *user_key, const struct store_peek *u)
+{
+    struct schedule *s = arg;
+    if (!s->stopping && leader_leads(s->leader)) dead_watch_see(s->dead, kafka_out_port(s->c.kafka), user_key, u);
+}
+
+static void resolved(void *arg, const struct dead *l)
+{
+    struct schedule *s = arg;
+    metric_add(s->m.resolved, NULL, NULL, 1);
+    LOG(LOG_LEVEL_INFO, "dead-letter-resolved", "the licence is well again", LOG_S("licence", l->licence),
+        LOG_S("job_id", l->job_id), LOG_S("step", l->step));
 }
 
 static void surveyed(void *arg, const struct survey_result *r)
@@ -368,6 +400,58 @@ static void reported(void *arg, const struct job *j, int err, const char *detail
         LOG_S("keyroll.key_id", j->replace_key_id[0] ? j->replace_key_id : NULL));
 }
 
+/* ---- triggers ---- */
+
+static const struct inventory *inventory_now(void *arg)
+{
+    return ((struct schedule *)arg)->inventory;
+}
+
+static struct policies *policies_in_use(void *arg)
+{
+    return ((struct schedule *)arg)->policies;
+}
+
+static bool may_trigger(void *arg)
+{
+    struct schedule *s = arg;
+    return !s->stopping && redis_ready(s->c.redis) && kafka_follow_caught_up(s->keys);
+}
+
+/* The sender as a label: one of few, whatever the event says. */
+static const char *source_of(const struct trigger *t)
+{
+    static const char *const known[] = {"aws.health", "aws.guardduty", "aws.iam", "keyroll"};
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (strncmp(t->kind, known[i], strlen(known[i])) == 0 && t->kind[strlen(known[i])] == ' ') return known[i];
+    return "other";
+}
+
+/* What was done is always logged; what was not is counted always and logged now and then, since anybody can send it. */
+static void triggered(void *arg, const struct trigger *t, enum trigger_outcome what, const char *licence,
+                      const char *why)
+{
+    struct schedule *s = arg;
+    metric_add(s->m.triggers, source_of(t), trigger_outcome_name(what), 1);
+    bool done = what == TRIGGER_ASKED || what == TRIGGER_MARKED;
+    int64_t now = clock_mono_ms(&clock_system);
+    if (!done && now - s->trigger_said_mono_ms < TRIGGER_SAY_MS && s->trigger_said >= TRIGGER_LINES) return;
+    if (now - s->trigger_said_mono_ms >= TRIGGER_SAY_MS) {
+        s->trigger_said_mono_ms = now;
+        s->trigger_said = 0;
+    }
+    s->trigger_said += !done;
+    bool person = what == TRIGGER_LIMITED && t->want == TRIGGER_EXPOSED; /* it may be true */
+    if (person)
+        why = "a key that may have leaked stays Active, since events asked too often: see keyroll rotate --exposed";
+    LOG(done     ? LOG_LEVEL_INFO
+        : person ? LOG_LEVEL_ERROR
+                 : LOG_LEVEL_WARN,
+        "trigger", why, LOG_S("kind", t->kind), LOG_S("outcome", trigger_outcome_name(what)),
+        LOG_S("licence", *licence ? licence : NULL), LOG_S("key_id", t->keys.n ? t->keys.ids[0] : NULL),
+        LOG_S("actor", t->actor[0] ? t->actor : NULL), LOG_S("reason", t->reason[0] ? t->reason : NULL));
+}
+
 /* ---- what happens outside ---- */
 
 static void lead_changed(void *arg, bool leads, const char *holder)
@@ -404,6 +488,7 @@ static void redis_changed(void *arg, enum redis_state state, const struct redis_
         LOG(LOG_LEVEL_INFO, "redis", "connected", LOG_S("redis.version", server->version));
         (void)!store_server_seen(&s->c.store, server, (struct ticket){server_seen, s, 0}); /* the workers ask, too */
         leader_ask_now(s->leader);
+        triggers_wake(s->triggers);
     } else if (err) {
         char text[300];
         snprintf(text, sizeof text, err == ERR_REDIS_AUTH ? "Redis refused the user or password: %s" : "Redis: %s",
@@ -455,6 +540,7 @@ static void caught_up(void *arg)
     struct schedule *s = arg;
     LOG(LOG_LEVEL_INFO, "keys-topic", "read to its end", LOG_I("keyroll.users", s->states.users.n));
     if (s->inventory) strays_renew(s->strays, s->inventory);
+    triggers_wake(s->triggers);
     tick_now(s);
 }
 
@@ -491,6 +577,7 @@ static void on_terminate(void *arg)
     s->stopping = true;
     loop_timer_stop(s->tick);
     dispatch_stop(s->dispatch);
+    triggers_stop(s->triggers, 1000);
     leader_resign(s->leader, resigned, s);
 }
 
@@ -535,12 +622,28 @@ static int open_edges(struct schedule *s)
                                             .on_fatal = kafka_fatal,
                                             .on_log = kafka_logged,
                                             .arg = s};
+    const struct dead_watch_options wo = {s->c.loop, o, &clock_system, resolved, s};
     rc = kafka_follow_new(s->c.loop, &ko, &s->keys, &why);
     struct kafka_follow_options co = ko;
     co.topic = o->topic_campaigns;
     co.on_message = campaign_message;
     co.on_caught_up = campaigns_caught;
     if (rc == 0) rc = kafka_follow_new(s->c.loop, &co, &s->campaign_topic, &why);
+    if (rc == 0) rc = dead_watch_new(&wo, &s->dead, &why);
+    const struct triggers_options to = {.loop = s->c.loop,
+                                        .o = o,
+                                        .clock = &clock_system,
+                                        .store = &s->c.store,
+                                        .kafka = kafka_out_port(s->c.kafka),
+                                        .states = &s->states,
+                                        .inventory = inventory_now,
+                                        .policies = policies_in_use,
+                                        .ready = may_trigger,
+                                        .told = triggered,
+                                        .on_fatal = kafka_fatal,
+                                        .on_log = kafka_logged,
+                                        .arg = s};
+    if (rc == 0 && o->triggers_per_hour > 0) rc = triggers_new(&to, &s->triggers, &why);
     return rc < 0 ? client_fail(&s->c, rc, "Kafka: %s", why ? why : err_text(rc)) : 0;
 }
 
@@ -548,8 +651,15 @@ static int make_parts(struct schedule *s)
 {
     const struct leader_options lo = {s->c.loop, &s->c.store, &clock_system, s->o->worker_id, lead_changed, s};
     const struct fleet_options fo = {s->c.loop, s->o, s->c.aws, row_refused, s};
-    const struct survey_options so = {&s->c.store, &s->policies,     &s->states,  &clock_system, surveyed,
-                                      s,           campaigns_adjust, s->campaigns};
+    const struct survey_options so = {.store = &s->c.store,
+                                      .policies = &s->policies,
+                                      .states = &s->states,
+                                      .clock = &clock_system,
+                                      .seen = seen,
+                                      .done = surveyed,
+                                      .arg = s,
+                                      .adjust = campaigns_adjust,
+                                      .adjust_arg = s->campaigns};
     const struct dispatch_options d = {
         s->c.loop, kafka_out_port(s->c.kafka), s->o, &clock_system, s->o->worker_id, reported, s};
     s->dispatch = dispatch_new(&d);
@@ -601,12 +711,16 @@ static void done(struct schedule *s)
     probes_free(s->probes);
     kafka_follow_free(s->keys, 1000);
     kafka_follow_free(s->campaign_topic, 1000);
+    dead_watch_stop(s->dead, 1000);
+    triggers_stop(s->triggers, 1000);
     loop_timer_free(s->tick);
     loop_timer_free(s->once_timer);
     kafka_out_free(TAKE(s->c.kafka), 2000); /* reports come in until here */
     redis_free(TAKE(s->c.redis));           /* and answers until here */
     aws_call_free(TAKE(s->c.aws));
     campaigns_free(s->campaigns);
+    dead_watch_free(s->dead);
+    triggers_free(s->triggers);
     strays_free(s->strays);
     survey_free(s->survey);
     dispatch_free(s->dispatch);

@@ -22,6 +22,7 @@ struct state_entry {
 void states_done(struct states *s)
 {
     map_done(&s->users, free);
+    map_done(&s->keys, free);
 }
 
 static int decode_part(const json_t *part, struct record *r, struct journal *j)
@@ -68,6 +69,43 @@ static int64_t number_of(const struct state *s)
     return s->has_journal && s->journal.number > s->record.number ? s->journal.number : s->record.number;
 }
 
+/* Best effort: without memory a trigger finds the user by its name only. */
+static void index_keys(struct states *s, const char *user_key, const struct record *r)
+{
+    for (size_t i = 0; i < r->n_keys; i++) {
+        const char *known = map_get(&s->keys, r->keys[i].id);
+        if (known && strcmp(known, user_key) == 0) continue;
+        char *copy = strdup(user_key);
+        void *before = NULL;
+        if (!copy) return;
+        if (map_put(&s->keys, r->keys[i].id, copy, &before) < 0)
+            free(copy);
+        else
+            free(before);
+    }
+}
+
+const char *states_user_of(const struct states *s, const char *key_id)
+{
+    return map_get(&s->keys, key_id);
+}
+
+int state_encode(const struct record *r, const struct journal *j, const char (*exposed)[AWS_KEY_ID_MAX],
+                 size_t n_exposed, struct buf *out)
+{
+    (void)buf_adds(out, "{\"version\":\"" STATES_VERSION "\",\"record\":");
+    int rc = record_encode(r, out);
+    (void)buf_adds(out, ",\"journal\":");
+    if (rc == 0 && j)
+        rc = journal_encode(j, out);
+    else
+        (void)buf_adds(out, "null");
+    (void)buf_adds(out, ",\"exposed\":[");
+    for (size_t i = 0; i < n_exposed; i++) (void)buf_addf(out, "%s\"%s\"", i ? "," : "", exposed[i]);
+    (void)buf_adds(out, "]}");
+    return rc < 0 ? rc : out->error;
+}
+
 int states_take(struct states *s, const char *user_key, const char *value, size_t len)
 {
     struct state state;
@@ -91,6 +129,7 @@ int states_take(struct states *s, const char *user_key, const char *value, size_
     if (rc < 0) return rc;
     free(before);
     e = NULL;
+    index_keys(s, user_key, &state.record);
     return 0;
 }
 

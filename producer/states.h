@@ -21,6 +21,7 @@ struct state {
 
 struct states {
     struct map users; /* user key -> struct state_entry (private) */
+    struct map keys;  /* access key id -> user key; ids that a record no longer names may stay */
     uint64_t bad;     /* messages that could not be read */
 };
 void states_done(struct states *s);
@@ -31,6 +32,11 @@ bool states_knows(const struct states *s, const char *user_key);
 /* The newest state, decoded. A journal that is open has lost its sealed pair: secret_lost is set. ERR_NOT_FOUND; else
  * as state_decode. */
 MUST_CHECK int states_find(const struct states *s, const char *user_key, struct state *ret);
+/* The user whose record names this access key, or did; borrowed, NULL: none. Look at the record before acting on it. */
+const char *states_user_of(const struct states *s, const char *key_id);
+/* Writes a state as the workers do; j NULL: nothing is open. ERR_NOMEM, ERR_TOO_LARGE. */
+MUST_CHECK int state_encode(const struct record *r, const struct journal *j, const char (*exposed)[AWS_KEY_ID_MAX],
+                            size_t n_exposed, struct buf *out);
 /* Walks: *at from 0; false at the end. */
 bool states_next(const struct states *s, size_t *at, const char **ret_user_key, bool *ret_open);
 /* ERR_SYNTAX, ERR_VERSION, ERR_TOO_LARGE, ERR_NOMEM. */

@@ -119,8 +119,10 @@ static void judge(struct survey *s, size_t at, const char *user_key, const struc
     }
     if (!u->has_record && !u->has_journal && u->lease_ms < 0 && restore(s, user_key)) return;
     count(s, u);
+    if (s->o.seen) s->o.seen(s->o.arg, user_key, u);
     struct policy policy;
     policies_for(*s->o.policies, row, &policy);
+    policy.wordless = true;
     policy_judge(&policy, row->licence, u, clock_wall_ms(s->o.clock), &due.verdict);
     if (s->o.adjust) s->o.adjust(s->o.adjust_arg, at, row, &policy, u, &due.verdict);
     if (!due.verdict.held) s->r.due[due.verdict.rank]++;

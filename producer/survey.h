@@ -40,6 +40,8 @@ struct survey_options {
     struct policies *const *policies; /* looked at for each licence: may be another one from survey to survey */
     const struct states *states;      /* NULL: restores nothing */
     const struct clock *clock;
+    /* Each licence with what Redis holds of it; may be NULL. user_key: as identity_key() writes it. */
+    void (*seen)(void *arg, const char *user_key, const struct store_peek *u);
     void (*done)(void *arg, const struct survey_result *r);
     void *arg;
     /* May change the verdict on one licence (campaigns); row: its place in the inventory. NULL: policy alone decides.

@@ -40,6 +40,9 @@
     X(EVENT_RETRY, "retry")               /* failed, will be tried again at next_at_ms */                              \
     X(EVENT_EXPOSED, "exposed")           /* key_old is marked as exposed (R9) */                                      \
     X(EVENT_FAILED, "failed")             /* failed before the pivot and undone: a dead letter was sent */             \
+    X(EVENT_REPLAYED, "replayed")         /* a dead letter's job was published again: by */                            \
+    X(EVENT_DROPPED, "dropped")           /* a person gave a dead letter up: by, reason */                             \
+    X(EVENT_RESOLVED, "resolved")         /* the licence of a dead letter is well again */                             \
     X(EVENT_UNDO_STARTED, "undo-started") /* * the direction is undo: key_new will never be offered (R1) */
 enum event_type {
 #define EVENT_ENUM(name, text) name,

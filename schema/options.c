@@ -127,6 +127,7 @@ static int derive_topics(struct options *o)
     if (rc == 0) rc = derive(&o->topic_events, "%s.events", prefix);
     if (rc == 0) rc = derive(&o->topic_keys, "%s.keys", prefix);
     if (rc == 0) rc = derive(&o->topic_campaigns, "%s.campaigns", prefix);
+    if (rc == 0) rc = derive(&o->topic_triggers, "%s.triggers", prefix);
     for (size_t i = 0; rc == 0 && i < o->retry_delays.n; i++)
         rc = derive(&o->topic_retry[i], "%s.retry.%s", prefix, o->retry_delays.items[i]);
     return rc;
@@ -190,8 +191,8 @@ int options_load(struct options *o, unsigned programs, int *argc, char **argv, c
 
 void options_done(struct options *o)
 {
-    char **const derived[] = {&o->topic_jobs,   &o->topic_urgent, &o->topic_dead,
-                              &o->topic_events, &o->topic_keys,   &o->topic_campaigns};
+    char **const derived[] = {&o->topic_jobs, &o->topic_urgent,    &o->topic_dead,    &o->topic_events,
+                              &o->topic_keys, &o->topic_campaigns, &o->topic_triggers};
     for (size_t i = 0; i < ARRAY_LEN(derived); i++) free(*derived[i]);
     for (size_t i = 0; i < OPTIONS_RETRIES_MAX; i++) free(o->topic_retry[i]);
     free(o->kafka);

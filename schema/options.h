@@ -38,7 +38,7 @@ struct options {
     int64_t retry_cap_ms;
     int64_t max_attempts;
     /* Topic names, made from topic_prefix. */
-    char *topic_jobs, *topic_urgent, *topic_dead, *topic_events, *topic_keys, *topic_campaigns;
+    char *topic_jobs, *topic_urgent, *topic_dead, *topic_events, *topic_keys, *topic_campaigns, *topic_triggers;
     char *topic_retry[OPTIONS_RETRIES_MAX]; /* retry_delays.n of them */
 
     /* Redis */
@@ -71,6 +71,7 @@ struct options {
     int mode;          /* enum options_mode */
     char *policy_file; /* NULL: max_age and max_age_jitter are the one policy */
     int64_t max_rotations_per_hour;
+    int64_t triggers_per_hour; /* rotations that triggers may ask for, per licence and hour; 0: triggers are not read */
     int64_t max_age_ms, max_age_jitter_ms;
     int64_t audit_interval_ms, tick_ms;
     double plan_publish_rate; /* jobs per second, 0 = unlimited */

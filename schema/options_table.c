@@ -123,6 +123,9 @@ const struct setting options_table[] = {
              "checks it, `keyroll policy diff` shows what another one would change."},
     {INT(max_rotations_per_hour, 1, 1000000000), DAEMONS, .fallback = "20", .unit = "rotations",
      .text = "New keys made per hour, by all workers together."},
+    {INT(triggers_per_hour, 0, 1000), SCHEDULER, .fallback = "1", .unit = "rotations",
+     .text = "Rotations of one licence per hour that events on topic PREFIX.triggers may ask for; 0: the topic is not "
+             "read."},
     {WAIT(max_age, 1 * S, 3650 * D), SCHEDULER, .fallback = "80d", .text = "Age at which a key is due."},
     {WAIT(max_age_jitter, 0, 365 * D), SCHEDULER, .fallback = "10d",
      .text = "A licence's own part of this, the same every time, comes off max_age, so that a fleet does not come due "

@@ -14,7 +14,17 @@
 #define ARGS_MAX        24
 #define DOC_FIRST_BYTES 1500 /* most journals and records fit */
 
-enum call_kind { CALL_ACQUIRE, CALL_PUT, CALL_LEASE, CALL_GATE, CALL_PEEK, CALL_NUMBER, CALL_LEADER, CALL_ANY };
+enum call_kind {
+    CALL_ACQUIRE,
+    CALL_PUT,
+    CALL_LEASE,
+    CALL_GATE,
+    CALL_PEEK,
+    CALL_NUMBER,
+    CALL_LEADER,
+    CALL_TRIGGER,
+    CALL_ANY
+};
 struct call {
     enum call_kind kind;
     size_t n; /* PEEK: users asked */
@@ -31,6 +41,7 @@ static const struct redis_script script_gate = {"gate", lua_gate};
 static const struct redis_script script_peek = {"peek", lua_peek};
 static const struct redis_script script_restore = {"restore", lua_restore};
 static const struct redis_script script_reseal = {"reseal", lua_reseal};
+static const struct redis_script script_trigger_take = {"trigger_take", lua_trigger_take};
 static const struct redis_script script_leader_take = {"leader_take", lua_leader_take};
 static const struct redis_script script_campaign_put = {"campaign_put", lua_campaign_put};
 static const struct redis_script script_leader_release = {"leader_release", lua_leader_release};
@@ -142,6 +153,19 @@ static void complete_put(struct call *c, const struct redis_reply *reply)
     ticket_complete(c->t, &r);
 }
 
+static void complete_trigger(struct call *c, const struct redis_reply *reply)
+{
+    struct store_reply r = {.err = reply->err};
+    const char *word = reply->err ? NULL : text_of(reply->value);
+    if (!r.err && word && !strcmp(word, "SEEN"))
+        r.err = ERR_BUSY;
+    else if (!r.err && word && !strcmp(word, "LIMITED"))
+        r.err = ERR_RATE_LIMITED;
+    else if (!r.err && (!word || strcmp(word, "TAKEN") != 0))
+        r.err = ERR_NET_BAD_REPLY;
+    ticket_complete(c->t, &r);
+}
+
 static void complete_gate(struct call *c, const struct redis_reply *reply)
 {
     struct store_reply r = {.err = reply->err};
@@ -238,6 +262,9 @@ static void on_reply(void *self, uint64_t id, const void *result)
         break;
     case CALL_LEADER:
         complete_leader(c, reply);
+        break;
+    case CALL_TRIGGER:
+        complete_trigger(c, reply);
         break;
     case CALL_LEASE:
     case CALL_NUMBER:
@@ -545,6 +572,22 @@ int store_pause(struct store *s, const char *account, const char *reason, struct
     adds(&a, k);
     if (reason) adds(&a, reason);
     return command(s, &a, t);
+}
+
+int store_trigger_take(struct store *s, const char *user_key, const char *what, const char *counter,
+                       const char *message, int64_t seen_ms, int64_t most_per_hour, struct ticket t)
+{
+    char seen[STORE_KEY_MAX], hour[STORE_KEY_MAX], name[STORE_KEY_MAX], n1[24], n2[24];
+    struct args a = {.n = 0};
+    snprintf(name, sizeof(name), "trigger:%s", what);
+    store_key(s, user_key, name, seen);
+    store_key(s, user_key, counter, hour);
+    adds(&a, seen);
+    adds(&a, hour);
+    adds(&a, message);
+    addn(&a, seen_ms, n1);
+    addn(&a, most_per_hour, n2);
+    return eval(s, &script_trigger_take, 2, &a, CALL_TRIGGER, t);
 }
 
 int store_leader_take(struct store *s, const char *token, int64_t ttl_ms, struct ticket t)

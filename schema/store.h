@@ -134,6 +134,12 @@ MUST_CHECK int store_leader_release(struct store *s, const char *token, struct t
 MUST_CHECK int store_campaign_put(struct store *s, const char *name, int64_t expected, const char *opid,
                                   const char *doc, size_t len, struct ticket t);
 
+/* May a trigger ask for work (schema/lua/trigger_take.lua)? what: names what it asks for, once in seen_ms; message:
+ * where it came from, so that the same message is let through again. counter: the hour's count it falls under.
+ * reply.err: 0; ERR_BUSY: asked for before; ERR_RATE_LIMITED: this licence used up its hour. */
+MUST_CHECK int store_trigger_take(struct store *s, const char *user_key, const char *what, const char *counter,
+                                  const char *message, int64_t seen_ms, int64_t most_per_hour, struct ticket t);
+
 /* Redis key names, for the console and the tests. */
 #define STORE_KEY_MAX 160
 void store_key(const struct store *s, const char *user_key, const char *what, char out[STORE_KEY_MAX]);

@@ -131,6 +131,26 @@ static int add_topic(struct topics *t, const struct options *o, const json_t *to
     return 0;
 }
 
+/* Dead letters must outlive every quarantine: until then the old key can be made Active again, and what is known of the
+ * failure is wanted. */
+static int check_dead(const struct topics *t, const struct options *o, char **ret_reason)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        const struct kafka_topic_spec *spec = &t->specs[i];
+        if (strcmp(spec->name, o->topic_dead) != 0) continue;
+        for (size_t k = 0; k < spec->n_config; k++) {
+            long long ms = strtoll(spec->config[k].value, NULL, 10);
+            if (strcmp(spec->config[k].name, "retention.ms") != 0 || ms < 0 || ms > o->overlap_ms + o->quarantine_ms)
+                continue;
+            return fail(ERR_INVALID, ret_reason,
+                        "topics: %s: retention.ms = %lld must be longer than overlap and quarantine together: raise it "
+                        "(keyroll topics apply --file), or lower quarantine",
+                        spec->name, ms);
+        }
+    }
+    return 0;
+}
+
 static int fill(struct topics *t, const struct options *o, const char *path, int brokers, char **ret_reason)
 {
     if (!(t->store = calloc(1, sizeof *t->store))) return ERR_NOMEM;
@@ -144,7 +164,7 @@ static int fill(struct topics *t, const struct options *o, const char *path, int
     snprintf(t->store->insync, sizeof t->store->insync, "%d", replication > 1 ? (int)replication - 1 : 1);
     for (size_t i = 0; rc == 0 && i < json_array_size(topics); i++)
         rc = add_topic(t, o, json_array_get(topics, i), (int)replication, ret_reason);
-    return rc;
+    return rc < 0 ? rc : check_dead(t, o, ret_reason);
 }
 
 int topics_init(struct topics *t, const struct options *o, const char *path, int brokers, char **ret_reason)

@@ -14,7 +14,8 @@ struct topics {
 
 /* Makes the list: names from topic_prefix and retry_delays; replication and min.insync.replicas no higher than
  * `brokers` allow (0: as the file says). path: another file of the same form, for other partitions or retention; NULL:
- * the built-in one. ERR_IO, ERR_SYNTAX, ERR_INVALID with *ret_reason (caller frees): file, what is wrong; ERR_NOMEM. */
+ * the built-in one. The dead letters' retention must be longer than overlap and quarantine. ERR_IO, ERR_SYNTAX,
+ * ERR_INVALID with *ret_reason (caller frees): file, what is wrong; ERR_NOMEM. */
 MUST_CHECK int topics_init(struct topics *t, const struct options *o, const char *path, int brokers, char **ret_reason);
 void topics_done(struct topics *t); /* takes a zeroed struct */
 

@@ -78,8 +78,8 @@ def test_windows_exclusions_and_a_changed_file(installed):
     installed.worker(mode="rotate")
     fleet.wait_rotated(len(free), 60)
     # A tick after everything else was done shows that they are not merely late.
-    ticks = rotating.metrics()["keyroll_tick_seconds_count"]
-    wait_for("four more ticks", lambda: rotating.metrics()["keyroll_tick_seconds_count"] >= ticks + 4, 20)
+    ticks = rotating.metrics()["keyroll_tick_duration_seconds_count"]
+    wait_for("four more ticks", lambda: rotating.metrics()["keyroll_tick_duration_seconds_count"] >= ticks + 4, 20)
     assert fleet.summary()["rotated_licences"] == len(free)
     assert rotating.metrics()["keyroll_policy_waiting"] == 4
 
@@ -102,8 +102,13 @@ def test_what_the_commands_foresee(installed, full):
     assert sum(day["rotate"] for day in month["days"]) == len(fleet.names) == month["licences"]
     assert len(month["days"]) == 31 and month["unforeseen"] == 0
     assert month["days"][0]["day"] == str(now.date())
-    table = keyroll.run("plan --days 5", "--at", "2027-01-01").out
-    assert "2027-01-05" in table and "2027-01-06" not in table and "8 licences" in table
+    # Ten days on, this month's rotations are behind: what is foreseen until then counts.
+    then = now.date() + datetime.timedelta(days=10)
+    later = keyroll.run("plan --days 5 --json", "--at", then).json()["days"]
+    assert [day["day"] for day in later] == [str(then + datetime.timedelta(days=n)) for n in range(5)]
+    assert sum(day["rotate"] for day in later) == 0 == later[0]["waiting"]
+    table = keyroll.run("plan --days 5", "--at", then).out
+    assert str(then) in table and str(now.date()) not in table and "8 licences" in table
 
     # As if it were 30 days ago none of these keys were due: they were 70 days old.
     ago = (now - datetime.timedelta(days=31)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -117,6 +122,7 @@ def test_what_the_commands_foresee(installed, full):
     moved = {one["licence"]: one["after_ms"] - one["before_ms"] for one in diff["licences"]}
     assert all(9 * DAY < ms < 11 * DAY for ms in moved.values())
     assert sum(day["rotate"] for day in diff["days_before"]) == sum(day["rotate"] for day in diff["days_after"]) == 8
+    assert len(diff["days_before"]) == len(diff["days_after"]) >= 30
     assert "8 licences change: 0 sooner, 8 later" in keyroll.run("policy diff", new).out
     assert not keyroll.run("policy diff", installed.folder / "policy.json", "--json").json()["licences"]
 

@@ -17,7 +17,7 @@ import referencing.jsonschema
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CORPUS = ROOT / "tests" / "unit" / "vectors" / "messages"
-LIMITS = {"job": 8192, "event": 8192, "deadletter": 24576, "campaign": 900000}
+LIMITS = {"job": 8192, "event": 8192, "deadletter": 24576, "campaign": 900000, "deadmark": 4096}
 MAX_DEPTH = 2000  # the parser's limit is 2048
 
 
@@ -197,7 +197,7 @@ def test_mutations(full):
 def test_every_enum_of_the_schema_is_decoded():
     """No name is known to one side only."""
     messages = []
-    for kind, seed in (("job", "job-full"), ("event", "event-full"), ("deadletter", "deadletter-full")):
+    for kind, seed in (("job", "job-full"), ("event", "event-full"), ("deadletter", "deadletter-full"), ("deadmark", "deadmark-full")):
         base = json.loads((CORPUS / "valid" / f"{seed}.json").read_text())
         for name, described in VALIDATORS[kind].schema["properties"].items():
             messages += [(kind, json.dumps({**base, name: word}).encode()) for word in described.get("enum", [])]

@@ -3,9 +3,11 @@
 #include "lib/err.h"
 #include "schema/campaign.h"
 #include "schema/deadletter.h"
+#include "schema/deadmark.h"
 #include "schema/event.h"
 #include "schema/job.h"
 #include "schema/policy_file.h"
+#include "schema/trigger.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +44,21 @@ static int campaign_trip(const char *bytes, size_t len, struct buf *out, struct 
     return rc;
 }
 
+static int deadmark_trip(const char *bytes, size_t len, struct buf *out, struct message_fault *fault)
+{
+    struct deadmark m;
+    int rc = deadmark_decode(bytes, len, &m, fault);
+    return rc < 0 ? rc : deadmark_encode(&m, out);
+}
+
+/* A trigger is only read: what comes out is what it wants. */
+static int trigger_trip(const char *bytes, size_t len, struct buf *out, struct message_fault *fault)
+{
+    struct trigger t;
+    int rc = trigger_decode(bytes, len, &t, fault);
+    return rc < 0 ? rc : buf_addf(out, "{\"want\":%d,\"licence\":\"%s\",\"keys\":%zu}", t.want, t.licence, t.keys.n);
+}
+
 #define DAY 86400000LL
 
 static void note_first(void *arg, const char *path, const char *reason)
@@ -71,10 +88,8 @@ static int policy_trip(const char *bytes, size_t len, struct buf *out, struct me
 static const struct {
     const char *name;
     int (*trip)(const char *, size_t, struct buf *, struct message_fault *);
-} kinds[] = {{"job", job_trip},
-             {"event", event_trip},
-             {"deadletter", deadletter_trip},
-             {"campaign", campaign_trip},
+} kinds[] = {{"job", job_trip},           {"event", event_trip},       {"deadletter", deadletter_trip},
+             {"campaign", campaign_trip}, {"deadmark", deadmark_trip}, {"trigger", trigger_trip},
              {"policy", policy_trip}};
 
 static int trip(const char *kind, const char *bytes, size_t len)

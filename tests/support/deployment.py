@@ -106,7 +106,8 @@ class Deployment:
 
     def dead_letters(self):
         """Returns the dead letters as objects."""
-        return [json.loads(message.value()) for message in self.kafka.messages(f"{self.name}.dead")]
+        values = [json.loads(message.value()) for message in self.kafka.messages(f"{self.name}.dead")]
+        return [value for value in values if not messages.is_mark(value)]
 
     def topics(self):
         return [topic for topic in self.kafka.topics() if topic.startswith(self.name + ".")]

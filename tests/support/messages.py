@@ -9,7 +9,8 @@ import referencing
 
 SCHEMA = Path(__file__).resolve().parent.parent.parent / "schema"
 # The part of a topic's name after the prefix -> its schema.
-BY_TOPIC = {"jobs": "job", "urgent": "job", "retry": "job", "dead": "deadletter", "events": "event", "keys": "state", "campaigns": "campaign"}
+BY_TOPIC = {"jobs": "job", "urgent": "job", "retry": "job", "dead": "deadletter", "events": "event", "keys": "state",
+            "campaigns": "campaign", "triggers": "trigger"}
 CLOUDEVENT = {"ce_specversion": "1.0", "ce_id": None, "ce_source": None, "ce_type": None}
 AT_MOST = 5000  # validating one takes about half a millisecond
 
@@ -26,6 +27,11 @@ def validator(name):
     schema = json.loads((SCHEMA / f"{name}.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema, registry=registry())
+
+
+def is_mark(value):
+    """True for what the dead-letter topic holds beside letters: what became of them."""
+    return str(value.get("version", "")).startswith("keyroll.deadmark/")
 
 
 def complaints_about(message, prefix):
@@ -48,7 +54,8 @@ def complaints_about(message, prefix):
         if not str(value.get("version", "")).startswith("keyroll.state/1"):
             yield f"{place}: version is {value.get('version')!r}"
         return
-    for error in validator(BY_TOPIC[name]).iter_errors(value):
+    form = "deadmark" if is_mark(value) else BY_TOPIC[name]
+    for error in validator(form).iter_errors(value):
         yield f"{place}: {'/'.join(map(str, error.path))}: {error.message[:200]}"
     if name == "events":
         headers = {key: (text or b"").decode() for key, text in message.headers() or []}

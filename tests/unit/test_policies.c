@@ -197,6 +197,41 @@ static void an_instance_without_a_living_key_does_not_wait(void **state)
     assert_true(v.waits);
 }
 
+static bool allowed(const char *licence, const char *zone, const char *expected)
+{
+    const struct inventory_row row = {.licence = licence, .policy = "", .time_zone = zone};
+    struct policy one;
+    char why[RECORD_TEXT_MAX];
+    policies_for(p, &row, &one);
+    bool yes = policy_allows_rotation(&one, &u, NOON, why);
+    if (!yes && !strstr(why, expected)) fail_msg("%s", why);
+    return yes;
+}
+
+/* What events may ask for: any age, but nothing against policy or in the middle of something. */
+static void rotations_that_events_ask_for(void **state)
+{
+    (void)state;
+    well(DAY);
+    assert_true(allowed("0001", "", ""));
+    assert_false(allowed("0001", "Asia/Tokyo", "nightly copy"));
+    assert_false(allowed("0002", "", "go-live"));
+    assert_false(allowed("0001", "Europe/Lundon", "time zone"));
+    u.record.rotated_ms = NOON - HOUR;
+    assert_false(allowed("0001", "", "min_gap"));
+    well(DAY);
+    u.has_journal = true;
+    assert_false(allowed("0001", "", "under way"));
+    well(DAY);
+    u.record.state = RECORD_DRIFTED;
+    assert_false(allowed("0001", "", "state does not allow"));
+    u.record.state = RECORD_OVERLAP;
+    assert_false(allowed("0001", "", "not over"));
+    well(DAY);
+    u.has_record = false;
+    assert_false(allowed("0001", "", "does not know"));
+}
+
 static void unknown_names(void **state)
 {
     (void)state;
@@ -238,10 +273,15 @@ static void files_that_change(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(windows_and_zones),       cmocka_unit_test(exclusions_end),
-        cmocka_unit_test(retirement_and_deletion), cmocka_unit_test(canaries_and_the_oldest_go_first),
-        cmocka_unit_test(gap_between_rotations),   cmocka_unit_test(an_instance_without_a_living_key_does_not_wait),
-        cmocka_unit_test(unknown_names),           cmocka_unit_test(files_that_change),
+        cmocka_unit_test(windows_and_zones),
+        cmocka_unit_test(exclusions_end),
+        cmocka_unit_test(retirement_and_deletion),
+        cmocka_unit_test(canaries_and_the_oldest_go_first),
+        cmocka_unit_test(gap_between_rotations),
+        cmocka_unit_test(an_instance_without_a_living_key_does_not_wait),
+        cmocka_unit_test(rotations_that_events_ask_for),
+        cmocka_unit_test(unknown_names),
+        cmocka_unit_test(files_that_change),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

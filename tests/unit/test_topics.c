@@ -52,9 +52,9 @@ static void test_built_in(void **state)
 {
     (void)state;
     assert_int_equal(topics_init(&t, &o, NULL, 0, &reason), 0);
-    const char *const expected[] = {o.topic_jobs,     o.topic_urgent,   o.topic_dead,
-                                    o.topic_events,   o.topic_keys,     o.topic_retry[0],
-                                    o.topic_retry[1], o.topic_retry[2], o.topic_campaigns};
+    const char *const expected[] = {o.topic_jobs,     o.topic_urgent,   o.topic_dead,     o.topic_events,
+                                    o.topic_keys,     o.topic_retry[0], o.topic_retry[1], o.topic_retry[2],
+                                    o.topic_triggers, o.topic_campaigns};
     assert_int_equal(t.n, ARRAY_LEN(expected));
     for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
         assert_int_equal(find(expected[i])->replication, 3);
@@ -96,6 +96,19 @@ static void refuses(const char *text, int rc)
     assert_null(t.specs);
 }
 
+static void test_dead_letters_outlive_quarantines(void **state)
+{
+    (void)state;
+    free(reason);
+    o.quarantine_ms = 90 * 86400000LL; /* as long as they are kept */
+    assert_int_equal(topics_init(&t, &o, NULL, 0, &reason), ERR_INVALID);
+    assert_non_null(strstr(reason, "retention.ms"));
+    o.quarantine_ms = 88 * 86400000LL;
+    free(reason);
+    assert_int_equal(topics_init(&t, &o, NULL, 0, &reason), 0);
+    topics_done(&t);
+}
+
 static void test_files_that_are_refused(void **state)
 {
     (void)state;
@@ -116,6 +129,7 @@ int main(void)
         cmocka_unit_test(test_built_in),
         cmocka_unit_test(test_small_clusters),
         cmocka_unit_test(test_files_that_are_refused),
+        cmocka_unit_test(test_dead_letters_outlive_quarantines),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,144 @@
+"""Dead letters on a running fleet: seen, filtered, replayed from where they stopped, dropped, resolved by themselves."""
+import json
+
+import pytest
+
+from support import deployment, sandbox
+from support.processes import wait_for
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    with sandbox.SandboxFleet(tmp_path, 6) as made:
+        yield made
+
+
+@pytest.fixture
+def installed(tmp_path, kafka, redis_server, fleet):
+    # Failures are final at once or after two attempts, and the scheduler does not try again by itself within the test.
+    with deployment.Deployment(tmp_path, kafka, redis_server, fleet, max_attempts=2, retry_cap="10m", retry_delays="1s") as made:
+        made.topics_apply()
+        yield made
+
+
+def letters(installed, *arguments):
+    return installed.keyroll.run("dead list --json", *arguments).json()["letters"]
+
+
+def wait_letters(installed, count, *arguments):
+    return wait_for(f"{count} letters {arguments}", lambda: len(found := letters(installed, *arguments)) == count and found, 60, poll_s=0.3)
+
+
+def events(installed, name):
+    return [event for message in installed.kafka.messages(f"{installed.name}.events")
+            if (event := json.loads(message.value()))["type"] == name]
+
+
+def look_first(installed):
+    """The first look at each licence goes well: what fails later is the rotation."""
+    daemons = installed.scheduler(mode="observe"), installed.worker(mode="observe")
+    wait_for("every licence to be looked at", lambda: all(
+        one["state"] == "current" for one in installed.keyroll.status()["licences"]), 30, poll_s=0.2)
+    assert [one.drain() for one in daemons] == [0, 0]
+
+
+def refuse_create(fleet, *licences):
+    fleet.fault(*({"match": {"service": "iam", "action": "CreateAccessKey", "licence": name}, "effect": "refuse:AccessDenied:403"}
+                  for name in licences))
+
+
+def test_a_life_of_dead_letters(installed, fleet):
+    create, given_up, test, *rest = fleet.names
+    refuse_create(fleet, create, given_up)
+    look_first(installed)
+    fleet.fault({"match": {"service": "instance", "action": "TestAws", "licence": test}, "effect": "refuse:500:500"})
+    installed.worker()
+    scheduler = installed.scheduler()
+    found = {one["licence"]: one for one in wait_letters(installed, 3)}
+    assert set(found) == {create, given_up, test}
+    assert {found[create]["step"], found[create]["error_class"], found[create]["times"]} == {"create", "permanent", 1}
+    after_pivot = found[test]["step"]
+    assert found[test]["error_code"] == "INSTANCE_UNPROVEN", found[test]
+    run = installed.keyroll.run
+    shown = run("dead list").out
+    assert "3 dead letters are open" in shown and create in shown
+    wait_for("the scheduler to count them", lambda: scheduler.metrics()["keyroll_dead_letters_open"] == 3, 20)
+
+    # Filters.
+    def ids(*arguments):
+        return {one["licence"] for one in letters(installed, *arguments)}
+    assert ids("--step", after_pivot) == {test}
+    assert ids("--class", "permanent") >= {create, given_up}
+    assert ids("--licence", f"{create[:-1]}*") == set(found)
+    assert ids("--licence", create.lower()) == {create}
+    assert ids("--account", "999999999999") == set() == ids("--older", "1h")
+    assert ids("--younger", "1h", "--code", found[create]["error_code"]) >= {create}
+    for bad in (("list", "--class", "bad"), ("replay",), ("drop", "--all"), ("show",), ("bury",), ("replay", "--all", "--pace", "0")):
+        assert run("dead", *bad, check=False).status == 2, bad
+
+    # A dry run and a limit change nothing, or no more than that.
+    dry = run("dead replay --all --dry-run").out
+    assert "3 jobs would be replayed" in dry and len(letters(installed)) == 3
+    assert "1 jobs would be replayed, 0 cannot be, 2 left" in run("dead replay --all --dry-run --limit 1").out
+
+    # What fails again comes back with its history.
+    assert "1 jobs replayed" in run("dead replay", found[create]["id"], "--pace", "5/s").out
+    again = wait_for("the letter to come back", lambda: [one for one in letters(installed, "--licence", create) if one["times"] == 2], 30)[0]
+    assert again["job_id"] == found[create]["job_id"] and again["id"] != found[create]["id"]
+    history = run("dead show --json", again["id"]).json()["letters"][0]["history"]
+    assert [(one["id"], one["state"]) for one in history] == [(found[create]["id"], "replayed")]
+    assert history[0]["first_failed_at_ms"] == found[create]["first_failed_at_ms"]
+    text = run("dead show", again["job_id"]).out
+    assert "failed 2 times" in text and found[create]["id"] in text
+
+    # A replay goes on at the failed step: no second key is made.
+    creates = fleet.control("GET", "books", licence=test)["licences"][test]["creates"]
+    fleet.control("DELETE", "faults")
+    refuse_create(fleet, create, given_up)
+    run("dead replay --step", after_pivot)
+    fleet.wait_rotated(len(rest) + 1, 60)
+    wait_for("no letter of it to be open", lambda: test not in ids(), 20)
+    assert fleet.control("GET", "books", licence=test)["licences"][test]["creates"] == creates == 1
+
+    # Dropped with a reason, which the audit log keeps.
+    run("dead drop --licence", given_up, "--reason", "the customer left")
+    assert ids() == {create}
+    dropped = [event for event in events(installed, "dropped") if event["licence"] == given_up]
+    assert [event["reason"] for event in dropped] == ["the customer left"] and dropped[0]["by"]
+    assert [one["mark"]["reason"] for one in letters(installed, "--closed", "--licence", given_up)] == ["the customer left"]
+
+    # Well again by another way: the letter resolves by itself, first in the list, then durably.
+    fleet.control("DELETE", "faults")
+    run("rotate", create, given_up, "--wait")
+    assert letters(installed) == []
+    wait_for("the mark", lambda: [one for one in letters(installed, "--closed", "--licence", create) if one.get("mark", {}).get("action") == "resolved"], 30)
+    wait_for("the scheduler to count none", lambda: scheduler.metrics()["keyroll_dead_letters_open"] == 0, 20)
+    assert {event["licence"] for event in events(installed, "resolved")} >= {create}
+    assert events(installed, "replayed")
+    installed.wait_stage("current", 120)
+    assert installed.finish("current", dead_letters=4) == []
+
+
+def test_what_is_no_job(installed, fleet, kafka):
+    """A message that cannot be read is kept, shown, not replayed, and can be dropped."""
+    installed.worker()
+    installed.foreign.append(b"not a job")
+    kafka.produce(f"{installed.name}.jobs", b"not a job")
+    letter = wait_letters(installed, 1)[0]
+    assert letter["step"] == "decode" and "licence" not in letter
+    refused = installed.keyroll.run("dead replay", letter["id"], check=False)
+    assert refused.status == 3 and "it is no job" in refused.out, refused
+    installed.keyroll.run("dead drop", letter["id"], "--reason", "a test")
+    assert letters(installed) == []
+    assert letters(installed, "--closed")[0]["mark"]["action"] == "dropped"
+
+
+def test_dead_letters_outlive_every_quarantine(installed):
+    refused = installed.keyroll.run("topics apply --dry-run", "--quarantine", "90d", check=False)
+    assert refused.status == 2 and "retention.ms" in refused.err and "quarantine" in refused.err, refused
+
+
+def test_without_kafka_or_topic(installed, tmp_path):
+    run = installed.keyroll.run
+    away = run("dead list", "--brokers", "127.0.0.1:1", timeout_s=90, check=False)
+    assert away.status == 1 and "Kafka" in away.err, away
