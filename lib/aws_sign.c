@@ -3,7 +3,8 @@
  * docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html. Cost: SHA-256 is fetched from
  * OpenSSL once, contexts and the scratch buffer are kept, the derived key (four HMACs) is cached per key id, day,
  * region and service in a table with least-recently-used eviction. A cached key is used only when the secret is the one
- * it was derived from: a probe with a wrong secret must fail. Derived keys live in struct secret. Limits: header
+ * it was derived from: a probe with a wrong secret must fail; a hash of the secret stands for it, since the cache
+ * outlives the rotation whose secret it was. Derived keys live in struct secret. Limits: header
  * signing only, no chunked uploads, no SigV4a; at most 32 headers and 128 query parameters; loop thread only. */
 #include "lib/aws_sign.h"
 
@@ -29,7 +30,7 @@ struct entry {
     TAILQ_ENTRY(entry) use; /* least recently used first */
     struct entry *next;     /* in its bucket */
     uint64_t hash;
-    struct secret *material; /* derived key (32 bytes), then the secret it was derived from */
+    struct secret *material; /* derived key (32 bytes), then the hash of its secret */
     char scope[];            /* "AKID/20150830/us-east-1/iam" */
 };
 struct aws_sign_keys {
@@ -133,11 +134,17 @@ static struct entry *entry_find(struct aws_sign_keys *k, const char *scope, uint
     return e;
 }
 
-static bool entry_is_for(const struct entry *e, const struct secret *secret)
+static int hash_secret(struct hasher h, const struct secret *secret, uint8_t out[HASH_BYTES])
 {
-    size_t len = secret_len(secret);
-    return secret_len(e->material) == HASH_BYTES + len &&
-           CRYPTO_memcmp(secret_bytes(e->material) + HASH_BYTES, secret_bytes(secret), len) == 0;
+    static const char label[] = "keyroll signing cache";
+    return hash2(h, label, sizeof(label), secret_bytes(secret), secret_len(secret), out);
+}
+
+static bool entry_is_for(struct hasher h, const struct entry *e, const struct secret *secret)
+{
+    uint8_t hash[HASH_BYTES];
+    return hash_secret(h, secret, hash) == 0 &&
+           CRYPTO_memcmp(secret_bytes(e->material) + HASH_BYTES, hash, HASH_BYTES) == 0;
 }
 
 static int entry_add(struct aws_sign_keys *k, const char *scope, uint64_t hash, struct secret *material,
@@ -175,7 +182,8 @@ static int derive(struct hasher h, const struct secret *secret, const char *day,
     if (!rc) rc = hmac(h, key, sizeof(key), "aws4_request", 12, key);
     (void)buf_add(&material, key, sizeof(key));
     secret_wipe(key, sizeof(key));
-    if (!rc) rc = buf_add(&material, secret_bytes(secret), secret_len(secret));
+    if (!rc) rc = hash_secret(h, secret, key);
+    if (!rc) rc = buf_add(&material, key, sizeof(key));
     if (rc) return rc;
     *ret_material = secret_new(material.data, material.len);
     return *ret_material ? 0 : ERR_NOMEM;
@@ -187,7 +195,7 @@ static int signing_key(struct aws_sign_keys *k, struct hasher h, const char *sco
 {
     uint64_t hash = fnv1a(scope);
     struct entry *e = entry_find(k, scope, hash);
-    if (e && !entry_is_for(e, secret)) {
+    if (e && !entry_is_for(h, e, secret)) {
         entry_drop(k, e);
         e = NULL;
     }

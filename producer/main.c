@@ -1,6 +1,7 @@
 /* keyroll: the scheduler and the operators' commands. main() finds the command in its table, reads the settings and
  * hands over. */
 #include "lib/err.h"
+#include "lib/harden.h"
 #include "lib/log.h"
 #include "producer/command.h"
 #include "producer/manpage.h"
@@ -234,6 +235,7 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    harden_process();
     signal(SIGPIPE, SIG_IGN);
     int code = run(argc, argv);
     if (fflush(stdout) != 0 && code == 0) code = EXIT_FAILED;

@@ -1,26 +1,16 @@
 /* keyroll-worker: settings, hardening, then worker.c. Exit codes: 0 drained; 1 could not start, or a fatal error; 2
  * settings. */
 #include "lib/err.h"
+#include "lib/harden.h"
 #include "lib/log.h"
 #include "worker/worker.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 extern char **environ;
-
-/* The process holds secrets: no core dumps, not traceable by others of the same user; no TLS session keys for anybody.
- */
-static void harden(void)
-{
-    const struct rlimit none = {0, 0};
-    (void)setrlimit(RLIMIT_CORE, &none);
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    (void)unsetenv("SSLKEYLOGFILE");
-}
 
 static void raise_files(void)
 {
@@ -74,7 +64,7 @@ int main(int argc, char **argv)
 {
     struct options o;
     char *why = NULL;
-    harden();
+    harden_process();
     raise_files();
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--help")) return usage();
