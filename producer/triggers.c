@@ -338,16 +338,15 @@ static bool is_marked(const struct store_peek *u, const char *id)
     return false;
 }
 
-/* R9: the mark is what counts. The job follows from it, as the scheduler would find it at its next tick. */
+/* R9: the mark is what counts, so it is set in mode observe, too: no event comes twice. The job follows from it, as the
+ * scheduler would find it at its next tick. */
 static bool decide_exposed(struct ask *a, const struct inventory_row *row, const struct policy *p)
 {
     const struct record_key *k = a->u.has_record ? record_find_const(&a->u.record, a->key_id) : NULL;
     struct policy_verdict v;
     const char *why = NULL;
     enum trigger_outcome what = TRIGGER_KNOWN;
-    if (p->observe)
-        why = "mode = observe: no key is changed", what = TRIGGER_REFUSED;
-    else if (!k)
+    if (!k)
         why = "not a key that its record names", what = TRIGGER_STRANGE;
     else if (k->exposed || is_marked(&a->u, a->key_id))
         why = "the key is marked already";
@@ -472,7 +471,7 @@ static void on_told(void *self, uint64_t id, const void *result)
         return;
     }
     if (!a->has_job) {
-        finish(a, TRIGGER_MARKED, "the key is marked; what is under way obeys that");
+        finish(a, TRIGGER_MARKED, "the key is marked; what is under way obeys that, or mode = rotate once it is set");
         return;
     }
     a->step = PUBLISH;

@@ -168,7 +168,8 @@ def test_policy_stands_above_events(start, tmp_path):
     assert scheduler.drain() == 0
     watching = installed.scheduler(mode="observe")
     sender.send(health(installed.fleet.first[excluded]))
-    wait_for("it to be counted", lambda: outcomes(watching) == {("aws.health", "refused"): 1}, 20)
+    wait_for("it to be counted", lambda: outcomes(watching) == {("aws.health", "marked"): 1}, 20)
+    assert installed.keyroll.status(excluded)["licences"][0]["keys"][0]["exposed"]  # not forgotten when mode is rotate again
     assert installed.fleet.summary()["rotated_licences"] == 1
 
 
