@@ -64,6 +64,7 @@ enum row {
     WITHDRAW_PREPARE,
     WITHDRAWN_EVENT,
     WITHDRAW_CLOSE,
+    UNDO_READ,
     UNDO,
     UNDO_EVENT,
     UNDO_DELETE,
@@ -146,6 +147,12 @@ static struct saga_verdict resume_set(struct rotation *r)
     return r->secret ? prove_and_write(r, 0) : saga_jump(WITHDRAW);
 }
 
+/* A failover lost the pivot's write, but the write to the instance got there: what it uses is never undone (I1). */
+static bool is_offered_after_all(const struct rotation *r)
+{
+    return r->seen == INSTANCE_SEEN_ID && r->journal.key_new[0] && !strcmp(r->seen_id, r->journal.key_new);
+}
+
 static struct saga_verdict resume(struct rotation *r)
 {
     const struct journal *j = &r->journal;
@@ -155,8 +162,10 @@ static struct saga_verdict resume(struct rotation *r)
     case JOURNAL_DOUBT:
         return saga_jump(DOUBT_RESUME);
     case JOURNAL_CREATED:
+        if (is_offered_after_all(r)) return saga_jump(FORWARD);
         return saga_jump(r->secret ? SETTLE : UNDO);
     case JOURNAL_AWAIT:
+        if (is_offered_after_all(r)) return saga_jump(FORWARD);
         if (!r->secret) return saga_jump(UNDO);
         if (r->can.can_write) return saga_jump(SETTLE);
         return wait_until(r, TIME_NONE, RECORD_AWAITING, "a new key is ready: keyroll reveal shows the pair to paste");
@@ -900,7 +909,10 @@ static struct saga_verdict withdraw_judge(struct saga *s)
 
 static struct saga_verdict forward(struct saga *s)
 {
-    return step_put_journal(ROTATION(s), JOURNAL_SET);
+    struct rotation *r = ROTATION(s);
+    r->journal.direction = DIRECTION_SET;
+    if (r->journal.offered_ms == TIME_NONE) r->journal.offered_ms = step_now_ms(r);
+    return step_put_journal(r, JOURNAL_SET);
 }
 
 static struct saga_verdict forward_got(struct saga *s, const void *result)
@@ -956,6 +968,21 @@ static struct saga_verdict close_journal(struct saga *s)
 /* ---- undo: a key that was never offered -----------------------------------------------------------------------------
  */
 
+/* One more look before anything is taken back: see is_offered_after_all(). */
+static struct saga_verdict undo_read_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const int why = r->error; /* of the failure that is undone: a read that went well clears it */
+    char reason[RECORD_TEXT_MAX];
+    memcpy(reason, r->reason, sizeof(reason));
+    struct saga_verdict v = step_read_got(s, result);
+    if (v.move != SAGA_NEXT) return v;
+    if (is_offered_after_all(r)) return saga_jump(FORWARD);
+    r->error = why;
+    memcpy(r->reason, reason, sizeof(reason));
+    return v;
+}
+
 static struct saga_verdict undo(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
@@ -972,6 +999,13 @@ static struct saga_verdict undo_event(struct saga *s)
 static struct saga_verdict undo_delete(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
+    if (is_offered_after_all(r)) { /* the direction is decided and cannot be turned (R1) */
+        char text[RECORD_TEXT_MAX];
+        snprintf(text, sizeof(text),
+                 "the instance uses %s, whose rotation was being undone: it stays; run: keyroll adopt %s",
+                 r->journal.key_new, r->job->licence);
+        return ask_person(r, RECORD_DRIFTED, text);
+    }
     if (step_patience_ms(r)) return patience(r);
     return step_aws(r, AWS_DELETE_ACCESS_KEY, r->journal.key_new, AWS_KEY_INACTIVE);
 }
@@ -1090,6 +1124,7 @@ static const struct saga_step rows[ROWS] = {
     [WITHDRAW_PREPARE] = {"withdraw",         withdraw_prepare,   NULL,                      0,   1,  SAGA_LEASED},
     [WITHDRAWN_EVENT] =  {"withdrawn event",  withdrawn_event,    step_event_got,        60000,  20,  PUTS},
     [WITHDRAW_CLOSE] =   {"withdraw",         close_journal,      step_closed_got,       20000,  10,  PUTS},
+    [UNDO_READ] =        {"undo read",        step_read,          undo_read_got,        900000,   4,  READS},
     [UNDO] =             {"undo",             undo,               step_journal_got,      20000,   5,  PUTS},
     [UNDO_EVENT] =       {"undo event",       undo_event,         step_event_got,        60000,  20,  PUTS},
     [UNDO_DELETE] =      {"undo delete",      undo_delete,        effect_got,            60000,   4,  BY_ID},
@@ -1157,7 +1192,7 @@ static struct saga_verdict failed(struct saga *s, int row, int err)
         r->polls = 0;
         return saga_jump(REVIEW_LIST);
     }
-    if (!ourselves && settling && !r->journal.repair && spent(r, err)) return saga_jump(UNDO);
+    if (!ourselves && settling && !r->journal.repair && spent(r, err)) return saga_jump(UNDO_READ);
     return rotation_failed(r, row, err, FAIL_RECORD, PARK);
 }
 
