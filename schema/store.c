@@ -482,7 +482,7 @@ int store_restore(struct store *s, const char *user_key, const struct record *r,
     add(&a, doc.data, doc.len);
     add(&a, jdoc.len ? jdoc.data : "", jdoc.len);
     adds(&a, j ? journal_direction_name(j->direction) : "");
-    addn(&a, r->number > (j ? j->number : 0) ? r->number : j->number, n);
+    addn(&a, j && j->number > r->number ? j->number : r->number, n);
     for (size_t i = 0; i < n_exposed; i++) adds(&a, exposed[i]);
     return eval(s, &script_restore, 4, &a, CALL_NUMBER, t);
 }
