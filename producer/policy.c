@@ -254,20 +254,29 @@ static void judge_rotate_now(struct policy_verdict *v, const struct record *r, c
     set_job(v, JOB_ROTATE, reason, current ? current->id : "", r->rotation);
 }
 
+/* R12: given by us, deleted by others. What is planned for the predecessors needs a living successor first. */
+static bool judge_gone(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
+{
+    const struct record *r = &u->record;
+    const struct record_key *current = record_current(r);
+    if (!current || current->listed || r->rotation <= 0) return false;
+    judge_rotate_now(v, r, current, JOB_SCHEDULED);
+    due_at(v, POLICY_ROTATE, ready_ms(p, r), now_ms);
+    say(v, "%s is gone in AWS", current->id);
+    return true;
+}
+
 static bool judge_urgent(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
 {
     const struct record *r = &u->record;
     const struct record_key *current = record_current(r);
     bool exposed = current && (current->exposed || is_exposed(u, current->id));
-    bool gone = current && !current->listed && r->rotation > 0; /* given by us, deleted by others (R12) */
-    if (!r->repair && !exposed && !gone) return false;
-    judge_rotate_now(v, r, current, exposed ? JOB_EXPOSED : gone ? JOB_SCHEDULED : JOB_REPAIR);
+    if (!r->repair && !exposed) return false;
+    judge_rotate_now(v, r, current, exposed ? JOB_EXPOSED : JOB_REPAIR);
     v->urgent = true;
     due_at(v, exposed ? POLICY_EXPOSED : POLICY_URGENT, ready_ms(p, r), now_ms);
     if (exposed)
         say(v, "%s is exposed", current->id);
-    else if (gone)
-        say(v, "%s is gone in AWS", current->id);
     else
         say(v, "the instance went back to an older key");
     return true;
@@ -347,8 +356,8 @@ static void judge_record(const struct policy *p, const char *licence, const stru
         judge_or_audit(p, u, now_ms, v);
         return;
     }
-    bool decided = judge_planned(p, u, now_ms, v);
-    if (!policy_is_due(v)) decided = judge_urgent(p, u, now_ms, v) || decided;
+    bool gone = judge_gone(p, u, now_ms, v), decided = gone || judge_planned(p, u, now_ms, v);
+    if (!gone && !policy_is_due(v)) decided = judge_urgent(p, u, now_ms, v) || decided;
     if (!decided && r->audited_ms != TIME_NONE) judge_age(p, licence, u, now_ms, v);
     judge_or_audit(p, u, now_ms, v);
 }

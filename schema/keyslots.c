@@ -50,7 +50,8 @@ static void adopt_plain(struct record *r, const struct aws_key *keys, size_t n_k
 {
     const char *id = NULL;
     if (seen == INSTANCE_SEEN_ID) id = seen_id;
-    if (seen == INSTANCE_SEEN_UNKNOWN && n_keys == 1) id = keys[0].id;
+    bool lives = n_keys == 1 && (keys[0].status == AWS_KEY_ACTIVE || keys[0].status == AWS_KEY_EXPIRED);
+    if (seen == INSTANCE_SEEN_UNKNOWN && lives) id = keys[0].id; /* an Inactive one may be anybody's */
     if (!id) return;
     struct record_key *k = record_add(r, id);
     if (!k) return;
@@ -134,7 +135,8 @@ static bool may_free(const struct record *r, const struct record_key *k, const s
     if (k->next != KEY_NEXT_REAP || k->next_ms == TIME_NONE || k->next_ms > now_ms) return false;
     const struct record_key *current = record_current(r);
     if (!current || current->seen_ms == TIME_NONE) return false;
-    return k->role == KEY_UNUSED || current->seen_ms >= k->inactive_ms;
+    if (k->role == KEY_UNUSED) return true;
+    return current->listed && current->status == AWS_KEY_ACTIVE && current->seen_ms >= k->inactive_ms;
 }
 
 /* Both slots are taken: which one can go, when, or who must look. */

@@ -28,6 +28,13 @@ static bool settled_state(enum record_state s)
            s == RECORD_AWAITING;
 }
 
+/* A step that is overdue asked for a person: that stands until somebody says what to do. */
+static bool asked_by_a_step(const struct record *rec, int64_t now_ms)
+{
+    const struct record_key *k = record_next_key(rec);
+    return rec->state == RECORD_AWAITING && k && k->next_ms <= now_ms;
+}
+
 /* Keys that died before keyroll ever saw the instance use another: stay as they are, policy makes them due at once. */
 static void judge_world(struct rotation *r)
 {
@@ -45,6 +52,7 @@ static void judge_world(struct rotation *r)
     if (out.action == SLOT_PERSON && settled_state(rec->state)) note_person(rec, RECORD_AWAITING, out.reason);
     if (out.action == SLOT_DRIFTED) note_person(rec, RECORD_DRIFTED, out.reason);
     if (out.action == SLOT_PERSON || out.action == SLOT_DRIFTED) return;
+    if (asked_by_a_step(rec, step_now_ms(r))) return;
     if (settled_state(rec->state)) record_settle(rec);
     if (out.action == SLOT_REPAIR) {
         rec->repair = true;
@@ -63,8 +71,9 @@ static struct saga_verdict judge(struct saga *s)
         note_person(rec, RECORD_DRIFTED, drift);
     else
         judge_world(r);
-    if (r->error &&
-        settled_state(rec->state)) { /* the instance's test failed: told, acted on when AWS says that the key is dead */
+    bool told = rec->state == RECORD_AWAITING && rec->reason[0]; /* what a person was asked for stays */
+    if (r->error && settled_state(rec->state) && !told) {
+        /* the instance's test failed: told, acted on when AWS says that the key is dead */
         rec->error = r->error;
         snprintf(rec->reason, sizeof(rec->reason), "%s", r->reason);
     }

@@ -90,9 +90,12 @@ static struct saga_verdict judge(struct saga *s)
     struct rotation *r = ROTATION(s);
     const struct record_key *current = record_current(&r->record);
     const struct aws_key *newest = current ? step_listed(r, current->id) : NULL;
+    const struct record_key *k = target(r);
+    bool seen_other = r->seen != INSTANCE_SEEN_UNKNOWN && strcmp(r->seen_id, r->target);
+    if (k && k->role == KEY_UNUSED && seen_other) return saga_next(); /* we made it and the instance does not use it */
     bool shown = newest && (r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, newest->id));
     if (newest && newest->status == AWS_KEY_ACTIVE && shown && strcmp(newest->id, r->target)) return saga_next();
-    if (r->has_journal) {
+    if (r->has_journal || r->job->kind == JOB_ROTATE) { /* ROTATE: it came from there to make room */
         rotation_note(r, ERR_INSTANCE_UNPROVEN, true,
                       "about to delete %s, but the instance does not show the newest key", r->target);
         return saga_jump(FAIL_RECORD);

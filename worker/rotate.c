@@ -225,11 +225,15 @@ static struct saga_verdict act_on_slots(struct rotation *r)
         return r->kept_secret ? saga_jump(REPAIR) : ask_person(r, RECORD_DRIFTED, r->slots.reason);
     case SLOT_FREE:
         return free_slot(r);
-    case SLOT_WAIT:
-        (void)hurry_exposed(r);
-        return wait_until(r, TIME_NONE, RECORD_NEW,
-                          r->slots.reason); /* the record plans retire and reap; they make the room */
+    case SLOT_WAIT: /* the record plans retire and reap; they make the room */
+        return wait_until(r, hurry_exposed(r) ? TIME_NONE : r->slots.until_ms, RECORD_NEW, r->slots.reason);
     case SLOT_NOTHING:
+        if (r->job->kind != JOB_ROTATE) { /* handed over, and still nothing is found that could be done */
+            rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "%s of %s waits: the instance does not show that it uses %s",
+                          job_kind_name(r->job->kind), r->job->replace_key_id, r->slots.key_id);
+            r->end_state = RECORD_STUCK;
+            return saga_jump(FAIL_RECORD);
+        }
         if (hurry_exposed(r)) return wait_until(r, TIME_NONE, RECORD_NEW, "an exposed key is retired at once");
         return saga_jump(DONE_RELEASE);
     case SLOT_LOST: /* R12: gone from AWS while nothing was open */
@@ -911,7 +915,7 @@ static struct saga_verdict forward(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     r->journal.direction = DIRECTION_SET;
-    if (r->journal.offered_ms == TIME_NONE) r->journal.offered_ms = step_now_ms(r);
+    if (r->journal.offered_ms == TIME_NONE) r->journal.offered_ms = r->journal.written_ms = step_now_ms(r);
     return step_put_journal(r, JOURNAL_SET);
 }
 

@@ -47,6 +47,7 @@ static void list(struct aws_op_sim *o)
 {
     struct sim_truth *t = o->aws->o.truth;
     struct aws_result *r = &o->result;
+    t->listed_ms = t->sim->mono_ms;
     if (o->op.fault.kind == SIM_STALE && t->sim->mono_ms - t->listed_change_ms < STALE_MS) {
         for (size_t i = 0; i < t->n_before; i++) {
             const struct sim_key *k = sim_truth_find(t, t->listed_before[i]);
@@ -149,6 +150,7 @@ static int port_call(void *self, const struct aws_request *q, struct ticket t)
     if (q->probe_secret) snprintf(o->secret, sizeof(o->secret), "%s", secret_bytes(q->probe_secret));
     o->sent_wall_ms = sim_wall_ms(p->aws->o.net->sim);
     o->result = (struct aws_result){.retry_after_ms = -1, .date_ms = o->sent_wall_ms, .sent_wall_ms = o->sent_wall_ms};
+    if (q->op == AWS_CREATE_ACCESS_KEY) p->aws->o.truth->create_sent_ms = p->aws->o.net->sim->mono_ms;
     if (is_mutation(q->op) && p->aws->o.acts) p->aws->o.acts(p->aws->o.arg, p->client, aws_op_name(q->op), o->key_id);
     sim_op_begin(p->aws->o.net, p->client, &o->op, &aws_class, aws_op_name(q->op), is_mutation(q->op), q->timeout_ms,
                  t);

@@ -13,6 +13,7 @@
 #define DAY_MS      INT64_C(86400000)
 #define SAME_LOOKS  2  /* looks without a change until the world counts as quiet */
 #define SAME_TRIES  30 /* the same for work that is tried again and again: a named state, held by the record */
+#define SAME_MS     (14 * INT64_C(3600000)) /* and so long: twice the longest pause between two tries */
 
 static void on_tick(void *arg);
 
@@ -46,26 +47,33 @@ static bool restore(struct sim_scheduler *sc)
 }
 
 /* Work that looks and does not change: audits, polls, waiting for an age that is far away. */
-static bool only_looks(const struct sim_world *w, const struct policy_verdict *v)
+static bool only_looks(const struct sim_world *w, const struct store_peek *u, const struct policy_verdict *v)
 {
+    if (u->has_record && u->record.state == RECORD_RETRY) return false;
     if (v->kind < 0 || v->kind == JOB_AUDIT || v->reason == JOB_POLL || v->held) return true;
     return v->kind == JOB_ROTATE && !policy_is_due(v) && v->at_ms != TIME_NONE &&
            v->at_ms - sim_wall_ms(&w->sim) > 30 * DAY_MS;
 }
 
-static void notice_rest(struct sim_world *w, const struct policy_verdict *v)
+static void notice_rest(struct sim_world *w, const struct store_peek *u, const struct policy_verdict *v)
 {
     uint64_t digest = sim_world_digest(w);
     const struct sim_swarm *s = &w->o.swarm;
     bool faults_may_come = s->per_thousand && s->until_ms && w->sim.mono_ms - 1000000 < s->until_ms;
-    bool open = w->net.effects || sim_messages(w) || !sim_workers_idle(w) || faults_may_come;
-    if (digest != w->last_digest || open) {
+    bool open =
+        sim_redis_is_down(w->redis) || w->net.effects || sim_messages(w) || !sim_workers_idle(w) || faults_may_come;
+    if (open && digest == w->last_digest) return; /* the other scheduler's messages, say */
+    if (digest != w->last_digest) {
         w->last_digest = digest;
         w->same = 0;
+        w->same_since_ms = w->sim.mono_ms;
         return;
     }
     w->same++;
-    if (w->same >= (only_looks(w, v) ? SAME_LOOKS + 1 : SAME_TRIES)) w->quiet = true;
+    if (only_looks(w, u, v))
+        w->quiet = w->same > SAME_LOOKS;
+    else
+        w->quiet = w->same >= SAME_TRIES && w->sim.mono_ms - w->same_since_ms >= SAME_MS;
 }
 
 static void publish(struct sim_scheduler *s, const struct policy_verdict *v)
@@ -89,7 +97,7 @@ static void judge(struct sim_scheduler *s, const struct store_peek *u)
     }
     if (!u->has_record && !u->has_journal && u->lease_ms < 0 && restore(s)) return;
     policy_judge(&w->o.policy, SIM_LICENCE, u, now, &v);
-    if (u->lease_ms < 0 && s == &w->schedulers[0]) notice_rest(w, &v);
+    if (u->lease_ms < 0 && s == &w->schedulers[0]) notice_rest(w, u, &v);
     if (w->quiet) return;
     if (policy_is_due(&v) && !v.held) {
         publish(s, &v);

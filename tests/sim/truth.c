@@ -14,15 +14,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUOTA        2
-#define PROOF_MS     5000         /* a pair was proven so shortly before it is written */
+#define QUOTA    2
+#define PROOF_MS 5000 /* a pair was proven so shortly before it is written */
+#define CREATE_LIFE_MS                                                                                                 \
+    (21 * 60000)                  /* so long after a create without an answer a newcomer may be taken for ours (R4)    \
+                                   */
+#define LATE_MS      10000        /* a write that lands so late was waited for by the wall clock */
+#define RUN_MS       300000       /* a mark that was set during a run is seen by the next one */
 #define USE_GRAIN_MS (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */
 
 void sim_truth_init(struct sim_truth *t, struct sim *s)
 {
     memset(t, 0, sizeof(*t));
     t->sim = s;
-    t->instance_outside_ms = -1;
+    t->instance_outside_ms = t->create_sent_ms = -1;
 }
 
 void sim_violate(struct sim_truth *t, const char *fmt, ...)
@@ -74,6 +79,7 @@ static struct sim_key *new_key(struct sim_truth *t, enum sim_by by)
     for (size_t i = 0; i < 40; i++) k->secret[i] = mixed[sim_random(t->sim) % 64];
     k->exists = true;
     k->made_by = by;
+    k->made_ms = t->sim->mono_ms;
     k->created_wall_ms = sim_wall_ms(t->sim) / 1000 * 1000; /* CreateDate has whole seconds */
     k->inactive_wall_ms = TIME_NONE;
     k->outside_ms = -1;
@@ -162,15 +168,25 @@ static void judge_outage(struct sim_truth *t, bool worked, enum sim_by by, const
     sim_violate(t, "I1: %s %s takes the instance's last accepted key away", what, id);
 }
 
+/* R4: made when a create of ours was under way, never used, not in the instance: nobody can tell it from our own. */
+static bool passes_for_ours(const struct sim_truth *t, const struct sim_key *k)
+{
+    int64_t after = k->made_ms - t->create_sent_ms;
+    if (t->unreadable) return true;
+    return !k->was_used && t->create_sent_ms >= 0 && after >= -5000 && after <= CREATE_LIFE_MS;
+}
+
 static void judge_against(struct sim_truth *t, const struct sim_key *k, bool deletes)
 {
     const char *verb = deletes ? "deleted" : "set Inactive";
     bool held = t->instance.any && !strcmp(t->instance.id, k->id);
     if (held && t->instance_outside_ms < t->instance_read_ms)
         sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
-    if (k->made_by == SIM_BY_STRANGER && !k->was_shown)
+    if (k->made_by == SIM_BY_STRANGER && !k->was_shown && !passes_for_ours(t, k))
         sim_violate(t, "I3: %s is %s, though keyroll neither made it nor saw it in use", k->id, verb);
-    if (k->made_by == SIM_BY_STRANGER && !held && !sim_truth_works(t) && t->instance_outside_ms < t->instance_read_ms)
+    bool unforeseen = t->outside_ms > t->listed_ms; /* a stranger came between the survey and this */
+    if (k->made_by == SIM_BY_STRANGER && k->was_held && !unforeseen && !held && !sim_truth_works(t) &&
+        t->instance_outside_ms < t->instance_read_ms)
         sim_violate(t, "I3: %s is %s while the instance has no other accepted key", k->id, verb);
     if (!deletes) return;
     bool lived = k->was_offered || k->was_held;
@@ -189,13 +205,14 @@ int sim_truth_update(struct sim_truth *t, const char *id, enum aws_key_status st
     instance_uses(t);
     bool worked = sim_truth_works(t);
     if (by == SIM_BY_KEYROLL && status == AWS_KEY_INACTIVE) judge_against(t, k, false);
-    if (by == SIM_BY_KEYROLL && status == AWS_KEY_ACTIVE && k->exposed)
+    bool known = k->exposed && t->sim->mono_ms - k->exposed_ms > RUN_MS;
+    if (by == SIM_BY_KEYROLL && status == AWS_KEY_ACTIVE && known)
         sim_violate(t, "R7: %s is exposed and made Active again", id);
     remember_list(t);
     if (status == AWS_KEY_INACTIVE && k->status != AWS_KEY_INACTIVE) k->inactive_wall_ms = sim_wall_ms(t->sim);
     k->status = status;
     k->changed_outside = by == SIM_BY_STRANGER;
-    if (by == SIM_BY_STRANGER) k->outside_ms = t->sim->mono_ms;
+    if (by == SIM_BY_STRANGER) k->outside_ms = t->outside_ms = t->sim->mono_ms;
     sim_say(t->sim, "%s becomes %s%s", id, aws_key_status_name(status), by == SIM_BY_STRANGER ? " by a stranger" : "");
     judge_outage(t, worked, by, "setting Inactive", id);
     return 0;
@@ -210,7 +227,7 @@ int sim_truth_delete(struct sim_truth *t, const char *id, enum sim_by by)
     if (by == SIM_BY_KEYROLL) judge_against(t, k, true);
     remember_list(t);
     k->exists = false;
-    if (by == SIM_BY_STRANGER) k->outside_ms = t->sim->mono_ms;
+    if (by == SIM_BY_STRANGER) k->outside_ms = t->outside_ms = t->sim->mono_ms;
     t->deletes += by == SIM_BY_KEYROLL;
     sim_say(t->sim, "%s is deleted%s", id, by == SIM_BY_STRANGER ? " by a stranger" : "");
     judge_outage(t, worked, by, "deleting", id);
@@ -218,10 +235,15 @@ int sim_truth_delete(struct sim_truth *t, const char *id, enum sim_by by)
 }
 
 /* A stranger touched the key after its last proof before the write: nobody can see that coming. */
-static bool was_touched_since(const struct sim_truth *t, const char *id, int64_t begun_ms)
+static bool was_touched_since(const struct sim_truth *t, const char *id, int64_t begun_ms, enum sim_by by)
 {
-    for (size_t i = 0; i < t->n; i++)
-        if (!strcmp(t->keys[i].id, id)) return t->keys[i].outside_ms >= begun_ms - PROOF_MS;
+    if (t->clock_jumped && t->sim->mono_ms - begun_ms > LATE_MS) return true; /* a withdrawal's wait was cut short */
+    for (size_t i = 0; i < t->n; i++) {
+        const struct sim_key *k = &t->keys[i];
+        if (strcmp(k->id, id)) continue;
+        if (by == SIM_BY_PERSON) return k->outside_ms >= 0; /* pasted long after it was shown */
+        return k->outside_ms >= begun_ms - PROOF_MS;
+    }
     return false;
 }
 
@@ -239,7 +261,7 @@ void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, en
     if (k && by != SIM_BY_STRANGER) k->was_offered = true;
     if (by == SIM_BY_STRANGER) t->instance_outside_ms = t->sim->mono_ms;
     sim_say(t->sim, "the instance holds %s%s", id[0] ? id : "no key", by == SIM_BY_STRANGER ? " by a stranger" : "");
-    judge_outage(t, worked && !was_touched_since(t, id, begun_ms), by, "writing", id);
+    judge_outage(t, worked && !was_touched_since(t, id, begun_ms, by), by, "writing", id);
 }
 
 uint64_t sim_truth_digest(const struct sim_truth *t)

@@ -15,8 +15,10 @@ struct sim_key {
     char id[24], secret[SIM_SECRET_MAX];
     enum aws_key_status status;
     bool exists, exposed;
+    int64_t exposed_ms;  /* since when */
     enum sim_by made_by; /* STRANGER also for the keys that were there at the start */
     bool original;       /* was there at the start */
+    int64_t made_ms;     /* monotonic */
     int64_t created_wall_ms;
     int64_t usable_ms; /* monotonic: refused as too new before */
     bool was_used;
@@ -41,11 +43,16 @@ struct sim_truth {
     size_t n_before;
     int64_t listed_change_ms; /* when they changed last */
     int64_t propagate_least_ms, propagate_most_ms;
+    bool unreadable;       /* the instance shows nothing: the user's only Active key counts as its key (R11) */
     int64_t quarantine_ms; /* a key that was offered lives so long as Inactive (R5) */
     struct sim_pair instance, instance_before;
     int64_t instance_change_ms;  /* when it changed last */
     int64_t instance_outside_ms; /* when somebody else changed it; -1 never */
     int64_t instance_read_ms;    /* last time keyroll looked */
+    int64_t listed_ms;           /* last time keyroll saw a list */
+    int64_t outside_ms;          /* last time a stranger touched any key */
+    bool clock_jumped;           /* a worker's wall clock is off: waits that it counted may be short */
+    int64_t create_sent_ms;      /* when keyroll sent its last CreateAccessKey; -1 never */
     bool held_accepted;          /* the instance once held an accepted key */
     unsigned creates, deletes;   /* by keyroll */
     char violation[400];         /* the first one, "" none */

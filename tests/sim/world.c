@@ -77,8 +77,10 @@ static bool matches(const struct sim_rule *r, const struct sim_call *c)
 }
 
 /* Topics are named by the message, which goes. */
-static const char *lasting(const char *topic)
+const char *sim_lasting_name(const struct sim_call *c)
 {
+    const char *topic = c->op;
+    if (c->edge != SIM_KAFKA) return topic;
     const char *const names[] = {sim_topic_events, sim_topic_keys, sim_topic_dead, "commit"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (!strcmp(names[i], topic)) return names[i];
@@ -99,7 +101,7 @@ static void log_cell(struct sim_world *w, const struct sim_call *c)
         w->cells = realloc(w->cells, w->cap_cells * sizeof(*w->cells));
         if (!w->cells) abort();
     }
-    const char *op = c->edge == SIM_KAFKA ? lasting(c->op) : c->op;
+    const char *op = sim_lasting_name(c);
     w->cells[w->n_cells++] =
         (struct sim_cell){c->client->table, c->client->step, op, c->client->row, c->edge, c->writes};
 }
@@ -145,8 +147,10 @@ bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool wo
         return edge == SIM_INSTANCE && !strcmp(op, instance_op_name(INSTANCE_TEST));
     case SIM_LOGIN:
         return edge == SIM_INSTANCE;
+    case SIM_LATE_EFFECT:
+        return edge != SIM_KAFKA; /* an idempotent producer keeps its order, and so does a consumer's connection */
     case SIM_LATE_ANSWER:
-        return strcmp(op, "commit") != 0; /* librdkafka gives an answer in time */
+        return strcmp(op, "commit") != 0; /* librdkafka answers in time */
     default:
         return true;
     }
@@ -219,6 +223,8 @@ struct happening {
 static void on_happen(void *arg)
 {
     struct happening *h = arg;
+    h->w->same = 0; /* what was looked at before says nothing any more */
+    h->w->last_digest = 0;
     h->w->o.happen(h->w, h->n, h->arg);
     free(h);
 }
@@ -249,9 +255,8 @@ static bool planned(struct sim_world *w, struct sim_fault *f)
     return any;
 }
 
-static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
+static void choose_fault(struct sim_world *w, const struct sim_call *c, struct sim_fault *f)
 {
-    struct sim_world *w = arg;
     w->calls++;
     if (w->o.log_cells) log_cell(w, c);
     for (size_t i = 0; i < w->o.n_rules; i++) {
@@ -274,6 +279,13 @@ static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
         *f = (struct sim_fault){SIM_FINE, 0};
     else if (k != SIM_FINE)
         note_plan(w, (int)k, f->delay_ms);
+}
+
+static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
+{
+    struct sim_world *w = arg;
+    choose_fault(w, c, f);
+    if (w->o.cover) w->o.cover(w->o.cover_arg, c, f->kind);
 }
 
 int sim_luck(struct sim_world *w)
@@ -372,6 +384,7 @@ struct sim_world *sim_world_new(const struct sim_options *o)
     w->redis = sim_redis_new(&w->net);
     sim_redis_on_up(w->redis, on_redis_up, w);
     w->aws = sim_aws_new(&(struct sim_aws_options){&w->net, &w->truth, o->rotation.skew_limit_ms, on_acts, w});
+    w->truth.unreadable = !o->can.can_read;
     w->instance = sim_instance_new(&(struct sim_instance_options){&w->net, &w->truth, o->can, "sim", on_acts, w});
     w->kafka = sim_kafka_new(&w->net);
     sim_kafka_on_message(w->kafka, on_message, w);
@@ -529,6 +542,8 @@ static void check_keys(struct sim_world *w, struct record *r, const struct journ
         if (known && (known->role == KEY_CURRENT || known->role == KEY_LEFT || known->next != KEY_NEXT_NONE)) continue;
         bool in_journal =
             j && (!strcmp(j->key_new, k->id) || !strcmp(j->key_old, k->id) || !strcmp(j->key_doubt, k->id));
+        if (waits && w->truth.instance.any && !strcmp(w->truth.instance.id, k->id)) continue; /* it is in use */
+        if (waits && sim_redis_losses(w->redis)) continue; /* a person looks at the user, whatever Redis lost */
         if (waits && (in_journal || known || strstr(r->reason, k->id))) continue;
         if (waits && (k->original || k->made_by == SIM_BY_STRANGER)) continue; /* a person looks at the user anyway */
         if (w->orphan_allowed) continue;
@@ -541,6 +556,7 @@ const char *sim_check_end(struct sim_world *w)
 {
     struct record r;
     struct journal j;
+    if (sim_leased(w)) sim_run_for(w, LEASE_TTL_MS + 1000); /* a release whose call was lost */
     bool has_record = sim_record(w, &r), has_journal = sim_journal(w, &j);
     sim_redis_each(w->redis, look_for_secret, w);
     if (!w->quiet)
@@ -556,7 +572,14 @@ const char *sim_check_end(struct sim_world *w)
         sim_violate(&w->truth, "I8: a journal is left open in state %s", record_state_name(r.state));
     if (is_named_state(r.state) && !r.reason[0])
         sim_violate(&w->truth, "I8: state %s without a reason", record_state_name(r.state));
-    if (sim_messages(w)) sim_violate(&w->truth, "%zu messages are left", sim_messages(w));
+    for (int t = 0; sim_messages(w) && t < SIM_TOPICS; t++) {
+        const struct sim_log *l = &w->group.logs[t];
+        if (l->end > l->start && l->committed < l->end)
+            sim_violate(&w->truth, "I8: messages are left in %s: committed %lld of %lld, read up to %lld%s",
+                        sim_topic_names[t], (long long)l->committed, (long long)l->end,
+                        (long long)(l->owner >= 0 ? w->workers[l->owner].in.t[t].position : -1),
+                        l->owner >= 0 && w->workers[l->owner].in.t[t].paused ? ", paused" : "");
+    }
     return w->truth.violation;
 }
 

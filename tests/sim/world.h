@@ -79,6 +79,8 @@ struct sim_options {
     struct sim_swarm swarm;
     const struct sim_plan *replay; /* instead of the swarm */
     void (*happen)(struct sim_world *w, int n, int64_t arg);
+    void (*cover)(void *arg, const struct sim_call *c, enum sim_fault_kind kind); /* told of each call; NULL */
+    void *cover_arg;
     unsigned copies; /* times each job is published; 0 = 1 */
     bool restless;   /* schedulers publish at every tick, whatever is under way */
     bool two_schedulers;
@@ -125,6 +127,7 @@ struct sim_world {
     struct states states;         /* what the keys topic says */
     uint64_t last_digest;
     unsigned same; /* looks in a row that changed nothing */
+    int64_t same_since_ms;
     bool quiet;
     struct sim_group group;
     unsigned calls; /* so far */
@@ -215,6 +218,8 @@ void sim_world_outcome(struct sim_world *w, const struct rotation *r, int outcom
 /* Something that is no call of its own: 0 goes well, 1 is lost before its effect, 2 after it. */
 int sim_luck(struct sim_world *w);
 uint64_t sim_fate(struct sim_world *w);
+/* The call's operation as a name that lasts. */
+const char *sim_lasting_name(const struct sim_call *c);
 extern const char *const sim_topic_events, *const sim_topic_keys;
 
 #endif

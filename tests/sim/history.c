@@ -1,0 +1,373 @@
+/* Histories (history.h). Three streams of random numbers: the setting (start, abilities), the world's own, and the
+ * faults'. Leaving a fault out changes neither of the first two. */
+#include "tests/sim/history.h"
+
+#include "lib/err.h"
+#include "tests/sim/happen.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DAY_MS        INT64_C(86400000)
+#define DAYS          40
+#define PLAN_BASE     1000 /* a plan item at call 0: the base story */
+#define PLAN_CELL     1001 /* and the directed fault */
+#define DIRECTED_OF10 7    /* seeds of ten with a directed fault */
+#define CELLS_MAX     4000
+
+const char *const sim_table_names[SIM_TABLES] = {"rotate", "retire", "reap", "audit", "intake"};
+
+/* A fault at one row's call, and the bases that come by there. */
+struct cell {
+    struct sim_cell at;
+    enum sim_fault_kind kind;
+    uint32_t bases;
+};
+static struct cell cells[CELLS_MAX];
+static size_t n_cells;
+
+/* ---- the cells ----------------------------------------------------------------------------------------------------
+ */
+
+static void add_cell(const struct sim_cell *c, enum sim_fault_kind kind, size_t base)
+{
+    for (size_t i = 0; i < n_cells; i++) {
+        struct cell *x = &cells[i];
+        if (x->kind != kind || x->at.row != c->row || strcmp(x->at.table, c->table) || strcmp(x->at.op, c->op))
+            continue;
+        x->bases |= 1u << base;
+        return;
+    }
+    if (n_cells == CELLS_MAX) abort();
+    cells[n_cells++] = (struct cell){*c, kind, 1u << base};
+}
+
+void sim_history_prepare(void)
+{
+    for (size_t b = 0; b < sim_n_bases; b++) {
+        struct sim_options o;
+        struct sim_rule rules[SIM_BASE_RULES];
+        sim_options_default(&o, 7);
+        o.workers = 2;
+        if (sim_bases[b].options) sim_bases[b].options(&o);
+        o.n_rules = sim_base_rules(&sim_bases[b], rules);
+        o.rules = rules;
+        o.log_cells = true;
+        struct sim_world *w = sim_world_new(&o);
+        sim_start_plain(w);
+        sim_drive(w, sim_bases[b].person, 0, 120000, DAYS);
+        for (size_t i = 0; i < w->n_cells; i++)
+            for (int k = SIM_FINE + 1; k < SIM_FAULT_KINDS; k++) {
+                const struct sim_cell *c = &w->cells[i];
+                if (sim_fault_possible(c->edge, c->op, c->writes, true, (enum sim_fault_kind)k))
+                    add_cell(c, (enum sim_fault_kind)k, b);
+            }
+        sim_world_free(w);
+    }
+}
+
+size_t sim_history_cells(void)
+{
+    return n_cells;
+}
+
+/* ---- the setting --------------------------------------------------------------------------------------------------
+ */
+
+struct setting {
+    uint64_t state;
+    uint64_t seed;
+};
+
+static uint64_t draw(struct setting *s)
+{
+    uint64_t z = s->state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+static bool chance(struct setting *s, unsigned percent)
+{
+    return draw(s) % 100 < percent;
+}
+
+static void plan_add(struct sim_plan *p, unsigned call, int what, int64_t arg)
+{
+    if (p->n < SIM_PLAN_MAX) p->v[p->n++] = (struct sim_plan_item){call, what, arg};
+}
+
+/* The seed's own plan: directed fault, base story, happenings. The swarm's faults come on the way. */
+static void make_plan(struct setting *s, struct sim_plan *p, struct sim_options *o)
+{
+    const bool directed = s->seed % 10 < DIRECTED_OF10;
+    uint64_t base = draw(s) % sim_n_bases;
+    if (directed) {
+        uint64_t at = (s->seed / 10 * DIRECTED_OF10 + s->seed % 10) % n_cells;
+        const struct cell *c = &cells[at];
+        while (!(c->bases >> base & 1)) base = (base + 1) % sim_n_bases;
+        plan_add(p, 0, PLAN_CELL, (int64_t)at);
+    }
+    if (directed || chance(s, 30)) plan_add(p, 0, PLAN_BASE, (int64_t)base);
+    const bool more = !directed || chance(s, 50);
+    static const unsigned rates[] = {0, 10, 30, 60, 120};
+    const unsigned rate = rates[draw(s) % ARRAY_LEN(rates)], calls = 20 + (unsigned)(draw(s) % 140);
+    uint32_t kinds = (uint32_t)draw(s);
+    if (draw(s) % 3) kinds &= (uint32_t)draw(s);
+    if (more && rate) o->swarm = (struct sim_swarm){rate, kinds, 0, calls};
+    const unsigned n = more ? (unsigned)(draw(s) % 4) : 0;
+    for (unsigned i = 0; i < n; i++)
+        plan_add(p, 1 + (unsigned)(draw(s) % 90), SIM_HAPPENING_0 + (int)(draw(s) % HAPPENINGS),
+                 (int64_t)(draw(s) >> 2));
+}
+
+static void set_abilities(struct setting *s, struct sim_options *o)
+{
+    const unsigned luck = (unsigned)(draw(s) % 100);
+    if (luck < 12) o->can.can_read = false;
+    if (luck < 4 || (luck >= 12 && luck < 18)) o->can.can_test = false;
+    if (luck >= 18 && luck < 30) o->can.can_write = false;
+    o->workers = 1 + (unsigned)(draw(s) % 3);
+    o->copies = 1 + (unsigned)(draw(s) % 2);
+    o->restless = chance(s, 40);
+    o->two_schedulers = chance(s, 25);
+}
+
+static void put(struct sim_world *w, enum aws_key_status status, bool in_instance)
+{
+    const struct sim_key *k = sim_truth_put(&w->truth, status, 100 * DAY_MS, true);
+    if (in_instance) sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
+}
+
+static void set_start(struct setting *s, struct sim_world *w)
+{
+    const unsigned luck = (unsigned)(draw(s) % 100);
+    if (luck < 4)
+        ; /* no key at all */
+    else if (luck < 8)
+        put(w, AWS_KEY_INACTIVE, true);
+    else if (luck < 11)
+        put(w, AWS_KEY_EXPIRED, true);
+    else
+        put(w, AWS_KEY_ACTIVE, true);
+    if (luck >= 11 && luck < 15) put(w, luck % 2 ? AWS_KEY_ACTIVE : AWS_KEY_INACTIVE, false);
+    sim_run_for(w, 600000); /* long ago */
+}
+
+/* ---- one run ------------------------------------------------------------------------------------------------------
+ */
+
+static void cover(void *arg, const struct sim_call *c, enum sim_fault_kind kind)
+{
+    struct sim_coverage *v = arg;
+    size_t t = 0;
+    if (!c->client->table) return;
+    while (t < SIM_TABLES && strcmp(sim_table_names[t], c->client->table)) t++;
+    if (t == SIM_TABLES || c->client->row >= SIM_ROWS_MAX) return;
+    struct sim_coverage_row *r = &v->rows[t][c->client->row];
+    r->step = t == SIM_TABLES - 1 ? "intake" : c->client->step;
+    r->calls++;
+    r->kinds[kind]++;
+    const char *op = sim_lasting_name(c);
+    for (size_t i = 0; i < r->n_ops; i++)
+        if (r->ops[i].op == op) return;
+    if (r->n_ops == SIM_CELL_OPS) return;
+    r->ops[r->n_ops].op = op;
+    r->ops[r->n_ops].edge = c->edge;
+    r->ops[r->n_ops++].writes = c->writes;
+}
+
+static size_t take_rules(const struct sim_plan *p, struct sim_rule *rules, struct sim_options *o, bool *ret_person)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->v[i].what == PLAN_BASE) {
+            const struct sim_base *b = &sim_bases[p->v[i].arg];
+            n += sim_base_rules(b, rules + n);
+            if (b->options) b->options(o);
+            *ret_person = b->person;
+        } else if (p->v[i].what == PLAN_CELL) {
+            const struct cell *c = &cells[p->v[i].arg];
+            rules[n++] = (struct sim_rule){
+                .table = c->at.table, .row = c->at.row, .edge = (int)c->at.edge, .op = c->at.op, .fault = {c->kind, 0}};
+        }
+    }
+    return n;
+}
+
+static void happen(struct sim_world *w, int n, int64_t arg)
+{
+    sim_happen(w, n, arg);
+}
+
+static void fill(const struct sim_world *w, struct sim_history *ret)
+{
+    struct record r;
+    struct sim_world *world = (struct sim_world *)(uintptr_t)w;
+    ret->trace = w->sim.trace;
+    ret->events = w->sim.ran;
+    ret->creates = w->truth.creates;
+    ret->deletes = w->truth.deletes;
+    ret->state = sim_state(world);
+    ret->asks = sim_asks(world);
+    if (sim_record(world, &r)) snprintf(ret->reason, sizeof(ret->reason), "%s", r.reason);
+    snprintf(ret->violation, sizeof(ret->violation), "%s", w->truth.violation);
+}
+
+void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, struct sim_coverage *coverage,
+                     struct sim_history *ret)
+{
+    struct setting s = {seed * 0xd6e8feb86659fd93u + 3, seed};
+    struct sim_options o;
+    struct sim_rule rules[SIM_BASE_RULES + 1];
+    struct sim_plan plan = {.n = 0};
+    bool person = false;
+    sim_options_default(&o, seed);
+    o.story = story;
+    set_abilities(&s, &o);
+    struct setting start = {draw(&s), seed};
+    const unsigned wrong = chance(&s, 20);
+    const int64_t late_ms = chance(&s, 30) ? (int64_t)(draw(&s) % (3 * DAY_MS)) : 60000;
+    make_plan(&s, &plan, &o);
+    if (replay) {
+        plan = *replay;
+        o.swarm = (struct sim_swarm){0, 0, 0, 0};
+    }
+    o.n_rules = take_rules(&plan, rules, &o, &person);
+    o.rules = rules;
+    o.replay = &plan;
+    o.happen = happen;
+    o.cover = coverage ? cover : NULL;
+    o.cover_arg = coverage;
+    memset(ret, 0, sizeof(*ret));
+    ret->seed = seed;
+    struct sim_world *w = sim_world_new(&o);
+    set_start(&start, w);
+    sim_drive(w, person || !o.can.can_write, wrong, late_ms, DAYS);
+    sim_check_end(w);
+    fill(w, ret);
+    ret->plan = plan; /* and what the swarm added */
+    for (size_t i = 0; i < w->plan.n && ret->plan.n < SIM_PLAN_MAX; i++) ret->plan.v[ret->plan.n++] = w->plan.v[i];
+    sim_world_free(w);
+}
+
+/* ---- shrinking ----------------------------------------------------------------------------------------------------
+ */
+
+/* "I1", "I8", or the first word. */
+static bool same_violation(const char *a, const char *b)
+{
+    a = strstr(a, "ms: ");
+    b = strstr(b, "ms: ");
+    if (!a || !b) return false;
+    a += 4;
+    b += 4;
+    size_t n = strcspn(a, " ");
+    return strcspn(b, " ") == n && !strncmp(a, b, n);
+}
+
+unsigned sim_history_shrink(struct sim_history *h)
+{
+    unsigned runs = 1;
+    struct sim_history again;
+    sim_history_run(h->seed, &h->plan, NULL, NULL, &again);
+    if (!same_violation(h->violation, again.violation)) return runs; /* its plan was too long to be kept */
+    for (bool less = true; less;) {
+        less = false;
+        for (size_t i = h->plan.n; i-- > 0;) {
+            struct sim_plan p = h->plan;
+            memmove(&p.v[i], &p.v[i + 1], (p.n - i - 1) * sizeof(p.v[0]));
+            p.n--;
+            runs++;
+            sim_history_run(h->seed, &p, NULL, NULL, &again);
+            if (!same_violation(h->violation, again.violation)) continue;
+            *h = again;
+            h->plan = p;
+            less = true;
+        }
+    }
+    return runs;
+}
+
+/* ---- plans as text ------------------------------------------------------------------------------------------------
+ */
+
+void sim_plan_print(const struct sim_plan *p, FILE *out)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        const struct sim_plan_item *x = &p->v[i];
+        if (i) fprintf(out, "; ");
+        if (x->what == PLAN_BASE) {
+            fprintf(out, "base: %s", sim_bases[x->arg].name);
+        } else if (x->what == PLAN_CELL) {
+            const struct cell *c = &cells[x->arg];
+            fprintf(out, "at: %s|%s|%s|%s", c->at.table, c->at.step, c->at.op, sim_fault_name(c->kind));
+        } else {
+            fprintf(out, "%u: %s: %" PRId64, x->call,
+                    x->what >= SIM_HAPPENING_0 ? sim_happening_name(x->what - SIM_HAPPENING_0)
+                                               : sim_fault_name((enum sim_fault_kind)x->what),
+                    x->arg);
+        }
+    }
+    fprintf(out, "\n");
+}
+
+static bool parse_base(const char *text, struct sim_plan *p)
+{
+    for (size_t i = 0; i < sim_n_bases; i++)
+        if (!strcmp(sim_bases[i].name, text)) {
+            plan_add(p, 0, PLAN_BASE, (int64_t)i);
+            return true;
+        }
+    return false;
+}
+
+static bool parse_cell(const char *text, struct sim_plan *p)
+{
+    char name[300];
+    for (size_t i = 0; i < n_cells; i++) {
+        snprintf(name, sizeof(name), "%s|%s|%s|%s", cells[i].at.table, cells[i].at.step, cells[i].at.op,
+                 sim_fault_name(cells[i].kind));
+        if (strcmp(name, text)) continue;
+        plan_add(p, 0, PLAN_CELL, (int64_t)i);
+        return true;
+    }
+    return false;
+}
+
+static bool parse_item(char *text, struct sim_plan *p)
+{
+    if (!strncmp(text, "base: ", 6)) return parse_base(text + 6, p);
+    if (!strncmp(text, "at: ", 4)) return parse_cell(text + 4, p);
+    char *name = strstr(text, ": "), *arg = name ? strstr(name + 2, ": ") : NULL;
+    if (!arg) return false;
+    *arg = '\0';
+    name += 2;
+    const unsigned call = (unsigned)strtoul(text, NULL, 10);
+    const int64_t value = strtoll(arg + 2, NULL, 10);
+    for (int n = 0; n < HAPPENINGS; n++)
+        if (!strcmp(sim_happening_name(n), name)) {
+            plan_add(p, call, SIM_HAPPENING_0 + n, value);
+            return true;
+        }
+    for (int k = 0; k < SIM_FAULT_KINDS; k++)
+        if (!strcmp(sim_fault_name((enum sim_fault_kind)k), name)) {
+            plan_add(p, call, k, value);
+            return true;
+        }
+    return false;
+}
+
+bool sim_plan_parse(char *text, struct sim_plan *ret)
+{
+    ret->n = 0;
+    text[strcspn(text, "\n")] = '\0';
+    for (char *next, *at = text; *at; at = next) {
+        char *end = strstr(at, "; ");
+        next = end ? end + 2 : at + strlen(at);
+        if (end) *end = '\0';
+        if (!parse_item(at, ret)) return false;
+    }
+    return true;
+}

@@ -1,0 +1,52 @@
+/* One seed = one history of one licence: a start, abilities of the instance, a random subset of faults (a swarm),
+ * things that happen, and for most seeds one fault at one row by turns (directed), so that no cell stays empty. */
+#ifndef KEYROLL_SIM_HISTORY_H
+#define KEYROLL_SIM_HISTORY_H
+
+#include "tests/sim/bases.h"
+
+/* Calls seen and hurt, by table, row and kind of fault. */
+#define SIM_TABLES   5 /* rotate, retire, reap, audit, intake */
+#define SIM_ROWS_MAX 80
+#define SIM_CELL_OPS 6 /* different calls of one row */
+struct sim_coverage {
+    struct sim_coverage_row {
+        const char *step;
+        struct {
+            const char *op;
+            enum sim_edge edge;
+            bool writes;
+        } ops[SIM_CELL_OPS];
+        size_t n_ops;
+        unsigned long calls, kinds[SIM_FAULT_KINDS];
+    } rows[SIM_TABLES][SIM_ROWS_MAX];
+};
+extern const char *const sim_table_names[SIM_TABLES];
+
+struct sim_history {
+    uint64_t seed;
+    char violation[400]; /* "" all held */
+    uint64_t trace;
+    struct sim_plan plan; /* what went wrong, to be told again */
+    enum record_state state;
+    bool asks; /* it ended with a person */
+    char reason[RECORD_TEXT_MAX];
+    uint64_t events;
+    unsigned creates, deletes;
+};
+
+/* Finds the directed cells; once per process. */
+void sim_history_prepare(void);
+/* Cells that a fault can be directed at. */
+size_t sim_history_cells(void);
+/* replay: this plan instead of the seed's own; NULL. story, coverage: may be NULL. */
+void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, struct sim_coverage *coverage,
+                     struct sim_history *ret);
+/* Leaves out faults one by one while the same invariant still breaks. Returns the number of runs. */
+unsigned sim_history_shrink(struct sim_history *h);
+/* "12 crash before 0; ..." */
+void sim_plan_print(const struct sim_plan *p, FILE *out);
+/* Reads what sim_plan_print wrote. False: not a plan of this program. */
+bool sim_plan_parse(char *text, struct sim_plan *ret);
+
+#endif
