@@ -138,6 +138,18 @@ bool states_knows(const struct states *s, const char *user_key)
     return map_get(&s->users, user_key) != NULL;
 }
 
+int64_t states_number(const struct states *s, const char *user_key)
+{
+    const struct state_entry *e = map_get(&s->users, user_key);
+    return e ? e->number : -1;
+}
+
+bool states_is_open(const struct states *s, const char *user_key)
+{
+    const struct state_entry *e = map_get(&s->users, user_key);
+    return e && e->open;
+}
+
 int states_find(const struct states *s, const char *user_key, struct state *ret)
 {
     const struct state_entry *e = map_get(&s->users, user_key);

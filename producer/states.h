@@ -29,6 +29,10 @@ void states_done(struct states *s);
  * ERR_VERSION, ERR_TOO_LARGE: counted, nothing changed; ERR_NOMEM. */
 MUST_CHECK int states_take(struct states *s, const char *user_key, const char *value, size_t len);
 bool states_knows(const struct states *s, const char *user_key);
+/* Lease number of the newest state's writer, -1 when the user is not known. */
+int64_t states_number(const struct states *s, const char *user_key);
+/* Whether the newest state has a journal. */
+bool states_is_open(const struct states *s, const char *user_key);
 /* The newest state, decoded. A journal that is open has lost its sealed pair: secret_lost is set. ERR_NOT_FOUND; else
  * as state_decode. */
 MUST_CHECK int states_find(const struct states *s, const char *user_key, struct state *ret);

@@ -58,20 +58,38 @@ uint64_t survey_signature(const struct store_peek *u)
 static void on_restored(void *self, uint64_t id, const void *result);
 
 /* True when a restore was begun: the licence is judged at the next tick, with what was put back. */
-static bool restore(struct survey *s, const char *user_key)
+static bool restore(struct survey *s, const char *user_key, const struct store_peek *u)
 {
+    const struct ticket t = {on_restored, s, 0};
     struct state *state = s->o.states && states_knows(s->o.states, user_key) ? malloc(sizeof *state) : NULL;
     if (!state) return false;
     bool begun = false;
     if (states_find(s->o.states, user_key, state) == 0) {
         const char *ids[RECORD_KEYS_MAX];
         for (size_t i = 0; i < state->n_exposed; i++) ids[i] = state->exposed[i];
-        begun = store_restore(s->o.store, user_key, &state->record, state->has_journal ? &state->journal : NULL, ids,
-                              state->n_exposed, (struct ticket){on_restored, s, 0}) == 0;
+        const struct journal *j = state->has_journal ? &state->journal : NULL;
+        int rc;
+        if (!u->has_record && !u->has_journal)
+            rc = store_restore(s->o.store, user_key, &state->record, j, ids, state->n_exposed, t);
+        else
+            rc = store_restore_newer(s->o.store, user_key, u, &state->record, j, ids, state->n_exposed, t);
+        begun = rc == 0;
     }
     free(state);
     s->restoring += begun;
     return begun;
+}
+
+/* Redis has nothing of it, or what is older than the keys topic: states go there under the lease's number after Redis
+ * has the journal, so that a higher number there means that Redis lost writes. Left alone where Redis has a journal and
+ * the topic none: the worker that told the end died before it wrote it, and the next one comes to the same end. */
+static bool is_lost(const struct survey *s, const char *user_key, const struct store_peek *u)
+{
+    if (u->lease_ms >= 0 || !s->o.states) return false;
+    if (!u->has_record && !u->has_journal) return true;
+    int64_t told = states_number(s->o.states, user_key);
+    if (told <= u->record.number || (u->has_journal && told <= u->journal.number)) return false;
+    return !u->has_journal || states_is_open(s->o.states, user_key);
 }
 
 /* ---- judging ---- */
@@ -117,7 +135,7 @@ static void judge(struct survey *s, size_t at, const char *user_key, const struc
             memcpy(s->r.unreadable_licence, row->licence, strnlen(row->licence, IDENTITY_LICENCE_MAX - 1) + 1);
         return;
     }
-    if (!u->has_record && !u->has_journal && u->lease_ms < 0 && restore(s, user_key)) return;
+    if (is_lost(s, user_key, u) && restore(s, user_key, u)) return;
     count(s, u);
     if (s->o.seen) s->o.seen(s->o.arg, user_key, u);
     struct policy policy;

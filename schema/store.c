@@ -40,6 +40,7 @@ static const struct redis_script script_record_put = {"record_put", lua_record_p
 static const struct redis_script script_gate = {"gate", lua_gate};
 static const struct redis_script script_peek = {"peek", lua_peek};
 static const struct redis_script script_restore = {"restore", lua_restore};
+static const struct redis_script script_restore_newer = {"restore_newer", lua_restore_newer};
 static const struct redis_script script_reseal = {"reseal", lua_reseal};
 static const struct redis_script script_trigger_take = {"trigger_take", lua_trigger_take};
 static const struct redis_script script_leader_take = {"leader_take", lua_leader_take};
@@ -223,6 +224,7 @@ static void read_peek(const struct redis_value *v, struct store_peek *u)
         if (rc < 0) u->err = rc;
         u->has_record = rc == 0;
     }
+    u->record_version = number_of(redis_item(v, 3));
     u->kept = text_of(redis_item(v, 5)) != NULL;
     u->n_exposed = read_ids(redis_item(v, 6), u->exposed_ids);
     u->exposed = u->n_exposed > 0;
@@ -530,6 +532,35 @@ int store_restore(struct store *s, const char *user_key, const struct record *r,
     addn(&a, j && j->number > r->number ? j->number : r->number, n);
     for (size_t i = 0; i < n_exposed; i++) adds(&a, exposed[i]);
     return eval(s, &script_restore, 4, &a, CALL_NUMBER, t);
+}
+
+int store_restore_newer(struct store *s, const char *user_key, const struct store_peek *seen, const struct record *r,
+                        const struct journal *j, const char *const *exposed, size_t n_exposed, struct ticket t)
+{
+    struct user_keys keys;
+    char n[24], rv[24], jv[24];
+    struct args a = {.n = 0};
+    AUTO_BUF struct buf doc, jdoc;
+    buf_init(&doc, 16384);
+    buf_init(&jdoc, 16384);
+    bool same_pair = j && seen->has_journal && j->key_new[0] && !strcmp(seen->journal.key_new, j->key_new);
+    int rc = record_encode(r, &doc);
+    if (!rc && j) {
+        struct journal known = *j;
+        known.secret_lost = j->secret_lost && !same_pair;
+        rc = journal_encode(&known, &jdoc);
+    }
+    if (rc < 0) return rc;
+    add_user(s, &a, user_key, 4, &keys);
+    add(&a, doc.data, doc.len);
+    add(&a, jdoc.len ? jdoc.data : "", jdoc.len);
+    adds(&a, j ? journal_direction_name(j->direction) : "");
+    addn(&a, j && j->number > r->number ? j->number : r->number, n);
+    addn(&a, seen->record_version, rv);
+    addn(&a, seen->has_journal ? seen->journal.version : 0, jv);
+    adds(&a, same_pair ? "1" : "");
+    for (size_t i = 0; i < n_exposed; i++) adds(&a, exposed[i]);
+    return eval(s, &script_restore_newer, 4, &a, CALL_NUMBER, t);
 }
 
 static int command(struct store *s, const struct args *a, struct ticket t)

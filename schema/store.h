@@ -62,7 +62,8 @@ struct store_peek {
     int64_t lease_ms; /* time left, < 0 none */
     int err;          /* a document of this user cannot be read */
     bool has_journal, has_record, kept;
-    bool exposed; /* at least one key is marked */
+    int64_t record_version; /* 0 = not there */
+    bool exposed;           /* at least one key is marked */
     char exposed_ids[RECORD_KEYS_MAX][AWS_KEY_ID_MAX];
     size_t n_exposed;
     struct journal journal;
@@ -109,6 +110,11 @@ MUST_CHECK int store_peek(struct store *s, const char *const *user_keys, size_t 
 MUST_CHECK int store_restore(struct store *s, const char *user_key, const struct record *r, const struct journal *j,
                              const char *const *exposed, size_t n_exposed,
                              struct ticket t); /* reply.version: 1 put back, 0 something was there */
+/* The same where something older is there (R8: a failover lost the last writes). seen: as peeked; nothing happens when
+ * it has changed since or the lease is held. The sealed pair stays when it is that of j->key_new. */
+MUST_CHECK int store_restore_newer(struct store *s, const char *user_key, const struct store_peek *seen,
+                                   const struct record *r, const struct journal *j, const char *const *exposed,
+                                   size_t n_exposed, struct ticket t);
 /* Marks a key as exposed (R9), without a lease: the mark is only ever added here and removed with the key. */
 MUST_CHECK int store_mark_exposed(struct store *s, const char *user_key, const char *key_id, struct ticket t);
 MUST_CHECK int store_unmark_exposed(struct store *s, const char *user_key, const char *key_id, struct ticket t);

@@ -67,21 +67,22 @@ class Stall:
 
 
 def test_thrown_out_by_max_poll(chaos, full):
-    """The loop of one worker stands still (nobody reads its log) for longer than max.poll.interval; its heartbeats go on."""
-    hurt = chaos(log_level="debug").spread(60 if full else 20)
-    slow = hurt.installed.worker(start=False, **{"kafka.max.poll.interval.ms": 6000})
-    stall = Stall(slow)
-    slow.spawn()
-    hurt.start(workers=2)
+    """The loop of a busy worker stands still (nobody reads its log) for longer than max.poll.interval; its heartbeats go on."""
+    hurt = chaos(log_level="debug", **{"kafka.max.poll.interval.ms": 6000}).spread(60 if full else 20)
+    stalls = {}
+    hurt.start(prepare=lambda one: stalls.update({one: Stall(one)}))
+    stalled = set()
     for part in (0.2, 0.5, 0.8) if full else (0.3,):
         hurt.wait_rotated(part)
-        stall.reading.clear()
+        slow = max(hurt.workers(), key=lambda one: one.log.stat().st_size)
+        stalled.add(slow)
+        stalls[slow].reading.clear()
         wait_for("the stalled loop", lambda: not responds(slow), 60)
         time.sleep(8)  # longer than max.poll.interval and the lease, which are 6 s
-        stall.reading.set()
+        stalls[slow].reading.set()
         wait_for("its loop to go on", lambda: responds(slow), 30)
     hurt.end()
-    assert "MAXPOLL" in slow.log.read_text(), "the scenario did not happen"
+    assert all("MAXPOLL" in slow.log.read_text() for slow in stalled), "the scenario did not happen"
 
 
 def responds(process):

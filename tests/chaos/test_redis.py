@@ -1,6 +1,7 @@
 """Redis dies, forgets, refuses and stutters."""
 import contextlib
 import time
+from pathlib import Path
 
 import pytest
 import redis
@@ -42,7 +43,7 @@ def test_promoted_replica_without_the_last_writes(chaos, tmp_path, redis_server,
             link.stalled = False
             hurt.installed.redis_server = replica
             rest = hurt.end(may_ask=True)
-            assert len(rest.asking) <= len(hurt.fleet.names) // 3, rest
+            assert len(rest.asking) <= len(hurt.fleet.names) // 10, rest
 
 
 def test_flushed(chaos, redis_server, full):
@@ -116,3 +117,24 @@ def test_connection(chaos, redis_server, full, how):
         front.cut_bytes = None
         hurt.end()
         assert front.cuts >= 10, "the scenario did not happen"
+
+
+def test_only_what_was_seen_is_replaced(redis_server):
+    """schema/lua/restore_newer.lua on a real Redis: versions that moved on and a lease that is held win."""
+    client = redis_server.client()
+    replace = client.register_script((Path(__file__).resolve().parents[2] / "schema" / "lua" / "restore_newer.lua").read_text())
+    keys = [f"kr:{{a/u}}:{name}" for name in ("lease", "journal", "record", "exposed")]
+
+    def put(record_version, journal_version, pair="", journal="J2"):
+        return replace(keys, ["R2", journal, "set", "900", record_version, journal_version, pair, "AKIAEXPOSED"])
+    client.hset(keys[2], mapping={"version": 3, "doc": "R1", "fence": 5})
+    client.hset(keys[1], mapping={"version": 4, "doc": "J1", "sealed": "pair"})
+    assert put(2, 4) == 0 and put(3, 5) == 0 and client.hget(keys[2], "doc") == "R1"
+    client.hset(keys[0], "token", "somebody")
+    assert put(3, 4) == 0 and client.hget(keys[1], "doc") == "J1"
+    client.delete(keys[0])
+    assert put(3, 4, pair="1") == 1
+    assert client.hgetall(keys[2]) == {"version": "4", "doc": "R2", "fence": "900", "opid": "restore"}
+    assert client.hget(keys[1], "sealed") == "pair" and client.hget(keys[1], "version") == "5"
+    assert put(4, 5) == 1 and client.hget(keys[1], "sealed") is None
+    assert client.smembers(keys[3]) == {"AKIAEXPOSED"}

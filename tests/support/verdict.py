@@ -121,6 +121,20 @@ def about_licence(name, book, told, first):
         yield "asks a person without a reason"
 
 
+def ask_people(installed, rest):
+    """Does what a person would for each licence that asks: looks whether status names all keys, then `keyroll adopt`.
+
+    Returns complaints about what the person was told. Afterwards every licence must come to its end by itself.
+    """
+    held, found = books(installed.fleet), []
+    for name, told in rest.asking.items():
+        found += [f"{name}: {text}" for text in about_licence(name, held[name], told, installed.fleet.first)]
+        others = sorted(set(existing(held[name])) - {held[name]["stored_key_id"]})
+        print(f"asked: {name} {told['state']}: {told['reason']}")
+        installed.keyroll.run("adopt", name, "--force", *[word for key in others for word in ("--replaced", key)])
+    return found
+
+
 def about_events(installed, held, rest):
     """Every key id of the events is used, retired, or named to a person; every created key that lives is in the events."""
     known = {}

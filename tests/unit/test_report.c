@@ -127,11 +127,52 @@ static void a_record_is_put_back_with_or_without_a_journal(void **state)
     assert_string_equal(number, "6");
 }
 
+/* What a failover rolled back: replaced as it was seen, and the secret is not lost while its sealed pair is there. */
+static int note_newer(void *self, const struct redis_script *script, size_t n_keys, size_t n_args,
+                      const struct redis_arg *args, struct ticket t)
+{
+    const struct redis_arg *a = args + n_keys;
+    (void)script;
+    (void)t;
+    assert_true(n_args >= n_keys + 7);
+    snprintf(self, 200, "%.*s %.*s %.*s [%.*s] %s", (int)a[3].len, (const char *)a[3].data, (int)a[4].len,
+             (const char *)a[4].data, (int)a[5].len, (const char *)a[5].data, (int)a[6].len, (const char *)a[6].data,
+             memmem(a[1].data, a[1].len, "secret_lost\":true", 17) ? "lost" : "there");
+    return ERR_REDIS_DOWN;
+}
+
+static void a_newer_state_replaces_what_was_seen(void **state)
+{
+    (void)state;
+    struct store store;
+    struct store_peek seen = {.record_version = 3, .has_record = true, .has_journal = true};
+    struct record r;
+    struct journal j;
+    char noted[200];
+    store_init(&store, (struct redis_port){noted, note_newer, NULL}, &rng_system, "kr:", 15000);
+    record_init(&r, "0001", "123456789012", "SynergistExpress-0001");
+    r.number = 9;
+    journal_init(&j, JOURNAL_ROTATE);
+    j.secret_lost = true;
+    snprintf(j.key_new, sizeof j.key_new, "AKIANEWNEWNEWNEWNEW1");
+    seen.journal = j;
+    seen.journal.version = 4;
+    assert_int_equal(store_restore_newer(&store, USER, &seen, &r, &j, NULL, 0, (struct ticket){0}), ERR_REDIS_DOWN);
+    assert_string_equal(noted, "9 3 4 [1] there");
+    seen.journal.key_new[0] = '\0'; /* rolled back to before the create */
+    assert_int_equal(store_restore_newer(&store, USER, &seen, &r, &j, NULL, 0, (struct ticket){0}), ERR_REDIS_DOWN);
+    assert_string_equal(noted, "9 3 4 [] lost");
+    seen.has_journal = false;
+    assert_int_equal(store_restore_newer(&store, USER, &seen, &r, &j, NULL, 0, (struct ticket){0}), ERR_REDIS_DOWN);
+    assert_string_equal(noted, "9 3 0 [] lost");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_last_state_of_a_job_wins),
         cmocka_unit_test(a_record_is_put_back_with_or_without_a_journal),
+        cmocka_unit_test(a_newer_state_replaces_what_was_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,11 +77,14 @@ static void newest_state_counts(void **state)
     struct state found;
     AUTO_BUF struct buf text;
     buf_init(&text, 65536);
+    assert_int_equal(states_number(&s, USER), -1);
     assert_int_equal(states_find(&s, USER, &found), ERR_NOT_FOUND);
     encode(&text, 5, true);
     assert_int_equal(states_take(&s, USER, text.data, text.len), 0);
     assert_int_equal(states_find(&s, USER, &found), 0);
     assert_true(found.has_journal);
+    assert_int_equal(states_number(&s, USER), 5);
+    assert_true(states_is_open(&s, USER));
     assert_true(found.journal.secret_lost); /* the sealed pair is not part of the state */
     assert_int_equal(found.n_exposed, 1);
     assert_string_equal(found.exposed[0], "AKIAEXPOSEDKEY000001");
