@@ -10,6 +10,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/json.h"
 #include "lib/profile_data.h" /* generated, cmake/embed_profiles.cmake */
 
 #include <dirent.h>
@@ -474,12 +475,11 @@ static int add(struct profiles *p, const char *text, size_t len, bool from_dir, 
     json_error_t at;
     if (!e) return ERR_NOMEM;
     e->from_dir = from_dir;
-    e->root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &at);
-    if (!e->root) {
+    int rc = json_read(text, len, JSON_REJECT_DUPLICATES, &e->root, &at);
+    if (rc == ERR_SYNTAX)
         (void)buf_addf(&r->reason, "%s: line %d, column %d: %s", r->file, at.line, at.column, at.text);
-        return ERR_SYNTAX;
-    }
-    int rc = read_profile(r, e->root, &e->p);
+    if (rc < 0) return rc;
+    rc = read_profile(r, e->root, &e->p);
     if (rc < 0) return rc;
     bool there;
     size_t place = place_of(p, e->p.name, &there);

@@ -12,6 +12,7 @@
 #include "lib/synergist_reply.h"
 
 #include "lib/err.h"
+#include "lib/json.h"
 #include "lib/xml.h"
 
 #include <ctype.h>
@@ -76,12 +77,13 @@ static json_t *parse_json(const char *text, size_t len)
 {
     json_error_t at;
     if (too_deep(text, len)) return NULL;
-    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &at);
+    json_t *root = NULL;
+    if (json_read(text, len, JSON_REJECT_DUPLICATES, &root, &at) == ERR_NOMEM) return NULL;
     if (root || json_error_code(&at) != json_error_invalid_utf8) return root;
     AUTO_BUF struct buf repaired;
     buf_init_secret(&repaired, len);
     if (repair_utf8(text, len, &repaired) < 0) return NULL;
-    return json_loadb(buf_str(&repaired), repaired.len, JSON_REJECT_DUPLICATES, &at);
+    return json_read(buf_str(&repaired), repaired.len, JSON_REJECT_DUPLICATES, &root, &at) < 0 ? NULL : root;
 }
 
 const json_t *synergist_member(const json_t *obj, const char *name, bool *ret_ambiguous)

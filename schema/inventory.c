@@ -13,6 +13,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/json.h"
 #include "schema/csv.h"
 #include "schema/identity.h"
 #include "schema/job.h"
@@ -474,14 +475,15 @@ static int refuse_json(struct inventory *inv, uint32_t line, const char *reason)
 static int read_object(struct inventory *inv, const char **p, const char *end, uint32_t *line)
 {
     json_error_t where;
-    AUTO_JSON json_t *object =
-        json_loadb(*p, (size_t)(end - *p), JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &where);
-    if (!object && json_error_code(&where) == json_error_out_of_memory) return ERR_NOMEM;
-    if (!object) {
+    AUTO_JSON json_t *object = NULL;
+    int rc = json_read(*p, (size_t)(end - *p), JSON_DISABLE_EOF_CHECK | JSON_DECODE_ANY | JSON_REJECT_DUPLICATES,
+                       &object, &where);
+    if (rc == ERR_NOMEM) return rc;
+    if (rc < 0) {
         tell(inv, *line + (uint32_t)where.line - 1, "", "not JSON here: %.160s", where.text);
         return ERR_SYNTAX;
     }
-    int rc = add_object(inv, object, *line);
+    rc = add_object(inv, object, *line);
     const char *stop = *p + where.position; /* bytes read: set on success too, with this flag */
     for (; *p < stop; (*p)++) *line += **p == '\n';
     return rc;

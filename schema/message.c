@@ -10,6 +10,7 @@
 #include "schema/message.h"
 
 #include "lib/err.h"
+#include "lib/json.h"
 #include "schema/identity.h"
 
 #include <inttypes.h>
@@ -117,9 +118,10 @@ int message_parse(const struct form *f, const char *bytes, size_t len, json_t **
     if (len > f->max_bytes) return refuse(ERR_TOO_LARGE, fault, "larger than %zu bytes", f->max_bytes);
     /* Jansson 2.14 skips a raw NUL between tokens as if it were not there. */
     if (len && memchr(bytes, '\0', len)) return refuse(ERR_SYNTAX, fault, "not JSON, holds a NUL");
-    json_t *root = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &where);
-    if (!root && json_error_code(&where) == json_error_out_of_memory) return ERR_NOMEM;
-    if (!root) return refuse(ERR_SYNTAX, fault, "not JSON, line %d column %d", where.line, where.column);
+    json_t *root = NULL;
+    int rc = json_read(bytes, len, JSON_REJECT_DUPLICATES, &root, &where);
+    if (rc == ERR_NOMEM) return rc;
+    if (rc < 0) return refuse(ERR_SYNTAX, fault, "not JSON, line %d column %d", where.line, where.column);
     if (!json_is_object(root)) {
         json_decref(root);
         return refuse(ERR_SYNTAX, fault, "not a JSON object");

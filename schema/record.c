@@ -5,6 +5,7 @@
 
 #include "lib/clock.h"
 #include "lib/err.h"
+#include "lib/json.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -246,7 +247,9 @@ static json_t *load(const char *json, size_t len, int *ret_err)
         *ret_err = ERR_TOO_LARGE;
         return NULL;
     }
-    json_t *o = json_loadb(json, len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *o = NULL;
+    *ret_err = json_read(json, len, JSON_REJECT_DUPLICATES, &o, NULL);
+    if (*ret_err < 0) return NULL;
     *ret_err = ERR_SYNTAX;
     if (json_is_object(o)) return o;
     json_decref(o);
