@@ -4,13 +4,15 @@
  *   get() -> usable? answer : fetch -> { provider chain | AssumeRole with our own set } -> settle -> drain: answer all
  *
  * The provider chain is a table in botocore's order; a row says whether it is configured and starts a fetch, which may
- * end at once (environment, files) or at STS (roles, web identity). Container endpoint and IMDSv2 would be two more
- * rows. Refreshing follows the SDKs: from 15 minutes before expiry in the background, from 10 minutes before everybody
- * waits; for short-lived sets these become three quarters and half of their life. A failed fetch is not tried again for
- * a second, so that thousands of waiting jobs do not storm STS. No failure here has class UNKNOWN: nothing was changed
- * in AWS. Limits: no SSO, no credential_process, no MFA; a profile's chain of roles is four long. Loop thread only. */
+ * end at once (environment, files), at STS (roles, web identity) or at the container's endpoint. IMDSv2 would be one
+ * more row. Refreshing follows the SDKs: from 15 minutes before expiry in the background, from 10 minutes before
+ * everybody waits; for short-lived sets these become three quarters and half of their life. A failed fetch is not tried
+ * again for a second, so that thousands of waiting jobs do not storm STS. No failure here has class UNKNOWN: nothing
+ * was changed in AWS. Limits: no SSO, no credential_process, no MFA; a profile's chain of roles is four long. Loop
+ * thread only. */
 #include "lib/aws_creds.h"
 
+#include "lib/aws_container.h"
 #include "lib/aws_endpoint.h"
 #include "lib/aws_error.h"
 #include "lib/aws_profile.h"
@@ -578,6 +580,33 @@ static int file_start(struct slot *s, struct aws_identity **ret_identity, char r
     return rc;
 }
 
+static bool container_configured(struct aws_creds *c)
+{
+    return !c->explicit_profile && aws_container_configured();
+}
+
+static void on_container(void *arg, int err, const char *message, struct aws_identity *identity)
+{
+    struct fetch *f = arg;
+    if (f->slot) {
+        fetch_end(f, err, message, identity);
+        return;
+    }
+    aws_identity_unref(identity);
+    fetch_free(f);
+}
+
+static int container_start(struct slot *s, struct aws_identity **ret_identity, char reason[200])
+{
+    (void)ret_identity;
+    CLEANUP(fetch_freep) struct fetch *f = fetch_new(s, NULL);
+    if (!f) return ERR_NOMEM;
+    int rc = aws_container_fetch(s->c->http, on_container, f, reason);
+    if (rc < 0) return rc;
+    s->fetch = TAKE(f);
+    return 0;
+}
+
 /* botocore's order (facts: credential chain). */
 static const struct provider chain[] = {
     {"environment", environment_configured, environment_start},
@@ -585,6 +614,7 @@ static const struct provider chain[] = {
     {"web identity", web_identity_configured, web_identity_start},
     {"shared file, profile", file_configured, file_start},
     {"config file, profile", config_configured, file_start},
+    {"container endpoint", container_configured, container_start},
 };
 
 static const struct provider *provider_of(struct aws_creds *c)
@@ -617,7 +647,9 @@ static const char *why_none(struct aws_creds *c, char reason[200])
     else if (c->explicit_profile)
         (void)snprintf(reason, 200, "profile %.60s is in no shared file", c->profile);
     else
-        (void)snprintf(reason, 200, "no AWS credentials in the environment, the shared files or a web identity token");
+        (void)snprintf(
+            reason, 200,
+            "no AWS credentials in the environment, the shared files, a web identity token or a container endpoint");
     return reason;
 }
 

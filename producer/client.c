@@ -85,6 +85,8 @@ int client_redis(struct client *c)
     int rc = client_open_redis(c, redis_changed, c);
     if (rc < 0) return rc;
     client_pause(c, CLIENT_REDIS_MS, &c->redis_done);
+    if (redis_ready(c->redis) && redis_server(c->redis)->is_cluster)
+        return client_fail(c, ERR_INVALID, "redis_url = %s: %s", c->o->redis_url, CLIENT_NO_CLUSTER);
     if (redis_ready(c->redis)) return greet_server(c);
     const char *why = redis_reason(c->redis);
     rc = c->redis_err ? c->redis_err : ERR_REDIS_DOWN;

@@ -18,6 +18,8 @@ struct synergist;
 #define CLIENT_ERROR_MAX 400
 #define CLIENT_REDIS_MS  5000 /* how long a command waits for Redis */
 
+#define CLIENT_NO_CLUSTER "a Redis Cluster is not supported: use a single server, with replicas if you like"
+
 struct client {
     const struct options *o; /* borrowed */
     struct loop *loop;

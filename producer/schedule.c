@@ -485,6 +485,12 @@ static void redis_changed(void *arg, enum redis_state state, const struct redis_
     if (s->stopping) return;
     if (state == REDIS_READY) {
         s->said[0] = '\0';
+        if (server->is_cluster) {
+            LOG(LOG_LEVEL_ERROR, "redis-cluster", CLIENT_NO_CLUSTER, LOG_S("redis_url", s->o->redis_url));
+            s->fatal = true;
+            loop_stop(s->c.loop);
+            return;
+        }
         LOG(LOG_LEVEL_INFO, "redis", "connected", LOG_S("redis.version", server->version));
         (void)!store_server_seen(&s->c.store, server, (struct ticket){server_seen, s, 0}); /* the workers ask, too */
         leader_ask_now(s->leader);

@@ -123,7 +123,7 @@ def test_confined_as_an_orchestrator_does_it(root, tmp_path):
         assert worker.terminate() == 0, worker.output()
 
 
-CI_SIZE = ["test_fleet.py::test_sigterm_in_the_middle_drains", "test_moto.py", "test_tls.py"]
+CI_SIZE = ["test_fleet.py::test_sigterm_in_the_middle_drains", "test_tls.py", "test_identity.py"]
 FULL_SIZE = ["test_fleet.py", "test_refusals.py", "test_moto.py", "test_synergist.py", "test_tls.py", "test_identity.py"]
 
 

@@ -91,6 +91,7 @@ struct sent {
     struct ticket t;
     bool open, left;
     int64_t left_at;
+    char given[256]; /* the first header that came with the request */
     char headers[12][2048];
     size_t n_headers;
 };
@@ -107,6 +108,7 @@ int http_send(struct http *h, const struct http_request *req, struct ticket t)
     s->req = *req;
     s->req.url = strdup(req->url);
     s->req.body = req->body ? memcpy(calloc(1, req->body_len + 1), req->body, req->body_len) : NULL;
+    if (req->headers && req->headers[0]) (void)snprintf(s->given, sizeof(s->given), "%s", req->headers[0]);
     s->t = t;
     s->open = true;
     return 0;

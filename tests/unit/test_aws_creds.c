@@ -1,6 +1,7 @@
 /* Our own identity: the chain of providers, roles by account, sharing and refreshing. */
 #include "fake_aws.h"
 
+#include "lib/aws_container.h"
 #include "lib/aws_creds.h"
 
 #include <unistd.h>
@@ -53,9 +54,17 @@ static void write_file(const char *name, const char *text)
 static int setup(void **state)
 {
     (void)state;
-    static const char *const names[] = {"AWS_ACCESS_KEY_ID",         "AWS_SECRET_ACCESS_KEY",       "AWS_SESSION_TOKEN",
-                                        "AWS_CREDENTIAL_EXPIRATION", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN",
-                                        "AWS_ROLE_SESSION_NAME"};
+    static const char *const names[] = {"AWS_ACCESS_KEY_ID",
+                                        "AWS_SECRET_ACCESS_KEY",
+                                        "AWS_SESSION_TOKEN",
+                                        "AWS_CREDENTIAL_EXPIRATION",
+                                        "AWS_WEB_IDENTITY_TOKEN_FILE",
+                                        "AWS_ROLE_ARN",
+                                        "AWS_ROLE_SESSION_NAME",
+                                        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                                        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                                        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+                                        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) (void)unsetenv(names[i]);
     (void)unlink(path_of("credentials"));
     (void)unlink(path_of("config"));
@@ -110,7 +119,13 @@ static const char *assumed(const char *key_id, int64_t ms)
     return text;
 }
 #define REFUSAL(code) "<ErrorResponse><Error><Code>" code "</Code><Message>no</Message></Error></ErrorResponse>"
-#define HOUR_MS       INT64_C(3600000)
+/* Answers a request that has no last moment. */
+static void reply_plain(struct sent *s, int status, const char *body)
+{
+    s->left = true;
+    reply(s, status, body);
+}
+#define HOUR_MS INT64_C(3600000)
 
 static void environment(void **state)
 {
@@ -271,6 +286,86 @@ static void web_identity(void **state)
     reply(oldest(), 200, assumed("ASIAPODPODPODPODPOD1", HOUR_MS));
     turn(0);
     assert_string_equal(got.key_id, "ASIAPODPODPODPODPOD1");
+}
+
+/* What a container endpoint answers. */
+static const char *contained(const char *key_id, int64_t ms)
+{
+    static char text[512];
+    char expires[TIME_TEXT_MAX];
+    time_format(fake_wall + ms, expires);
+    (void)snprintf(text, sizeof(text),
+                   "{\"AccessKeyId\":\"%s\",\"SecretAccessKey\":\"s\",\"Token\":\"t\",\"Expiration\":\"%s\"}", key_id,
+                   expires);
+    return text;
+}
+
+static void container_endpoint(void **state)
+{
+    (void)state;
+    (void)setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials", 1);
+    (void)setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path_of("token"), 1);
+    open_creds(NULL, NULL);
+    assert_string_equal(aws_creds_source(creds), "container endpoint");
+    ask(NULL);
+    assert_int_equal(got.err, ERR_NOT_FOUND);
+    write_file("token", "one\n");
+    turn(2000);
+    ask(NULL);
+    assert_string_equal(oldest()->req.url, "http://169.254.170.23/v1/credentials");
+    assert_string_equal(oldest()->given, "Authorization: one");
+    reply_plain(oldest(), 500, "{\"code\":\"Internal\",\"message\":\"no\"}");
+    turn(0);
+    assert_int_equal(got.err, ERR_AWS_CREDENTIALS);
+    assert_string_equal(got.message, "container credentials: HTTP 500 Internal no");
+    write_file("token", "two"); /* read anew for each fetch */
+    turn(1000);
+    ask(NULL);
+    assert_string_equal(oldest()->given, "Authorization: two");
+    reply_plain(oldest(), 200, contained("ASIACONTAINER0000001", HOUR_MS));
+    turn(0);
+    assert_int_equal(got.err, 0);
+    assert_string_equal(got.key_id, "ASIACONTAINER0000001");
+    assert_string_equal(got.token, "t");
+    turn(45 * 60000); /* refreshed ahead of expiry, the old set goes on */
+    size_t before = n_sent;
+    assert_non_null(aws_creds_now(creds, NULL));
+    assert_int_equal(n_sent, before + 1);
+    reply_plain(oldest(), 200, "{\"AccessKeyId\":\"ASIA\"}");
+    turn(0);
+    assert_non_null(aws_creds_now(creds, NULL));
+    write_file("token", "two\r\nX-Evil: 1");
+    turn(10 * 60000);
+    ask(NULL);
+    assert_int_equal(got.err, ERR_AWS_NO_CREDENTIALS);
+    assert_non_null(strstr(got.message, "line break"));
+}
+
+static void container_addresses(void **state)
+{
+    (void)state;
+    static const char *const good[] = {
+        "https://example.com/x",   "http://127.0.0.1:8080/x",  "http://localhost/x",       "http://[::1]:80/x",
+        "http://169.254.170.2/v2", "http://169.254.170.23/v1", "http://[fd00:ec2::23]/v1", "http://127.1.2.3"};
+    static const char *const bad[] = {"http://example.com/x",
+                                      "http://127.0.0.1@example.com/",
+                                      "http://127.0.0.1.example.com/",
+                                      "http://169.254.170.2.x/",
+                                      "http://localhost.x/",
+                                      "ftp://127.0.0.1/",
+                                      "http://169.254.169.254/x",
+                                      "http://",
+                                      "https://",
+                                      "http://[::1].example.com/",
+                                      "http://127.0.0.300/",
+                                      ""};
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) assert_true(aws_container_url_allowed(good[i]));
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) assert_false(aws_container_url_allowed(bad[i]));
+    (void)setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://example.com/", 1);
+    open_creds(NULL, NULL);
+    ask(NULL);
+    assert_int_equal(got.err, ERR_AWS_NO_CREDENTIALS);
+    assert_non_null(strstr(got.message, "FULL_URI is not allowed"));
 }
 
 static void use_environment(void)
@@ -461,6 +556,8 @@ int main(void)
         T(chained_profile_roles),
         T(profiles_that_cannot_be_used),
         T(web_identity),
+        T(container_endpoint),
+        T(container_addresses),
         T(a_role_per_account_is_shared),
         T(failures_have_no_unknown_outcome),
         T(refreshed_ahead_of_expiry),
