@@ -71,7 +71,8 @@ def test_time_to_take_over_with_default_settings(chaos, redis_server, full):
     client = redis_server.client()
     samples = []
     for _ in range(2 if full else 1):
-        wait_for("most licences in the middle of their rotation", lambda: len(leases(client)) >= 0.7 * len(hurt.fleet.names), 120)
+        wait_for("most licences in the middle of their rotation",
+                 lambda: len(list(client.scan_iter(match="kr:{*}:journal", count=1000))) >= 0.7 * len(hurt.fleet.names), 120)
         dead = max(hurt.workers(), key=lambda one: one.metrics().get("keyroll_leases_held", 0))
         dead.sigkill()
         samples += takeovers(client, time.monotonic())
