@@ -261,7 +261,8 @@ static bool judge_gone(const struct policy *p, const struct store_peek *u, int64
     const struct record_key *current = record_current(r);
     if (!current || current->listed || r->rotation <= 0) return false;
     judge_rotate_now(v, r, current, JOB_SCHEDULED);
-    due_at(v, POLICY_ROTATE, ready_ms(p, r), now_ms);
+    v->urgent = true; /* the instance is cut off */
+    due_at(v, POLICY_URGENT, ready_ms(p, r), now_ms);
     say(v, "%s is gone in AWS", current->id);
     return true;
 }
