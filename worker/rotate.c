@@ -88,8 +88,7 @@ enum row {
 #define DATE_SLACK_MS    2000  /* CreateDate has whole seconds; clocks are corrected by the Date header */
 #define CREATE_SPAN_MS   60000 /* from the journalled intent to the last try of the call */
 
-/* ---- decide -------------------------------------------------------------------------------------------------------
- */
+/* ---- decide ---- */
 
 static struct saga_verdict ask_person(struct rotation *r, enum record_state state, const char *reason)
 {
@@ -282,8 +281,7 @@ static struct saga_verdict decide(struct saga *s)
     return act_on_slots(r);
 }
 
-/* ---- create -------------------------------------------------------------------------------------------------------
- */
+/* ---- create ---- */
 
 static struct saga_verdict gate(struct saga *s)
 {
@@ -354,8 +352,7 @@ static struct saga_verdict created_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_CREATED);
 }
 
-/* ---- settle -------------------------------------------------------------------------------------------------------
- */
+/* ---- settle ---- */
 
 static struct saga_verdict settle(struct saga *s)
 {
@@ -408,8 +405,7 @@ static struct saga_verdict settle_bucket_got(struct saga *s, const void *result)
     return saga_jump(r->can.can_write || r->journal.direction == DIRECTION_SET || r->journal.repair ? PIVOT : AWAIT);
 }
 
-/* ---- assisted -----------------------------------------------------------------------------------------------------
- */
+/* ---- assisted ---- */
 
 static struct saga_verdict await(struct saga *s)
 {
@@ -432,8 +428,7 @@ static struct saga_verdict await_record(struct saga *s)
                       "a new key is ready: keyroll reveal shows the pair to paste");
 }
 
-/* ---- set: the pivot -----------------------------------------------------------------------------------------------
- */
+/* ---- set: the pivot ---- */
 
 static struct saga_verdict repair(struct saga *s)
 {
@@ -519,8 +514,7 @@ static struct saga_verdict check_got(struct saga *s, const void *result)
     return prove_and_write(r, 0); /* the same pair again */
 }
 
-/* ---- finish -------------------------------------------------------------------------------------------------------
- */
+/* ---- finish ---- */
 
 /* What becomes of the key that was replaced. */
 static void plan_predecessor(struct rotation *r, struct record_key *k)
@@ -615,8 +609,7 @@ static struct saga_verdict finish(struct saga *s)
     return step_put_record(r, true, true, pair, r->journal.key_new);
 }
 
-/* ---- review: the new key itself was touched by somebody (R12) ------------------------------------------------------
- */
+/* ---- review: the new key itself was touched by somebody (R12) ---- */
 
 static struct saga_verdict review(struct saga *s)
 {
@@ -690,8 +683,7 @@ static struct saga_verdict lost_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_LOST);
 }
 
-/* ---- doubt: a create whose reply was lost (R4) ---------------------------------------------------------------------
- */
+/* ---- doubt: a create whose reply was lost (R4) ---- */
 
 static bool was_seen(const struct journal *j, const char *id)
 {
@@ -871,8 +863,7 @@ static struct saga_verdict absent_got(struct saga *s, const void *result)
     return saga_jump(LIST);
 }
 
-/* ---- withdraw: the instance refused a key that it was offered (R1) --------------------------------------------------
- */
+/* ---- withdraw: the instance refused a key that it was offered (R1) ---- */
 
 static struct saga_verdict withdraw(struct saga *s)
 {
@@ -969,8 +960,7 @@ static struct saga_verdict close_journal(struct saga *s)
     return step_put_record(ROTATION(s), true, true, STORE_PAIR_SAME, NULL);
 }
 
-/* ---- undo: a key that was never offered -----------------------------------------------------------------------------
- */
+/* ---- undo: a key that was never offered ---- */
 
 /* One more look before anything is taken back: see is_offered_after_all(). */
 static struct saga_verdict undo_read_got(struct saga *s, const void *result)
@@ -1039,8 +1029,7 @@ static struct saga_verdict undone_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_UNDONE);
 }
 
-/* ---- the rest -------------------------------------------------------------------------------------------------------
- */
+/* ---- the rest ---- */
 
 /* R14: escrow was refused for certain, so nobody else knows of this key; the one effect allowed without a lease. */
 static struct saga_verdict orphan(struct saga *s)
@@ -1142,8 +1131,7 @@ static const struct saga_step rows[ROWS] = {
 };
 /* clang-format on */
 
-/* ---- failures -------------------------------------------------------------------------------------------------------
- */
+/* ---- failures ---- */
 
 static bool spent(const struct rotation *r, int err)
 {

@@ -12,6 +12,7 @@ declare -A _keyroll_commands=(
     [reveal]="--to"
     [confirm]=""
     [adopt]="--replaced --leave --current --force"
+    [dead]="list show replay drop --reason --all --dry-run --json --closed --limit --pace --class --code --step --account --licence --older --younger"
     [pause]="--account --reason"
     [resume]="--account"
     [campaign]="start list show pause resume stop --name --all --filter --file --watch --reason --waves --pace --stop-at-failures --dry-run --json"
@@ -28,7 +29,7 @@ declare -A _keyroll_choices=(
 )
 _keyroll_settings="config brokers topic_prefix group session_timeout heartbeat retry_delays retry_cap max_attempts redis_url redis_password_file redis_prefix ca_file aws_region aws_profile aws_partition aws_endpoint aws_endpoint_iam aws_endpoint_sts aws_endpoint_s3 aws_role_template aws_external_id aws_session_name s3_path_style iam_calls_per_s iam_share user_template inventory inventory_discover discover_path discover_prefix discover_tag profiles_dir mode policy_file max_rotations_per_hour triggers_per_hour max_age max_age_jitter audit_interval tick plan_publish_rate overlap quarantine skew_limit create_doubt newcomer_wait settle_successes settle_interval settle_timeout retire_watch assisted_poll escrow_key_file lease_ttl lease_renew lease_max_age mutate_timeout read_timeout max_in_flight urgent_share listen log_level worker_id state_dir drain_timeout"
 _keyroll_files="config to file redis_password_file ca_file inventory profiles_dir policy_file escrow_key_file state_dir"
-_keyroll_valued="account at current days file filter leave name pace reason replaced stop_at_failures to waves"
+_keyroll_valued="account at code current days file filter leave licence limit name older pace reason replaced step stop_at_failures to waves younger"
 
 # Prints what may follow --FLAG= or --FLAG; returns 1 when the flag takes no value.
 _keyroll_value()
