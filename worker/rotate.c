@@ -1002,6 +1002,8 @@ static struct saga_verdict undo_prepare(struct saga *s)
     if (lost)
         rotation_note(r, ERR_SEAL_KEY, true, "the sealed secret of %s could not be opened: the key was deleted unused",
                       r->journal.key_new);
+    if (!r->error) /* resumed: the record does not know any more why */
+        rotation_note(r, ERR_AWS_NOT_READY, true, "the rotation was undone before %s was offered", r->journal.key_new);
     rec->attempts++;
     bool dead = !lost && (err_class(r->error) == ERR_CLASS_PERMANENT || rec->attempts >= r->env->policy.max_attempts);
     rec->state = dead ? RECORD_FAILED : RECORD_RETRY;
