@@ -5,6 +5,7 @@
 
 #include "lib/err.h"
 #include "lib/log.h"
+#include "lib/mutant.h"
 #include "lib/loop.h"
 #include "schema/deadletter.h"
 
@@ -168,6 +169,7 @@ static void on_sent(void *self, uint64_t id, const void *result)
 
 static void send_out(struct item *t)
 {
+    if (MUTANT(COMMIT_EARLY)) offsets_done(t->intake->offsets, t->ref);
     char key[IDENTITY_KEY_MAX] = "";
     struct job_header_set headers = {.n = 0};
     if (job_of(t)->account[0]) (void)!job_key(job_of(t), key); /* a message that is no job has no key */
@@ -303,12 +305,16 @@ static void on_ended(void *arg, struct saga *s, int outcome)
         item_end(t, true);
         return;
     case OUTCOME_PARKED:
-        item_end(t, t->handed_on);
+        item_end(t, t->handed_on || MUTANT(PARKED_DONE));
         return;
     case OUTCOME_RETRY:
         hand_to_retry(t, delay_ms > 0 ? delay_ms : 0, true, err);
         return;
     case OUTCOME_ABANDONED:
+        if (MUTANT(ABANDONED_DONE)) {
+            item_end(t, true);
+            return;
+        }
         hand_to_retry(t, 0, false, err);
         return;
     case OUTCOME_DEAD:

@@ -1,6 +1,7 @@
 /* Reap: deletes, by its id, a key that is Inactive, has been so for its quarantine, and whose successor is in use (I3,
  * R5, R6). Also used by the rotation to make room. Anything unknown on the way is a reason to leave the key alone. */
 #include "lib/err.h"
+#include "lib/mutant.h"
 #include "worker/steps.h"
 
 #include <stdio.h>
@@ -126,7 +127,8 @@ static struct saga_verdict delete (struct saga *s)
         rotation_note_wait(r, step_now_ms(r) + left, "taken over from a worker whose last calls may still land");
         return saga_jump(FAIL_RECORD);
     }
-    return step_aws(r, AWS_DELETE_ACCESS_KEY, r->target, AWS_KEY_INACTIVE);
+    const char *id = MUTANT(DELETE_FIRST) && r->n_keys ? r->keys[r->n_keys - 1].id : r->target;
+    return step_aws(r, AWS_DELETE_ACCESS_KEY, id, AWS_KEY_INACTIVE);
 }
 
 static struct saga_verdict delete_got(struct saga *s, const void *result)

@@ -2,6 +2,7 @@
  * when the instance fails. The message is only a nudge (R6): the record must name this key with this rotation's number,
  * its time must have passed, and two fresh reads must show the newest key in use. */
 #include "lib/err.h"
+#include "lib/mutant.h"
 #include "worker/steps.h"
 
 #include <stdio.h>
@@ -77,7 +78,8 @@ static struct saga_verdict judge(struct saga *s)
     const struct aws_key *newest = current ? step_listed(r, current->id) : NULL;
     const struct aws_key *old = step_listed(r, r->target);
     if (!newest || newest->status != AWS_KEY_ACTIVE || !strcmp(newest->id, r->target)) return hand_over(r);
-    if (r->seen != INSTANCE_SEEN_UNKNOWN && strcmp(r->seen_id, current->id)) return hand_over(r);
+    if (r->seen != INSTANCE_SEEN_UNKNOWN && strcmp(r->seen_id, current->id) && !MUTANT(RETIRE_BLIND))
+        return hand_over(r);
     if (!old || old->status == AWS_KEY_INACTIVE) return saga_jump(PREPARE);
     if (old->status != AWS_KEY_ACTIVE && old->status != AWS_KEY_EXPIRED) {
         rotation_note(r, ERR_NEEDS_PERSON, false, "key %s has a status that keyroll does not know: look at it in AWS",
@@ -212,7 +214,7 @@ static struct saga_verdict prepare(struct saga *s)
         if (k->status != AWS_KEY_INACTIVE || k->inactive_ms == TIME_NONE) k->inactive_ms = now;
         k->status = AWS_KEY_INACTIVE;
         k->next = KEY_NEXT_REAP;
-        k->next_ms = now + r->env->policy.quarantine_ms;
+        k->next_ms = MUTANT(REAP_EARLY) ? now : now + r->env->policy.quarantine_ms;
     }
     r->record.audited_ms = now;
     record_settle(&r->record);

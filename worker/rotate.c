@@ -3,6 +3,7 @@
  * the pivot: before it a rotation is undone, after it there is only forward. Resumption reads the journal and enters at
  * the row that follows it. R1..R14 name the rules of the design, section 2. */
 #include "lib/err.h"
+#include "lib/mutant.h"
 #include "worker/steps.h"
 
 #include <stdio.h>
@@ -115,6 +116,8 @@ static struct saga_verdict wait_until(struct rotation *r, int64_t until_ms, enum
  * from one that works (I1). */
 static struct saga_verdict prove_and_write(struct rotation *r, int64_t delay_ms)
 {
+    if (MUTANT(PROOF_OLD)) r->settle_ok_mono_ms = clock_mono_ms(r->env->clock);
+    if (MUTANT(PROOF_OLD)) return saga_jump_in(r->has_journal ? SET : PIVOT, delay_ms);
     r->settled = r->env->policy.settle_successes - 1;
     r->settle_began_mono_ms = clock_mono_ms(r->env->clock) + delay_ms;
     return saga_jump_in(SETTLE_STS, delay_ms);
@@ -221,7 +224,9 @@ static struct saga_verdict act_on_slots(struct rotation *r)
     case SLOT_CREATE:
         return saga_jump(GATE);
     case SLOT_REPAIR:
-        return r->kept_secret ? saga_jump(REPAIR) : ask_person(r, RECORD_DRIFTED, r->slots.reason);
+        return MUTANT(THIRD_KEY) ? saga_jump(GATE)
+               : r->kept_secret  ? saga_jump(REPAIR)
+                                 : ask_person(r, RECORD_DRIFTED, r->slots.reason);
     case SLOT_FREE:
         return free_slot(r);
     case SLOT_WAIT: /* the record plans retire and reap; they make the room */
@@ -264,7 +269,7 @@ static struct saga_verdict decide(struct saga *s)
     struct rotation *r = ROTATION(s);
     char drift[RECORD_TEXT_MAX];
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
-    if (r->has_journal) return resume(r);
+    if (r->has_journal && !MUTANT(DONE_BEFORE_JOURNAL)) return resume(r);
     if (r->env->policy.observe) return saga_jump(DONE_RELEASE);
     if (drifted && r->record.state != RECORD_DRIFTED && r->record.state != RECORD_EXCLUDED)
         return ask_person(r, RECORD_DRIFTED, drift);
@@ -333,6 +338,7 @@ static struct saga_verdict create_got(struct saga *s, const void *result)
     r->secret = secret_copy(a->created_secret);
     snprintf(j->key_new, sizeof(j->key_new), "%s", a->keys[0].id);
     j->key_new_created_ms = a->keys[0].created_ms;
+    if (MUTANT(SECRET_TOLD)) snprintf(r->record.reason, sizeof(r->record.reason), "%s", secret_bytes(r->secret));
     if (rotation_room_for_keys(r, r->n_keys + 1)) r->keys[r->n_keys++] = a->keys[0];
     return r->secret ? saga_next() : saga_jump(UNDO); /* no memory for the only copy: the key goes again */
 }
@@ -384,7 +390,7 @@ static struct saga_verdict settle_sts(struct saga *s)
 static struct saga_verdict settle_sts_got(struct saga *s, const void *result)
 {
     const struct aws_result *a = result;
-    return a->err ? unsettled(ROTATION(s), a) : saga_next();
+    return a->err && !MUTANT(UNSETTLED) ? unsettled(ROTATION(s), a) : saga_next();
 }
 
 static struct saga_verdict settle_bucket(struct saga *s)
@@ -396,7 +402,7 @@ static struct saga_verdict settle_bucket_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
     const struct aws_result *a = result;
-    if (a->err) return unsettled(r, a);
+    if (a->err && !MUTANT(UNSETTLED)) return unsettled(r, a);
     r->error = 0;
     r->reason[0] = '\0';
     r->settle_ok_mono_ms = clock_mono_ms(r->env->clock);
@@ -758,7 +764,7 @@ static struct saga_verdict doubt_last_used_got(struct saga *s, const void *resul
     const struct aws_result *a = result;
     char text[RECORD_TEXT_MAX];
     if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
-    if (a->used == AWS_USED_NEVER) return saga_next();
+    if (a->used == AWS_USED_NEVER || MUTANT(UNKNOWN_IS_UNUSED)) return saga_next();
     snprintf(text, sizeof(text),
              "the reply to CreateAccessKey was lost; key %s looks like ours but %s; run: keyroll adopt %s",
              r->journal.key_doubt, a->used == AWS_USED_AT ? "was used" : "nobody knows whether it was used",
@@ -883,7 +889,7 @@ static struct saga_verdict withdraw_wait(struct saga *s)
     struct rotation *r = ROTATION(s);
     /* until the last write cannot land any more, and then until what landed is shown */
     int64_t at = r->journal.written_ms + 2 * r->can.write_life_ms, left = at - step_now_ms(r);
-    if (left <= 0) return saga_next();
+    if (left <= 0 || MUTANT(UNDO_OFFERED)) return saga_next();
     if (left <= WAIT_IN_PLACE_MS) return saga_again(left + 1);
     return wait_until(r, at + 1, RECORD_RETRY,
                       "the instance refused the new key: waiting until no late write can land");
@@ -1012,6 +1018,8 @@ static struct saga_verdict undo_prepare(struct saga *s)
     if (lost)
         rotation_note(r, ERR_SEAL_KEY, true, "the sealed secret of %s could not be opened: the key was deleted unused",
                       r->journal.key_new);
+    if (!r->error) /* resumed: the record does not know any more why */
+        rotation_note(r, ERR_AWS_NOT_READY, true, "the rotation was undone before %s was offered", r->journal.key_new);
     rec->attempts++;
     bool dead = !lost && (err_class(r->error) == ERR_CLASS_PERMANENT || rec->attempts >= r->env->policy.max_attempts);
     rec->state = dead ? RECORD_FAILED : RECORD_RETRY;
@@ -1151,6 +1159,7 @@ static struct saga_verdict escrow_failed(struct rotation *r, int err)
 static struct saga_verdict create_failed(struct rotation *r, int err)
 {
     if (err_class(err) == ERR_CLASS_UNKNOWN) {
+        if (MUTANT(CREATE_AGAIN)) return saga_jump(CREATE);
         r->polls = 0;
         return saga_jump_in(DOUBT_LIST, DOUBT_POLL_MS);
     }

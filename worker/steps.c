@@ -3,6 +3,7 @@
 #include "worker/steps.h"
 
 #include "lib/err.h"
+#include "lib/mutant.h"
 #include "worker/report.h"
 
 #include <assert.h>
@@ -31,7 +32,7 @@ const struct aws_key *step_listed(const struct rotation *r, const char *id)
 
 bool step_is_exposed(const struct rotation *r, const char *id)
 {
-    for (size_t i = 0; id[0] && i < r->n_exposed; i++)
+    for (size_t i = 0; !MUTANT(EXPOSED_REVIVED) && id[0] && i < r->n_exposed; i++)
         if (!strcmp(r->exposed[i], id)) return true;
     return false;
 }
@@ -77,6 +78,7 @@ int64_t rotation_guard(void *arg, struct saga *s, const struct saga_step *step)
     (void)arg;
     if (r->env->draining && (step->flags & SAGA_BOUNDARY)) return ERR_DRAINING;
     if (!(step->flags & (SAGA_LEASED | SAGA_EFFECT))) return 0;
+    if (MUTANT(GUARD_BLIND)) return 0;
     if (lease_left_ms(&r->lease) <= LEASE_MARGIN_MS) return ERR_LEASE_LOST;
     if (!(step->flags & SAGA_EFFECT)) return 0;
     int64_t enough = r->env->policy.mutate_timeout_ms / 2;
@@ -95,6 +97,7 @@ struct saga_verdict rotation_failed(struct rotation *r, int row, int err, int fa
     if (row == fail_record_row) return saga_end(OUTCOME_ABANDONED);
     if (row == park_row) return saga_end(OUTCOME_PARKED);
     if (!r->reason[0] || !r->error) rotation_note(r, err, true, "%s", err_text(err));
+    if (MUTANT(LEASE_KEPT)) return saga_end(OUTCOME_DONE);
     if (!r->lease.held) return saga_end(err_class(err) == ERR_CLASS_PERMANENT ? OUTCOME_DEAD : OUTCOME_RETRY);
     return saga_jump(fail_record_row);
 }

@@ -2,6 +2,7 @@
 #include "tests/sim/history.h"
 
 #include "lib/err.h"
+#include "lib/mutant.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -13,13 +14,14 @@ static const char usage[] =
     "usage: keyroll-sim [--from N] [--count N] [--failures N]   runs histories, 20000 from seed 1 by default\n"
     "       keyroll-sim --seed N [--shrink]                     tells one history as a timeline\n"
     "       keyroll-sim --plan FILE                             runs the regressions in FILE\n"
+    "       keyroll-sim --mutants N                             switches each mutant on, for N histories at most\n"
     "       keyroll-sim --traces N                              prints the trace hash of each of the first N seeds\n"
     "exit status: 0 all invariants held, 1 one was broken, 2 wrong usage\n";
 
 struct args {
-    uint64_t from, count, seed, traces;
+    uint64_t from, count, seed, traces, mutants;
     unsigned failures;
-    const char *plan;
+    const char *plan, *only;
     bool one, shrink, states;
 };
 
@@ -87,17 +89,74 @@ static int traces(const struct args *a)
     return 0;
 }
 
+static int mutants(const struct args *a)
+{
+    static const char *const texts[][3] = {
+#define MUTANT_TEXT(name, text, rule) {#name, text, rule},
+        KEYROLL_MUTANT_LIST(MUTANT_TEXT)
+#undef MUTANT_TEXT
+    };
+    struct sim_history h = {.seed = 0};
+    int caught = 0, tried = 0;
+    for (int m = MUTANT_NONE + 1; m < MUTANTS; m++) {
+        uint64_t seed = 1;
+        if (a->only && strcmp(a->only, texts[m - 1][0])) continue;
+        tried++;
+        keyroll_mutant = m;
+        do sim_history_run(seed, NULL, NULL, NULL, &h);
+        while (!h.violation[0] && seed++ < a->mutants);
+        caught += h.violation[0] != '\0';
+        printf("%-20s %-4s %-70s %s%" PRIu64 " histories  %.60s\n", texts[m - 1][0], texts[m - 1][2], texts[m - 1][1],
+               h.violation[0] ? "caught after " : "NOT CAUGHT in ", h.violation[0] ? seed : a->mutants, h.violation);
+        fflush(stdout);
+    }
+    keyroll_mutant = MUTANT_NONE;
+    printf("mutants: %d of %d caught\n", caught, tried);
+    return caught == tried ? 0 : 1;
+}
+
+/* Lines of "seed plan"; a seed alone runs as it is. */
+static int regressions(const struct args *a)
+{
+    char line[4096];
+    unsigned n = 0, failed = 0;
+    FILE *f = fopen(a->plan, "r");
+    if (!f) {
+        fprintf(stderr, "keyroll-sim: %s cannot be read\n", a->plan);
+        return 2;
+    }
+    while (fgets(line, sizeof(line), f)) {
+        char *text;
+        struct sim_plan p;
+        struct sim_history h;
+        const uint64_t seed = strtoull(line, &text, 10);
+        if (text == line) continue;
+        text += strspn(text, " ");
+        bool known = sim_plan_parse(text, &p);
+        if (!known) printf("seed %" PRIu64 ": its plan names something that is no more\n", seed);
+        sim_history_run(seed, p.n ? &p : NULL, NULL, NULL, &h);
+        if (h.violation[0]) printf("seed %" PRIu64 ": %s\n", seed, h.violation);
+        failed += h.violation[0] || !known;
+        n++;
+    }
+    fclose(f);
+    printf("regressions: %u run, %u failed\n", n, failed);
+    return failed ? 1 : 0;
+}
+
 static bool parse(int argc, char **argv, struct args *a)
 {
     static const struct option options[] = {
-        {"from", 1, NULL, 'f'},     {"count", 1, NULL, 'c'},  {"seed", 1, NULL, 's'},
-        {"shrink", 0, NULL, 'k'},   {"plan", 1, NULL, 'p'},   {"traces", 1, NULL, 't'},
+        {"from", 1, NULL, 'f'},     {"count", 1, NULL, 'c'},  {"seed", 1, NULL, 's'},    {"shrink", 0, NULL, 'k'},
+        {"plan", 1, NULL, 'p'},     {"traces", 1, NULL, 't'}, {"mutants", 1, NULL, 'm'}, {"only", 1, NULL, 'o'},
         {"failures", 1, NULL, 'n'}, {"states", 0, NULL, 'a'}, {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'f') a->from = strtoull(optarg, NULL, 10);
         if (c == 'c') a->count = strtoull(optarg, NULL, 10);
         if (c == 't') a->traces = strtoull(optarg, NULL, 10);
         if (c == 'n') a->failures = (unsigned)strtoul(optarg, NULL, 10);
+        if (c == 'm') a->mutants = strtoull(optarg, NULL, 10);
+        if (c == 'o') a->only = optarg;
         if (c == 'k') a->shrink = true;
         if (c == 'a') a->states = true;
         if (c == 'p') a->plan = optarg;
@@ -120,5 +179,7 @@ int main(int argc, char **argv)
     sim_history_prepare();
     if (a.one) return one(&a);
     if (a.traces) return traces(&a);
+    if (a.mutants) return mutants(&a);
+    if (a.plan) return regressions(&a);
     return many(&a);
 }

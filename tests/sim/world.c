@@ -2,6 +2,7 @@
 #include "tests/sim/world.h"
 
 #include "lib/err.h"
+#include "lib/mutant.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -11,6 +12,8 @@
 #define LEASE_TTL_MS 15000
 #define DAY_MS       INT64_C(86400000)
 #define EVENTS_MAX   400000
+
+int keyroll_mutant = MUTANT_NONE;
 
 const char *const sim_topic_events = "keyroll.events", *const sim_topic_keys = "keyroll.keys";
 

@@ -1,0 +1,40 @@
+/* Mutants: faults that can be switched into the code under simulation, to see that its checker notices. In the programs
+ * MUTANT(x) is the constant false; only the copy of the code in tests/sim is built with KEYROLL_MUTANTS. Tried and not
+ * seen within 20,000 histories: a third key instead of the kept pair (R5; the limit of two keys hides it), a second
+ * write without a proof before it (I1; a stranger has to come within seconds), absence of a lost create believed at
+ * once (R4; it ends as a question to a person). */
+#ifndef KEYROLL_MUTANT_H
+#define KEYROLL_MUTANT_H
+
+#ifdef KEYROLL_MUTANTS
+/* X(name, what it does, the rule that it breaks) */
+#define KEYROLL_MUTANT_LIST(X)                                                                                         \
+    X(GUARD_BLIND, "steps go on without a lease", "R3")                                                                \
+    X(UNDO_OFFERED, "a refused write is taken back at once", "R1")                                                     \
+    X(DONE_BEFORE_JOURNAL, "the done test comes before the journal", "R2")                                             \
+    X(UNKNOWN_IS_UNUSED, "a newcomer whose use nobody knows counts as unused", "R4")                                   \
+    X(CREATE_AGAIN, "CreateAccessKey is repeated after a lost reply", "R4")                                            \
+    X(REAP_EARLY, "a key is deleted before its quarantine is over", "R5")                                              \
+    X(RETIRE_BLIND, "a retire does not look at the instance", "R6")                                                    \
+    X(EXPOSED_REVIVED, "an exposed key is made Active again", "R7")                                                    \
+    X(UNSETTLED, "a key that is refused counts as settled", "I1")                                                      \
+    X(DELETE_FIRST, "the first listed key is deleted", "I3")                                                           \
+    X(SECRET_TOLD, "the secret stands in a reason", "I6")                                                              \
+    X(COMMIT_EARLY, "the offset is finished before the delivery report", "I7")                                         \
+    X(PARKED_DONE, "a job that is parked counts as done", "I7")                                                        \
+    X(ABANDONED_DONE, "a job that is abandoned counts as done", "I7")                                                  \
+    X(LEASE_KEPT, "a failed run keeps its lease and goes on as if it were done", "I8")
+enum keyroll_mutant {
+    MUTANT_NONE,
+#define KEYROLL_MUTANT_ENUM(name, text, rule) MUTANT_##name,
+    KEYROLL_MUTANT_LIST(KEYROLL_MUTANT_ENUM)
+#undef KEYROLL_MUTANT_ENUM
+        MUTANTS
+};
+extern int keyroll_mutant; /* which one is on */
+#define MUTANT(name) (keyroll_mutant == MUTANT_##name)
+#else
+#define MUTANT(name) 0
+#endif
+
+#endif
