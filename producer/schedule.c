@@ -486,7 +486,7 @@ static void redis_changed(void *arg, enum redis_state state, const struct redis_
     if (state == REDIS_READY) {
         s->said[0] = '\0';
         if (server->is_cluster) {
-            LOG(LOG_LEVEL_ERROR, "redis-cluster", CLIENT_NO_CLUSTER, LOG_S("redis_url", s->o->redis_url));
+            LOG(LOG_LEVEL_ERROR, "redis-cluster", CLIENT_NO_CLUSTER, LOG_S("redis.url", s->o->redis_url));
             s->fatal = true;
             loop_stop(s->c.loop);
             return;

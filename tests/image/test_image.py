@@ -22,7 +22,7 @@ def test_labels_and_user(built):
     labels = config["Labels"]
     name = "org.opencontainers.image."
     assert labels[name + "title"] == "keyroll"
-    assert labels[name + "revision"] == image.revision()
+    assert labels[name + "revision"] == built.revision
     shown = subprocess.run([found.binary("keyroll"), "--version"], text=True, capture_output=True, check=True).stdout
     assert labels[name + "version"] == shown.split()[1], "the label follows the program's version"
     assert config["User"] == "65532:65532"

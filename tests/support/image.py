@@ -70,6 +70,7 @@ class Builder:
         self.policy.write_text(json.dumps(POLICY))
         self.env = {**os.environ, "BUILDAH_ISOLATION": "chroot", "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf")}
         self._choose_driver()
+        self.revision = revision()
         self.context = self.scratch / "context"
         copy_context(self.context)
 
@@ -105,7 +106,7 @@ class Builder:
     def build(self, name=NAME, *options, file="deploy/image/Dockerfile", base=BASE):
         """Builds the Dockerfile as its head says, all times zero. Returns the digest of the image's configuration."""
         self.buildah("bud", "--layers", "--timestamp", "0", "--build-arg", f"BASE={base}", "--build-arg",
-                     f"REVISION={revision()}", *options, "-f", self.context / file, "-t", name, self.context)
+                     f"REVISION={self.revision}", *options, "-f", self.context / file, "-t", name, self.context)
         return self.digest(name)
 
     def digest(self, name=NAME):
