@@ -14,9 +14,10 @@ LIMIT = 20
 
 @pytest.fixture
 def world(tmp_path, kafka, redis_server, full):
-    accounts, licences = (4, 2000) if full else (2, 700)
+    accounts, licences = (4, 4000) if full else (2, 2000)
     fleet = sandbox.SandboxFleet(tmp_path, licences, accounts=accounts, iam_rate=LIMIT, latency_iam=20).start()
-    waits = {"overlap": "1h", "quarantine": "1h", "tick": "1s"}
+    waits = {"overlap": "1h", "quarantine": "1h", "tick": "1s",
+             "lease_max_age": "10m"}  # jobs queue for the budget while they hold their lease
     installed = deployment.Deployment(tmp_path, kafka, redis_server, fleet, **{
         "iam_calls_per_s": 8, "iam_share": 100, "aws_role_template": fleet.endpoints["accounts"][0]["role_arn"].replace(
             fleet.endpoints["accounts"][0]["id"], "{account}"), "aws_external_id": fleet.endpoints["external_id"],
