@@ -44,6 +44,7 @@ enum err_class {
     X(ERR_JOURNAL_DIRECTION, -44, PERMANENT, "the rotation's direction was already decided")                           \
     X(ERR_PAUSED, -45, RETRIABLE, "paused by an operator")                                                             \
     X(ERR_RATE_LIMITED, -46, RETRIABLE, "max_rotations_per_hour reached")                                              \
+    X(ERR_BREAKER_OPEN, -47, RETRIABLE, "left alone for now: it fails for everybody")                                  \
     X(ERR_KAFKA_DOWN, -50, RETRIABLE, "Kafka is not reachable")                                                        \
     X(ERR_KAFKA_FATAL, -51, FATAL, "fatal Kafka client error")                                                         \
     X(ERR_KAFKA_UNDELIVERED, -52, UNKNOWN, "no delivery report for the message")                                       \

@@ -140,7 +140,7 @@ static void add_line(struct table *t, const struct subject *s, struct policies *
 /* ---- what holds for all: strays and pauses ---- */
 
 struct extra {
-    json_t *strays, *paused;
+    json_t *strays, *paused, *breakers;
     int err;
 };
 
@@ -158,6 +158,22 @@ static void copy_hash(void *into, const void *result)
     }
 }
 
+/* name -> what the worker that opened it wrote; closed ones are not there. */
+static void copy_breakers(void *into, const void *result)
+{
+    const struct redis_reply *r = result;
+    struct extra *e = into;
+    if (r->err || r->value->type != REDIS_ARRAY) return;
+    for (size_t i = 0; i + 1 < r->value->count; i += 2) {
+        const struct redis_value *k = redis_item(r->value, i), *v = redis_item(r->value, i + 1);
+        json_t *one = v && v->str ? json_loads(v->str, JSON_REJECT_DUPLICATES, NULL) : NULL;
+        if (k && k->str && json_is_object(one))
+            json_object_set_new(e->breakers, k->str, one);
+        else
+            json_decref(one);
+    }
+}
+
 static void copy_paused(void *into, const void *result)
 {
     const struct redis_reply *r = result;
@@ -168,11 +184,14 @@ static void copy_paused(void *into, const void *result)
 /* Ignored when it fails: the licences themselves were read. */
 static void read_extra(struct client *c, struct extra *e)
 {
-    char strays[STORE_KEY_MAX], paused[STORE_KEY_MAX];
+    char strays[STORE_KEY_MAX], paused[STORE_KEY_MAX], breakers[STORE_KEY_MAX];
     store_key(&c->store, NULL, "strays", strays);
     store_key(&c->store, NULL, "pause:all", paused);
+    store_key(&c->store, NULL, "breakers", breakers);
+    const char *const ask_breakers[] = {"HGETALL", breakers};
     const char *const ask_strays[] = {"HGETALL", strays}, *const ask_paused[] = {"GET", paused};
-    if (client_command(c, 2, ask_strays, copy_hash, e) < 0 || client_command(c, 2, ask_paused, copy_paused, e) < 0)
+    if (client_command(c, 2, ask_strays, copy_hash, e) < 0 || client_command(c, 2, ask_paused, copy_paused, e) < 0 ||
+        client_command(c, 2, ask_breakers, copy_breakers, e) < 0)
         c->error[0] = '\0';
 }
 
@@ -185,6 +204,12 @@ static void print_all(const struct subjects *s, struct policies *p, const struct
     table_print(&t, stdout);
     const char *paused = json_string_value(json_object_get(e->paused, "all"));
     if (paused) printf("paused: %s\n", paused);
+    const char *name;
+    json_t *breaker;
+    json_object_foreach(e->breakers, name, breaker)
+        printf("breaker %s: %s (%s, seen by %s): its jobs are parked\n", name,
+               json_string_value(json_object_get(breaker, "state")),
+               json_string_value(json_object_get(breaker, "error")), json_string_value(json_object_get(breaker, "by")));
     if (asked) return;
     json_t *one;
     size_t i;
@@ -200,6 +225,7 @@ static int print_json(const struct subjects *s, struct policies *p, const struct
     json_object_set_new(root, "licences", list);
     json_object_set(root, "strays", e->strays);
     json_object_set(root, "paused", e->paused);
+    json_object_set(root, "breakers", e->breakers);
     for (size_t i = 0; i < s->n; i++) json_array_append_new(list, licence_json(&s->items[i], p, now_ms));
     AUTO_FREE char *text = json_dumps(root, JSON_INDENT(2));
     if (!text) return command_fail(NAME, EXIT_FAILED, "%s", err_text(ERR_NOMEM));
@@ -214,7 +240,7 @@ int cmd_status(const struct options *o, int argc, char **argv)
     struct client c;
     struct subjects s = {0};
     AUTO_POLICIES struct policies *p = NULL;
-    struct extra e = {json_array(), json_object(), 0};
+    struct extra e = {json_array(), json_object(), json_object(), 0};
     if (!command_flags(NAME, flags, ARRAY_LEN(flags), &argc, argv)) return EXIT_USAGE;
     if (client_init(&c, o, "keyroll-status") < 0) return command_fail(NAME, EXIT_FAILED, "%s", err_text(ERR_NOMEM));
     int code = EXIT_OK, rc = policies_now(&c, NULL, &p);
@@ -230,6 +256,7 @@ int cmd_status(const struct options *o, int argc, char **argv)
     subjects_done(&s);
     json_decref(e.strays);
     json_decref(e.paused);
+    json_decref(e.breakers);
     if (rc < 0) return command_client_failed(NAME, &c, rc);
     client_done(&c);
     return code;

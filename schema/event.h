@@ -43,7 +43,8 @@
     X(EVENT_REPLAYED, "replayed")         /* a dead letter's job was published again: by */                            \
     X(EVENT_DROPPED, "dropped")           /* a person gave a dead letter up: by, reason */                             \
     X(EVENT_RESOLVED, "resolved")         /* the licence of a dead letter is well again */                             \
-    X(EVENT_UNDO_STARTED, "undo-started") /* * the direction is undo: key_new will never be offered (R1) */
+    X(EVENT_UNDO_STARTED, "undo-started") /* * the direction is undo: key_new will never be offered (R1) */            \
+    X(EVENT_RECOVERED, "recovered")       /* what this and other licences were parked for answers again: reason */
 enum event_type {
 #define EVENT_ENUM(name, text) name,
     EVENT_TYPES(EVENT_ENUM)

@@ -16,6 +16,7 @@
 #define RECORD_LICENCE_MAX 48
 #define RECORD_JOB_ID_MAX  33
 #define RECORD_STEP_MAX    24
+#define RECORD_PARKED_MAX  96
 
 /* X(name, text): the named states of a licence (design, section 2). Texts are part of the published form. */
 #define RECORD_STATES(X)                                                                                               \
@@ -71,12 +72,13 @@ struct record {
     struct record_key keys[RECORD_KEYS_MAX];
     size_t n_keys;
     int64_t next_ms; /* not touched by the scheduler before (RETRY, AWAITING poll); TIME_NONE = nothing set */
-    char reason[RECORD_TEXT_MAX]; /* why the state is what it is, and what to do; "" when all is well */
-    char step[RECORD_STEP_MAX];   /* where the last failure happened */
-    int error;                    /* err.h code of the last failure */
-    unsigned attempts;            /* failed runs in a row */
-    bool repair;                  /* the instance went back to a predecessor: the kept pair must be written again */
-    unsigned drifts;              /* changes by others in a row (two = another rotator) */
+    char reason[RECORD_TEXT_MAX];   /* why the state is what it is, and what to do; "" when all is well */
+    char step[RECORD_STEP_MAX];     /* where the last failure happened */
+    int error;                      /* err.h code of the last failure */
+    unsigned attempts;              /* failed runs in a row */
+    char parked[RECORD_PARKED_MAX]; /* RETRY: the breaker it waits for, "account:..." or "host:..."; "" none */
+    bool repair;                    /* the instance went back to a predecessor: the kept pair must be written again */
+    unsigned drifts;                /* changes by others in a row (two = another rotator) */
     int64_t first_failed_ms;
     int64_t audited_ms; /* last successful audit or proof */
     int64_t updated_ms;

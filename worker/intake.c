@@ -46,7 +46,10 @@ struct item {
     struct buf out_value;
     struct job_headers out_headers;
     struct loop_timer *again;
-    bool finishing; /* out_value is the saga's outcome (else: the copy of a parked head) */
+    bool finishing;                   /* out_value is the saga's outcome (else: the copy of a parked head) */
+    char waits_for[BREAKER_NAME_MAX]; /* the breaker whose probe this job is, "" none */
+    bool waits;                       /* until its time comes */
+    struct loop_timer *wait;
 };
 
 struct intake {
@@ -65,7 +68,7 @@ struct intake {
     struct metric *m_jobs, *m_running, *m_step, *m_delay, *m_steps_failed, *m_dead, *m_done, *m_oldest, *m_rebalances;
 };
 
-static const char *const outcome_names[] = {"done", "retry", "dead", "abandoned", "parked"};
+static const char *const outcome_names[] = {"done", "retry", "dead", "abandoned", "parked", "waiting"};
 
 static int64_t wall(const struct intake *i)
 {
@@ -123,6 +126,8 @@ static void item_end(struct item *t, bool finished)
     if (!t->urgent) i->n_ordinary--;
     buf_done(&t->out_value);
     if (t->again) loop_timer_free(t->again);
+    if (t->wait) loop_timer_free(t->wait);
+    if (t->waits_for[0]) breakers_let_go(i->o.breakers, t->waits_for);
     free(t->job);
     free(t);
     resume_full(i);
@@ -274,19 +279,74 @@ static void log_end(const struct item *t, const struct rotation *r, int outcome)
 
 static int begin(struct item *t);
 
+/* ---- jobs that wait for a breaker ---- */
+
+static void on_wait_over(void *arg)
+{
+    struct item *t = arg;
+    if (!t->waits) return;
+    t->waits = false;
+    breakers_let_go(t->intake->o.breakers, t->waits_for); /* held again if it fails again */
+    if (begin(t) < 0) item_end(t, t->handed_on);          /* the record says when it is tried again */
+}
+
+/* The record tells that the licence waits, so the message is done. One job per breaker stays here to be the probe. */
+static void wait_for_breaker(struct item *t, const char *name)
+{
+    struct intake *i = t->intake;
+    int64_t wait_ms = 0;
+    t->waits_for[0] = '\0';
+    if (i->draining || !i->o.breakers || !name[0] || !breakers_hold(i->o.breakers, name, &wait_ms)) {
+        item_end(t, true);
+        return;
+    }
+    snprintf(t->waits_for, sizeof(t->waits_for), "%s", name);
+    if (!t->wait) t->wait = loop_timer_new(i->loop, on_wait_over, t);
+    if (!t->wait) {
+        item_end(t, true);
+        return;
+    }
+    offsets_done(i->offsets, t->ref);
+    t->handed_on = t->waits = true;
+    t->finishing = false;
+    loop_timer_start(t->wait, wait_ms);
+}
+
+void intake_recovered(struct intake *i, const char *breaker)
+{
+    for (struct item *t = i->first; t; t = t->next)
+        if (t->waits && !strcmp(t->waits_for, breaker)) loop_timer_start(t->wait, 0);
+}
+
+const struct job *intake_waiting_for(const struct intake *i, const char *breaker)
+{
+    for (const struct item *t = i->first; t; t = t->next)
+        if (!strcmp(t->waits_for, breaker)) return job_of(t);
+    return NULL;
+}
+
+static void drop_waiting(struct intake *i)
+{
+    for (struct item *t = i->first, *next; t; t = next) {
+        next = t->next;
+        if (t->waits) item_end(t, true);
+    }
+}
+
 static void on_ended(void *arg, struct saga *s, int outcome)
 {
     struct intake *i = arg;
     struct rotation *r = ROTATION(s);
     struct item *t = r->owner;
     const int err = r->error;
-    char step[RECORD_STEP_MAX], reason[RECORD_TEXT_MAX];
+    char step[RECORD_STEP_MAX], reason[RECORD_TEXT_MAX], parked[RECORD_PARKED_MAX];
     int64_t first_ms = r->record.first_failed_ms;
     int64_t delay_ms = r->record.next_ms == TIME_NONE ? 0 : r->record.next_ms - wall(i);
     unsigned attempts = r->record.attempts;
     bool again = r->again && outcome == OUTCOME_DONE && !err && !i->draining;
     snprintf(step, sizeof(step), "%s", r->step);
     snprintf(reason, sizeof(reason), "%s", r->reason);
+    snprintf(parked, sizeof(parked), "%s", r->record.parked);
     log_end(t, r, outcome);
     metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
     if (outcome == OUTCOME_DONE && !err && !r->again) {
@@ -316,6 +376,9 @@ static void on_ended(void *arg, struct saga *s, int outcome)
             return;
         }
         hand_to_retry(t, 0, false, err);
+        return;
+    case OUTCOME_WAITING:
+        wait_for_breaker(t, parked);
         return;
     case OUTCOME_DEAD:
         hand_to_dead(t, NULL, err, step, reason, attempts, first_ms);
@@ -748,6 +811,7 @@ void intake_drain(struct intake *i)
     i->draining = true;
     i->o.env->draining = true;
     if (i->in) kafka_in_stop_intake(i->in);
+    drop_waiting(i);
     saga_each(i->engine, wake, NULL);
     check_idle(i);
 }

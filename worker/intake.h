@@ -15,6 +15,7 @@ struct intake;
 struct intake_options {
     struct rotation_env *env;
     struct kafka_port kafka;
+    struct breakers *breakers; /* NULL: none */
     const char *worker_id;
     const char *topic_jobs, *topic_urgent, *topic_dead;
     const char *const *topic_retry;
@@ -35,6 +36,10 @@ void intake_on_message(void *arg, const struct kafka_message_in *m);
 void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n);
 void intake_on_revoked(void *arg, const struct kafka_partition *p, size_t n, bool lost);
 void intake_on_committed(void *arg, const struct kafka_partition *p, size_t n, int err);
+/* A breaker has closed: the job that waited to be its probe goes on at once. */
+void intake_recovered(struct intake *i, const char *breaker);
+/* The job that waits for this breaker, or did last, NULL: none is here. Borrowed until the next call. */
+const struct job *intake_waiting_for(const struct intake *i, const char *breaker);
 /* Takes nothing more; what runs reaches a journal boundary and parks; then on_idle. */
 void intake_drain(struct intake *i);
 /* Commits what is finished and waits for the answer, at most wait_ms: the end of a drain. */

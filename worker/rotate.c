@@ -1185,7 +1185,9 @@ static struct saga_verdict failed(struct saga *s, int row, int err)
     if (row == ESCROW) return escrow_failed(r, err);
     if (row == ORPHAN) return saga_end(OUTCOME_ABANDONED);
     if (row == DONE_RELEASE) return step_done_got(s, NULL);
-    bool ourselves = err == ERR_LEASE_LOST || err == ERR_JOURNAL_VERSION || err == ERR_DRAINING;
+    bool ourselves =
+        err == ERR_LEASE_LOST || err == ERR_JOURNAL_VERSION || err == ERR_DRAINING || err == ERR_BREAKER_OPEN;
+    if (err == ERR_BREAKER_OPEN && row == CREATE) r->drop_journal = true; /* for certain not called */
     if (!ourselves && row == CREATE) return create_failed(r, err);
     if (!ourselves && row == SET) return set_failed(r, err);
     bool settling = row == SETTLE_STS || row == SETTLE_BUCKET, offered = r->journal.direction == DIRECTION_SET;

@@ -9,6 +9,7 @@
 #include "schema/job.h"
 #include "schema/keyslots.h"
 #include "schema/store.h"
+#include "worker/breakers.h"
 #include "worker/lease.h"
 #include "worker/saga.h"
 
@@ -40,6 +41,7 @@ struct rotation_env {
     struct leases *leases;
     const struct escrow *escrow;
     struct report *report;
+    struct breaker_port breakers; /* all NULL: none */
     struct rotation_policy policy;
     bool draining;
 };
@@ -51,6 +53,7 @@ enum rotation_outcome {
     OUTCOME_DEAD,      /* publish a dead letter, then done */
     OUTCOME_ABANDONED, /* the lease was lost: somebody else goes on; publish to the shortest retry topic, then done */
     OUTCOME_PARKED,    /* draining: leave the message uncommitted */
+    OUTCOME_WAITING, /* a breaker is open (record.parked): the first such job stays and is its probe, others are done */
 };
 
 struct rotation {

@@ -177,7 +177,8 @@ static bool retry_here(const struct saga *s, int err)
     const struct saga_step *step = saga_row(s);
     enum err_class c = err_class(err);
     /* These tell about ourselves, not about the operation: the table decides at once. */
-    if (err == ERR_LEASE_LOST || err == ERR_DRAINING || err == ERR_JOURNAL_VERSION) return false;
+    if (err == ERR_LEASE_LOST || err == ERR_DRAINING || err == ERR_JOURNAL_VERSION || err == ERR_BREAKER_OPEN)
+        return false;
     if (s->attempt + 1 >= (step->attempts ? step->attempts : 1)) return false;
     return c == ERR_CLASS_RETRIABLE || (c == ERR_CLASS_UNKNOWN && (step->flags & SAGA_REPEATABLE));
 }

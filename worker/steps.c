@@ -11,12 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LEASE_MARGIN_MS    500  /* between a call's deadline and the end of the lease */
-#define CALL_MIN_MS        1000 /* a mutating call is not begun with less time than this */
-#define HELD_POLL_MAX_MS   2000 /* a lease that is busy is asked for again at the latest after this */
-#define UNSENT_AGAIN_MS    100
-#define HELD_BACK_SLACK_MS 1000
-#define RELEASE_FROM_END   3 /* every table ends with the rows release, record, park */
+#define LEASE_MARGIN_MS     500  /* between a call's deadline and the end of the lease */
+#define CALL_MIN_MS         1000 /* a mutating call is not begun with less time than this */
+#define HELD_POLL_MAX_MS    2000 /* a lease that is busy is asked for again at the latest after this */
+#define UNSENT_AGAIN_MS     100
+#define HELD_BACK_SLACK_MS  1000
+#define RELEASE_FROM_END    3 /* every table ends with the rows release, record, park */
+#define KAFKA_DOWN_AGAIN_MS 500
+#define PARKED_AGAIN_MS     60000 /* should nobody say that it is back */
 
 int64_t step_now_ms(const struct rotation *r)
 {
@@ -96,7 +98,7 @@ struct saga_verdict rotation_failed(struct rotation *r, int row, int err, int fa
     }
     if (row == fail_record_row) return saga_end(OUTCOME_ABANDONED);
     if (row == park_row) return saga_end(OUTCOME_PARKED);
-    if (!r->reason[0] || !r->error) rotation_note(r, err, true, "%s", err_text(err));
+    if (err == ERR_BREAKER_OPEN || !r->reason[0] || !r->error) rotation_note(r, err, true, "%s", err_text(err));
     if (MUTANT(LEASE_KEPT)) return saga_end(OUTCOME_DONE);
     if (!r->lease.held) return saga_end(err_class(err) == ERR_CLASS_PERMANENT ? OUTCOME_DEAD : OUTCOME_RETRY);
     return saga_jump(fail_record_row);
@@ -183,7 +185,8 @@ static bool is_held_back(const struct rotation *r)
 {
     const struct job *j = r->job;
     bool waits = r->record.state == RECORD_RETRY && r->record.next_ms > step_now_ms(r) + HELD_BACK_SLACK_MS;
-    return waits && j->kind != JOB_AUDIT && j->reason != JOB_OPERATOR && j->reason != JOB_EXPOSED && !j->confirm;
+    return waits && !r->record.parked[0] && j->kind != JOB_AUDIT && j->reason != JOB_OPERATOR &&
+           j->reason != JOB_EXPOSED && !j->confirm;
 }
 
 struct saga_verdict step_lease_got(struct saga *s, const void *result)
@@ -207,6 +210,10 @@ struct saga_verdict step_lease_got(struct saga *s, const void *result)
     int rc = load(r, l);
     if (rc < 0) return saga_fail(rc); /* the lease is ours: the next try confirms it */
     if (state_is_lost(r->job, l) || is_held_back(r)) return saga_jump((int)s->table->n_steps - RELEASE_FROM_END);
+    char name[BREAKER_NAME_MAX];
+    const struct breaker_port *b = &r->env->breakers;
+    if (b->blocked && b->blocked(b->self, r->job, name)) return saga_fail(ERR_BREAKER_OPEN);
+    r->record.parked[0] = '\0';
     if (!r->has_journal || s->table == table_of(r->journal.kind)) return saga_next();
     r->again = s->table != &audit_table;
     s->table = table_of(r->journal.kind); /* every table begins with the same row */
@@ -316,6 +323,8 @@ struct saga_verdict step_closed_got(struct saga *s, const void *result)
 
 struct saga_verdict step_put_event(struct rotation *r, enum event_type type)
 {
+    const struct breaker_port *b = &r->env->breakers;
+    if (b->kafka_down && b->kafka_down(b->self)) return saga_again(KAFKA_DOWN_AGAIN_MS); /* not an attempt */
     /* the state that goes with it counts against those of other holders by this number */
     r->record.number = r->journal.number = r->lease.user.number;
     int rc = report_transition(r->env->report, r, type, saga_ticket(&r->saga));
@@ -511,6 +520,24 @@ static int64_t retry_delay_ms(const struct rotation *r, unsigned attempt)
     return r->retry_after_ms > delay ? r->retry_after_ms : delay;
 }
 
+/* The other side fails for everybody: the licence waits for it and nothing is counted. */
+static bool park(struct rotation *r)
+{
+    const struct breaker_port *b = &r->env->breakers;
+    struct record *rec = &r->record;
+    char name[BREAKER_NAME_MAX];
+    if (!r->error || r->end_state != RECORD_NEW || !b->blames || !b->blames(b->self, r->job, r->error, name))
+        return false;
+    int64_t now = step_now_ms(r);
+    snprintf(rec->parked, sizeof(rec->parked), "%s", name);
+    snprintf(rec->reason, sizeof(rec->reason), "parked until %s answers again: %.120s", name, r->reason);
+    rec->state = RECORD_RETRY;
+    if (rec->first_failed_ms == TIME_NONE) rec->first_failed_ms = now;
+    rec->next_ms = now + PARKED_AGAIN_MS + (int64_t)rng_below(r->env->rng, PARKED_AGAIN_MS / 4);
+    r->end_outcome = OUTCOME_WAITING;
+    return true;
+}
+
 /* Decides state and next time of a failed run; leaves them in the record and in end_outcome. */
 static void judge_failure(struct rotation *r)
 {
@@ -525,6 +552,7 @@ static void judge_failure(struct rotation *r)
         r->end_outcome = OUTCOME_DONE;
         return;
     }
+    if (park(r)) return;
     if (r->counted) rec->attempts++;
     if (rec->first_failed_ms == TIME_NONE) rec->first_failed_ms = now;
     bool spent = err_class(r->error) == ERR_CLASS_PERMANENT || rec->attempts >= r->env->policy.max_attempts;

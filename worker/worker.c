@@ -13,6 +13,7 @@
 #include "lib/profile.h"
 #include "lib/synergist.h"
 #include "schema/budget_store.h"
+#include "worker/breakers_share.h"
 #include "worker/calls.h"
 #include "worker/intake.h"
 #include "worker/report.h"
@@ -44,6 +45,8 @@ struct worker {
     struct leases leases;
     struct kafka_out *out;
     struct kafka_in *in;
+    struct breakers *breakers;
+    struct breakers_share *share;
     struct report *report;
     struct intake *intake;
     struct metrics *metrics;
@@ -217,6 +220,7 @@ static void on_collect(void *arg)
 {
     struct worker *w = arg;
     aws_call_budgets(w->aws, on_budget, w->metrics);
+    breakers_share_collect(w->share, w->metrics, w->redis_ready);
     struct loop_stats s;
     loop_stats(w->loop, &s);
     metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_loop_turn_p99_seconds",
@@ -393,8 +397,22 @@ static int make_producer(struct worker *w, char **reterr)
                                         .arg = w};
     int rc = kafka_out_new(w->loop, &k, &w->out, reterr);
     if (rc < 0) return rc;
+    const struct breakers_share_options s = {w->loop, &w->store, kafka_out_port(w->out), o->topic_events, o->worker_id};
+    rc = breakers_share_new(&s, &w->share);
+    const struct breakers_options b = {.clock = &clock_system,
+                                       .rng = &rng_system,
+                                       .aws = aws_call_port(w->aws),
+                                       .instance = synergist_port(w->synergist),
+                                       .kafka = kafka_out_port(w->out),
+                                       .on_change = breakers_share_changed,
+                                       .arg = w->share};
+    if (!rc) rc = breakers_new(&b, &w->breakers);
+    if (rc < 0) {
+        *reterr = reason("breakers", err_text(rc));
+        return rc;
+    }
     const struct report_topics topics = {o->topic_events, o->topic_keys};
-    rc = report_new(kafka_out_port(w->out), &clock_system, &topics, o->worker_id, &w->report);
+    rc = report_new(breakers_kafka(w->breakers), &clock_system, &topics, o->worker_id, &w->report);
     if (rc < 0) *reterr = reason("reports", err_text(rc));
     return rc;
 }
@@ -402,7 +420,7 @@ static int make_producer(struct worker *w, char **reterr)
 static int make_intake(struct worker *w, char **reterr)
 {
     const struct options *o = w->o;
-    int rc = calls_new(w->metrics, &clock_system, aws_call_port(w->aws), synergist_port(w->synergist), &w->calls);
+    int rc = calls_new(w->metrics, &clock_system, breakers_aws(w->breakers), breakers_instance(w->breakers), &w->calls);
     if (rc < 0) {
         *reterr = reason("intake", err_text(rc));
         return rc;
@@ -411,13 +429,15 @@ static int make_intake(struct worker *w, char **reterr)
                                    .rng = &rng_system,
                                    .aws = calls_aws(w->calls),
                                    .instance = calls_instance(w->calls),
+                                   .breakers = breakers_port(w->breakers),
                                    .store = &w->store,
                                    .leases = &w->leases,
                                    .escrow = w->escrow,
                                    .report = w->report};
     fill_policy(&w->env.policy, o);
     const struct intake_options i = {.env = &w->env,
-                                     .kafka = kafka_out_port(w->out),
+                                     .kafka = breakers_kafka(w->breakers),
+                                     .breakers = w->breakers,
                                      .worker_id = o->worker_id,
                                      .topic_jobs = o->topic_jobs,
                                      .topic_urgent = o->topic_urgent,
@@ -432,7 +452,10 @@ static int make_intake(struct worker *w, char **reterr)
                                      .on_idle = on_idle,
                                      .arg = w};
     rc = intake_new(w->loop, &i, &w->intake);
-    if (rc < 0) *reterr = reason("intake", err_text(rc));
+    if (rc < 0)
+        *reterr = reason("intake", err_text(rc));
+    else
+        breakers_share_bind(w->share, w->breakers, w->intake);
     return rc;
 }
 
@@ -524,6 +547,7 @@ void worker_free(struct worker *w)
     if (!w) return;
     http_server_free(w->server);
     kafka_in_free(w->in, LEAVE_WAIT_MS);
+    if (w->share) breakers_share_bind(w->share, w->breakers, NULL);
     kafka_out_free(w->out, COMMIT_WAIT_MS);
     intake_free(w->intake);
     redis_free(w->redis);
@@ -533,6 +557,8 @@ void worker_free(struct worker *w)
     http_free(w->http);
     calls_free(w->calls);
     profiles_free(w->profiles);
+    breakers_share_free(w->share);
+    breakers_free(w->breakers);
     report_free(w->report);
     leases_done(&w->leases);
     escrow_free(w->escrow);
