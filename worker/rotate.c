@@ -116,8 +116,6 @@ static struct saga_verdict wait_until(struct rotation *r, int64_t until_ms, enum
  * from one that works (I1). */
 static struct saga_verdict prove_and_write(struct rotation *r, int64_t delay_ms)
 {
-    if (MUTANT(PROOF_OLD)) r->settle_ok_mono_ms = clock_mono_ms(r->env->clock);
-    if (MUTANT(PROOF_OLD)) return saga_jump_in(r->has_journal ? SET : PIVOT, delay_ms);
     r->settled = r->env->policy.settle_successes - 1;
     r->settle_began_mono_ms = clock_mono_ms(r->env->clock) + delay_ms;
     return saga_jump_in(SETTLE_STS, delay_ms);
@@ -224,9 +222,7 @@ static struct saga_verdict act_on_slots(struct rotation *r)
     case SLOT_CREATE:
         return saga_jump(GATE);
     case SLOT_REPAIR:
-        return MUTANT(THIRD_KEY) ? saga_jump(GATE)
-               : r->kept_secret  ? saga_jump(REPAIR)
-                                 : ask_person(r, RECORD_DRIFTED, r->slots.reason);
+        return r->kept_secret ? saga_jump(REPAIR) : ask_person(r, RECORD_DRIFTED, r->slots.reason);
     case SLOT_FREE:
         return free_slot(r);
     case SLOT_WAIT: /* the record plans retire and reap; they make the room */
