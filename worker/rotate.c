@@ -726,10 +726,10 @@ static struct saga_verdict doubt_judge(struct saga *s)
     bool in_window = k->created_ms != TIME_NONE && k->created_ms >= j->intent_ms - DATE_SLACK_MS &&
                      k->created_ms <= j->intent_last_ms + CREATE_SPAN_MS + r->env->policy.skew_limit_ms;
     if (n > 1 || !in_window) {
-        snprintf(
-            text, sizeof(text),
-            "the reply to CreateAccessKey was lost and %s %s may be ours or somebody else's; run: keyroll adopt %s",
-            n > 1 ? "several new keys, among them" : "key", k->id, r->job->licence);
+        snprintf(text, sizeof(text),
+                 "the reply to CreateAccessKey was lost and key %s%s%s may be ours or somebody else's; run: keyroll "
+                 "adopt %s",
+                 k->id, n > 1 ? " or " : "", n > 1 ? r->keys[r->n_keys - 1].id : "", r->job->licence);
         return ask_person(r, RECORD_AWAITING, text);
     }
     snprintf(j->key_doubt, sizeof(j->key_doubt), "%s", k->id);

@@ -117,9 +117,12 @@ static void make_plan(struct setting *s, struct sim_plan *p, struct sim_options 
     if (draw(s) % 3) kinds &= (uint32_t)draw(s);
     if (more && rate) o->swarm = (struct sim_swarm){rate, kinds, 0, calls};
     const unsigned n = more ? (unsigned)(draw(s) % 4) : 0;
-    for (unsigned i = 0; i < n; i++)
-        plan_add(p, 1 + (unsigned)(draw(s) % 90), SIM_HAPPENING_0 + (int)(draw(s) % HAPPENINGS),
-                 (int64_t)(draw(s) >> 2));
+    for (unsigned i = 0; i < n; i++) { /* one draw a statement: compilers order arguments as they like */
+        const unsigned call = 1 + (unsigned)(draw(s) % 90);
+        const int what = SIM_HAPPENING_0 + (int)(draw(s) % HAPPENINGS);
+        const int64_t arg = (int64_t)(draw(s) >> 2);
+        plan_add(p, call, what, arg);
+    }
 }
 
 static void set_abilities(struct setting *s, struct sim_options *o)
