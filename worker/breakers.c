@@ -21,6 +21,8 @@ struct breakers {
     struct breakers_options o;
     struct circuit *buckets[BUCKETS];
 };
+#define WORDS_MAX 300
+
 enum call_kind { CALL_AWS, CALL_INSTANCE, CALL_KAFKA };
 struct call {
     struct breakers *b;
@@ -136,9 +138,25 @@ static int judge(enum call_kind kind, const void *result, int *ret_err)
 
 /* ---- calls ---- */
 
-static void tell(struct breakers *b, const struct circuit *c, enum breaker_state before, int err)
+/* What the other side said, for the log: a code alone does not tell a person what to do. */
+static void words_of(enum call_kind kind, const void *result, char out[WORDS_MAX])
 {
-    if (before != c->one.state && b->o.on_change) b->o.on_change(b->o.arg, c->name, before, c->one.state, err);
+    const char *code = "", *message = "";
+    if (kind == CALL_AWS) {
+        code = ((const struct aws_result *)result)->code;
+        message = ((const struct aws_result *)result)->message;
+    } else if (kind == CALL_INSTANCE) {
+        code = ((const struct instance_result *)result)->code;
+        message = ((const struct instance_result *)result)->message;
+    } else if (((const struct kafka_report *)result)->detail) {
+        message = ((const struct kafka_report *)result)->detail;
+    }
+    snprintf(out, WORDS_MAX, "%s%s%s", code, code[0] && message[0] ? ": " : "", message);
+}
+
+static void tell(struct breakers *b, const struct circuit *c, enum breaker_state before, int err, const char *words)
+{
+    if (before != c->one.state && b->o.on_change) b->o.on_change(b->o.arg, c->name, before, c->one.state, err, words);
 }
 
 static void on_done(void *self, uint64_t id, const void *result)
@@ -156,8 +174,13 @@ static void on_done(void *self, uint64_t id, const void *result)
         (void)breaker_note(&c->one, said > 0, call->subject, now, b->o.rng);
     else if (call->probe)
         breaker_unprobed(&c->one, now);
+    const enum call_kind kind = call->kind;
     free(call);
-    if (err != ERR_CANCELLED) tell(b, c, before, err);
+    if (err != ERR_CANCELLED && before != c->one.state) {
+        char words[WORDS_MAX];
+        words_of(kind, result, words);
+        tell(b, c, before, err, words);
+    }
     ticket_complete(t, result);
 }
 
@@ -178,7 +201,7 @@ static int enter(struct breakers *b, const char *name, enum call_kind kind, uint
     }
     *call = (struct call){b, c, kind, subject, probe, t};
     *ret_call = call;
-    tell(b, c, before, 0);
+    tell(b, c, before, 0, "");
     return 0;
 }
 
@@ -235,7 +258,7 @@ static int kafka_produce(void *self, const struct kafka_message_out *m, struct t
     (void)breaker_allows(&c->one, clock_mono_ms(b->o.clock));
     *call = (struct call){b, c, CALL_KAFKA, hash(subject), c->one.state == BREAKER_HALF_OPEN, t};
     int rc = b->o.kafka.produce(b->o.kafka.self, m, (struct ticket){on_done, call, 0});
-    tell(b, c, before, 0);
+    tell(b, c, before, 0, "");
     return entered(call, rc);
 }
 
@@ -321,7 +344,7 @@ void breakers_close(struct breakers *b, const char *name)
     struct circuit *c = find(b, name);
     if (!c) return;
     enum breaker_state before = c->one.state;
-    if (breaker_close(&c->one, clock_mono_ms(b->o.clock))) tell(b, c, before, ERR_CANCELLED);
+    if (breaker_close(&c->one, clock_mono_ms(b->o.clock))) tell(b, c, before, ERR_CANCELLED, "");
 }
 
 void breakers_each(struct breakers *b, void (*fn)(void *arg, const char *name, const struct breaker *one), void *arg)

@@ -20,8 +20,9 @@ struct breakers_options {
     struct aws_port aws;
     struct instance_port instance;
     struct kafka_port kafka;
-    /* A state changed here. `by`: whose call did it, "account user" or a licence, "" unknown. */
-    void (*on_change)(void *arg, const char *name, enum breaker_state before, enum breaker_state now, int err);
+    /* A state changed here. err: of the call that did it, 0 none; words: what the other side said, "" nothing. */
+    void (*on_change)(void *arg, const char *name, enum breaker_state before, enum breaker_state now, int err,
+                      const char *words);
     void *arg;
 };
 /* What the steps ask. The simulation leaves both NULL: nothing is ever blocked. */

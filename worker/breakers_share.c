@@ -76,7 +76,8 @@ static void publish_recovery(struct breakers_share *s, const char *name)
     (void)!s->o.kafka.produce(s->o.kafka.self, &m, (struct ticket){on_ignored, NULL, 0});
 }
 
-void breakers_share_changed(void *arg, const char *name, enum breaker_state before, enum breaker_state now, int err)
+void breakers_share_changed(void *arg, const char *name, enum breaker_state before, enum breaker_state now, int err,
+                            const char *words)
 {
     struct breakers_share *s = arg;
     if (s->closing) return;
@@ -86,7 +87,7 @@ void breakers_share_changed(void *arg, const char *name, enum breaker_state befo
         : now == BREAKER_HALF_OPEN ? "one call probes whether it is back"
                                    : "it fails for everybody: jobs park and nothing is counted",
         LOG_S("breaker", name), LOG_S("before", breaker_state_name(before)), LOG_S("now", breaker_state_name(now)),
-        LOG_S("error.code", err ? err_name(err) : NULL));
+        LOG_S("error.code", err ? err_name(err) : NULL), LOG_S("error.message", *words ? words : NULL));
     bool by_others = now == BREAKER_CLOSED && err == ERR_CANCELLED; /* they have told Redis and the scheduler */
     if (!by_others && now != BREAKER_HALF_OPEN) write_state(s, name, now, err);
     if (now == BREAKER_OPEN) {

@@ -24,7 +24,8 @@ void breakers_share_free(struct breakers_share *s);
 /* Before anything changes. */
 void breakers_share_bind(struct breakers_share *s, struct breakers *b, struct intake *i);
 /* breakers_options.on_change; arg = the share. */
-void breakers_share_changed(void *arg, const char *name, enum breaker_state before, enum breaker_state now, int err);
+void breakers_share_changed(void *arg, const char *name, enum breaker_state before, enum breaker_state now, int err,
+                            const char *words);
 /* keyroll_breaker_state{breaker}: 0 closed, 1 half-open, 2 open. */
 void breakers_share_collect(struct breakers_share *s, struct metrics *m, bool redis_ready);
 

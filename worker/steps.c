@@ -175,7 +175,7 @@ static const struct saga_table *table_of(enum journal_kind kind)
 static bool state_is_lost(const struct job *j, const struct store_lease *l)
 {
     if (l->has_record || l->has_journal) return false;
-    bool may_be_first = j->kind == JOB_AUDIT || (j->kind == JOB_ROTATE && j->reason == JOB_OPERATOR);
+    bool may_be_first = j->kind == JOB_AUDIT || j->kind == JOB_ROTATE;
     return !may_be_first || j->rotation > 0 || j->replace_key_id[0];
 }
 

@@ -75,7 +75,7 @@ def session(moto, small):
     setup = {"aws_access_key_id": "setup", "aws_secret_access_key": "setup", "endpoint_url": moto.url, "region_name": fleet.REGION}
     iam = boto3.client("iam", **setup)
     trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
-    rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": fleet.WORKER_ACTIONS, "Resource": "*"}]}
+    rights = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": fleet.shipped_actions("account-role"), "Resource": "*"}]}
     role = iam.create_role(RoleName="pod", AssumeRolePolicyDocument=json.dumps(trust))["Role"]
     iam.put_role_policy(RoleName="pod", PolicyName="own", PolicyDocument=json.dumps(rights))
     made = boto3.client("sts", **setup).assume_role(RoleArn=role["Arn"], RoleSessionName="pod")["Credentials"]

@@ -172,9 +172,10 @@ static void on_result(void *self, uint64_t id, const void *result)
     last_err = ((const struct aws_result *)result)->err;
 }
 
-static void on_change(void *arg, const char *name, enum breaker_state before, enum breaker_state now, int err)
+static void on_change(void *arg, const char *name, enum breaker_state before, enum breaker_state now, int err,
+                      const char *words)
 {
-    (void)arg, (void)before, (void)now, (void)err;
+    (void)arg, (void)before, (void)now, (void)err, (void)words;
     assert_string_equal(name, "account:123456789012");
     edge.changes++;
 }
