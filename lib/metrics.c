@@ -18,6 +18,7 @@
 
 struct series {
     char *v1, *v2;     /* owned; NULL when the label is unused */
+    uint32_t hash;     /* of both: each step of each rotation looks its series up */
     double value;      /* counter, gauge; histogram: sum */
     uint64_t count;    /* histogram */
     uint64_t *buckets; /* histogram: n_bounds, not cumulative */
@@ -90,6 +91,16 @@ static bool copy_text(char **out, const char *text)
     return !text || *out;
 }
 
+/* FNV-1a over both values. */
+static uint32_t hash_of(const char *v1, const char *v2)
+{
+    uint32_t h = 2166136261u;
+    for (const char *p = v1 ? v1 : ""; *p; p++) h = (h ^ (unsigned char)*p) * 16777619u;
+    h = (h ^ 0xff) * 16777619u;
+    for (const char *p = v2 ? v2 : ""; *p; p++) h = (h ^ (unsigned char)*p) * 16777619u;
+    return h;
+}
+
 static struct series *series_add(struct metric *m, const char *v1, const char *v2)
 {
     struct series *s = calloc(1, sizeof(*s));
@@ -103,6 +114,7 @@ static struct series *series_add(struct metric *m, const char *v1, const char *v
         series_free(s);
         return NULL;
     }
+    s->hash = hash_of(s->v1, s->v2);
     return m->series[m->n_series++] = s;
 }
 
@@ -139,8 +151,9 @@ static struct series *find(struct metric *m, const char *v1, const char *v2)
     if (!m) return NULL;
     v1 = m->label1 ? (v1 ? v1 : "") : NULL;
     v2 = m->label2 ? (v2 ? v2 : "") : NULL;
+    const uint32_t hash = hash_of(v1, v2);
     for (size_t i = 0; i < m->n_series; i++)
-        if (same(m->series[i]->v1, v1) && same(m->series[i]->v2, v2)) return m->series[i];
+        if (m->series[i]->hash == hash && same(m->series[i]->v1, v1) && same(m->series[i]->v2, v2)) return m->series[i];
     if (m->n_series < SERIES_MAX) return series_add(m, v1, v2);
     if (m->n_series > SERIES_MAX) return m->series[SERIES_MAX];
     return series_add(m, "other", "other");
