@@ -618,11 +618,11 @@ static int set_request_options(struct slot *slot)
 
 /* Before 8.1.1 libcurl keeps a pointer to the last header of a handle's earlier reply, freed by then, and writes
  * through it when the first header line of the next reply begins with a blank (github.com/curl/curl/pull/11103).
- * Instances are not trusted with that, so their handles serve one request. AWS's are kept: whoever answers there has
- * proven to be AWS, or is an endpoint that the operator set. */
+ * Instances and buckets are not trusted with that, so their handles serve one request. IAM's and STS' are kept, for
+ * their TLS sessions: whoever answers there has proven to be AWS, or is an endpoint that the operator set. */
 static int replace_used_handle(struct slot *slot)
 {
-    bool trusted = slot->class == HTTP_IAM || slot->class == HTTP_STS || slot->class == HTTP_S3;
+    bool trusted = slot->class == HTTP_IAM || slot->class == HTTP_STS;
     if (!slot->used || trusted || curl_version_info(CURLVERSION_NOW)->version_num >= 0x080101) return 0;
     curl_easy_cleanup(slot->easy);
     slot->easy = curl_easy_init();
