@@ -41,7 +41,7 @@ def fuzz(name, seconds):
     environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=1:allocator_may_return_null=1:handle_abort=1",
                        UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1")
     with tempfile.TemporaryDirectory(prefix=f"keyroll-fuzz-{name}-") as new:
-        done = subprocess.run([BUILD / "tests/fuzz" / f"fuzz_{name}", f"-max_total_time={seconds}",
+        done = subprocess.run([BUILD / "tests/fuzz" / f"fuzz_{name}", f"-max_total_time={seconds}", f"-seed={os.environ.get('KEYROLL_FUZZ_SEED', '1')}",
                                f"-artifact_prefix={crashes}/{name}-", *LIMITS, new, *seeds],
                               env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     text = done.stdout.decode(errors="replace")
