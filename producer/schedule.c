@@ -347,8 +347,8 @@ static void resolved(void *arg, const struct dead *l)
 {
     struct schedule *s = arg;
     metric_add(s->m.resolved, NULL, NULL, 1);
-    LOG(LOG_LEVEL_INFO, "dead-letter-resolved", "the licence is well again", LOG_S("licence", l->licence),
-        LOG_S("job_id", l->job_id), LOG_S("step", l->step));
+    LOG(LOG_LEVEL_INFO, "dead-letter-resolved", "the licence is well again", LOG_S("keyroll.licence", l->licence),
+        LOG_S("keyroll.job_id", l->job_id), LOG_S("keyroll.step", l->step));
 }
 
 static void surveyed(void *arg, const struct survey_result *r)
@@ -447,9 +447,9 @@ static void triggered(void *arg, const struct trigger *t, enum trigger_outcome w
     LOG(done     ? LOG_LEVEL_INFO
         : person ? LOG_LEVEL_ERROR
                  : LOG_LEVEL_WARN,
-        "trigger", why, LOG_S("kind", t->kind), LOG_S("outcome", trigger_outcome_name(what)),
-        LOG_S("licence", *licence ? licence : NULL), LOG_S("key_id", t->keys.n ? t->keys.ids[0] : NULL),
-        LOG_S("actor", t->actor[0] ? t->actor : NULL), LOG_S("reason", t->reason[0] ? t->reason : NULL));
+        "trigger", why, LOG_S("keyroll.kind", t->kind), LOG_S("keyroll.outcome", trigger_outcome_name(what)),
+        LOG_S("keyroll.licence", *licence ? licence : NULL), LOG_S("keyroll.key_id", t->keys.n ? t->keys.ids[0] : NULL),
+        LOG_S("keyroll.actor", t->actor[0] ? t->actor : NULL), LOG_S("event.reason", t->reason[0] ? t->reason : NULL));
 }
 
 /* ---- what happens outside ---- */

@@ -86,8 +86,9 @@ void breakers_share_changed(void *arg, const char *name, enum breaker_state befo
         now == BREAKER_CLOSED      ? "it answers again: what was parked goes on"
         : now == BREAKER_HALF_OPEN ? "one call probes whether it is back"
                                    : "it fails for everybody: jobs park and nothing is counted",
-        LOG_S("breaker", name), LOG_S("before", breaker_state_name(before)), LOG_S("now", breaker_state_name(now)),
-        LOG_S("error.code", err ? err_name(err) : NULL), LOG_S("error.message", *words ? words : NULL));
+        LOG_S("keyroll.breaker", name), LOG_S("keyroll.before", breaker_state_name(before)),
+        LOG_S("keyroll.now", breaker_state_name(now)), LOG_S("error.code", err ? err_name(err) : NULL),
+        LOG_S("error.message", *words ? words : NULL));
     bool by_others = now == BREAKER_CLOSED && err == ERR_CANCELLED; /* they have told Redis and the scheduler */
     if (!by_others && now != BREAKER_HALF_OPEN) write_state(s, name, now, err);
     if (now == BREAKER_OPEN) {
