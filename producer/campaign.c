@@ -209,9 +209,7 @@ int campaign_members_find(const struct campaign *c, const struct inventory *inv,
 
 static bool is_marked(const struct store_peek *u, const struct record_key *k)
 {
-    bool marked = k->exposed;
-    for (size_t i = 0; i < u->n_exposed; i++) marked = marked || strcmp(u->exposed_ids[i], k->id) == 0;
-    return marked;
+    return k->exposed || store_peek_exposed(u, k->id);
 }
 
 /* A leaked key that is still Active beside its successor. */

@@ -28,9 +28,7 @@ static const char *reason_of(const struct store_peek *u)
 
 static bool is_exposed(const struct store_peek *u, const struct record_key *k)
 {
-    bool marked = k->exposed;
-    for (size_t i = 0; i < u->n_exposed; i++) marked = marked || strcmp(u->exposed_ids[i], k->id) == 0;
-    return marked;
+    return k->exposed || store_peek_exposed(u, k->id);
 }
 
 static const char *role_name(enum key_role r)

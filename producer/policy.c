@@ -90,13 +90,6 @@ static void due_at(struct policy_verdict *v, enum policy_rank rank, int64_t at_m
     v->rank = at_ms <= now_ms ? rank : POLICY_NOTHING;
 }
 
-static bool is_exposed(const struct store_peek *u, const char *id)
-{
-    for (size_t i = 0; i < u->n_exposed; i++)
-        if (strcmp(u->exposed_ids[i], id) == 0) return true;
-    return false;
-}
-
 /* When the scheduler may publish again after a failure: what is on a retry topic comes back from there first. */
 static int64_t ready_ms(const struct policy *p, const struct record *r)
 {
@@ -211,7 +204,7 @@ static const struct record_key *planned_key(const struct store_peek *u, int64_t 
     for (size_t i = 0; i < u->record.n_keys; i++) {
         const struct record_key *k = &u->record.keys[i];
         if (k->next == KEY_NEXT_NONE || k->role == KEY_CURRENT || k->next_ms == TIME_NONE) continue;
-        bool exposed = k->next == KEY_NEXT_RETIRE && (k->exposed || is_exposed(u, k->id));
+        bool exposed = k->next == KEY_NEXT_RETIRE && (k->exposed || store_peek_exposed(u, k->id));
         int64_t at = exposed && k->next_ms > now_ms ? now_ms : k->next_ms;
         if (best && (*ret_exposed ? !exposed || at >= *ret_at_ms : !exposed && at >= *ret_at_ms)) continue;
         best = k;
@@ -271,7 +264,7 @@ static bool judge_urgent(const struct policy *p, const struct store_peek *u, int
 {
     const struct record *r = &u->record;
     const struct record_key *current = record_current(r);
-    bool exposed = current && (current->exposed || is_exposed(u, current->id));
+    bool exposed = current && (current->exposed || store_peek_exposed(u, current->id));
     if (!r->repair && !exposed) return false;
     judge_rotate_now(v, r, current, exposed ? JOB_EXPOSED : JOB_REPAIR);
     v->urgent = true;

@@ -331,13 +331,6 @@ static bool decide_rotate(struct ask *a, const struct inventory_row *row, const 
     return true;
 }
 
-static bool is_marked(const struct store_peek *u, const char *id)
-{
-    for (size_t i = 0; i < u->n_exposed; i++)
-        if (strcmp(u->exposed_ids[i], id) == 0) return true;
-    return false;
-}
-
 /* R9: the mark is what counts, so it is set in mode observe, too: no event comes twice. The job follows from it, as the
  * scheduler would find it at its next tick. */
 static bool decide_exposed(struct ask *a, const struct inventory_row *row, const struct policy *p)
@@ -348,7 +341,7 @@ static bool decide_exposed(struct ask *a, const struct inventory_row *row, const
     enum trigger_outcome what = TRIGGER_KNOWN;
     if (!k)
         why = "not a key that its record names", what = TRIGGER_STRANGE;
-    else if (k->exposed || is_marked(&a->u, a->key_id))
+    else if (k->exposed || store_peek_exposed(&a->u, a->key_id))
         why = "the key is marked already";
     else if (k->status == AWS_KEY_INACTIVE)
         why = "the key is Inactive already";

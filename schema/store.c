@@ -657,3 +657,10 @@ int store_campaign_put(struct store *s, const char *name, int64_t expected, cons
     add(&a, doc, len);
     return eval(s, &script_campaign_put, 2, &a, CALL_PUT, t);
 }
+
+bool store_peek_exposed(const struct store_peek *u, const char *key_id)
+{
+    for (size_t i = 0; i < u->n_exposed; i++)
+        if (strcmp(u->exposed_ids[i], key_id) == 0) return true;
+    return false;
+}

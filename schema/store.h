@@ -107,6 +107,8 @@ MUST_CHECK int store_gate(struct store *s, const char *account, int64_t most_per
 /* Up to 200 users at once. */
 #define STORE_PEEK_MAX 200
 MUST_CHECK int store_peek(struct store *s, const char *const *user_keys, size_t n, struct ticket t);
+/* The key carries the mark of a leak, beside what its record says (R9). Pure. */
+bool store_peek_exposed(const struct store_peek *u, const char *key_id);
 MUST_CHECK int store_restore(struct store *s, const char *user_key, const struct record *r, const struct journal *j,
                              const char *const *exposed, size_t n_exposed,
                              struct ticket t); /* reply.version: 1 put back, 0 something was there */
