@@ -7,6 +7,7 @@
 
 #include "lib/clock.h"
 #include "lib/err.h"
+#include "lib/url.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -24,16 +25,11 @@ bool presigned_key_id_shown(const char *text)
 
 static bool is_loopback(const char *host, size_t len)
 {
-    char name[256];
+    char name[URL_HOST_MAX + 2]; /* and brackets */
     if (len == 0 || len >= sizeof(name)) return false;
     memcpy(name, host, len);
     name[len] = '\0';
-    if (strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0) return true;
-    if (len > 10 && strcasecmp(name + len - 10, ".localhost") == 0) return true; /* RFC 6761, section 6.3 */
-    unsigned a, b, c, d;
-    int end = 0;
-    return sscanf(name, "%3u.%3u.%3u.%3u%n", &a, &b, &c, &d, &end) == 4 && name[end] == '\0' && a == 127 && b < 256 &&
-           c < 256 && d < 256;
+    return url_host_is_loopback(name);
 }
 
 int presigned_check_url(const char *url, bool *ret_tls, bool *ret_loopback)

@@ -18,7 +18,7 @@
 #include "schema/identity.h"
 #include "schema/job.h"
 #include "schema/options.h"
-#include "schema/url.h"
+#include "lib/url.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -5,7 +5,7 @@
 #include "lib/kafka_out.h"
 #include "schema/identity.h"
 #include "schema/message.h"
-#include "schema/url.h"
+#include "lib/url.h"
 
 #define JOB_MAX_BYTES       8192
 #define JOB_PROFILE_MAX     101

@@ -9,7 +9,7 @@
 #include "lib/err.h"
 #include "lib/secret.h"
 #include "schema/identity.h"
-#include "schema/url.h"
+#include "lib/url.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* Presigned URLs that an instance shows; addresses of instances. */
 #include "lib/http_head.h"
 #include "lib/presigned.h"
-#include "schema/url.h"
+#include "lib/url.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,7 +1,7 @@
 /* Names, templates and job ids; addresses. */
 #include "lib/err.h"
 #include "schema/identity.h"
-#include "schema/url.h"
+#include "lib/url.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -41,6 +41,7 @@ static void accepted(void **state)
         "http://127.0.0.1:9000/bucket/a.pdf?a&b=&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1",
         "http://bucket.s3.eu-west-1.localhost:9000/a.pdf?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1",
         "http://[::1]:9000/bucket/a.pdf?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1",
+        "http://[0::01]:9000/bucket/a.pdf?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1",
     };
     for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
         struct presigned p;
@@ -57,6 +58,7 @@ static void not_fetched(void **state)
         "http://169.254.169.254/latest?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1",
         "http://bucket.s3.amazonaws.com/a?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1",
         "http://127.0.0.1.example.net/a?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1",
+        "http://127.00.0.1/a?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1", /* octal to some */
         "http://evillocalhost/a?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1",
         "http://localhost.example.net/a?X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F1",
     };

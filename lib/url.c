@@ -3,7 +3,7 @@
  * Shortened waits are allowed only where every address is loopback, so this is a safety check, and it is written to say
  * no: an address that two programs could read differently (a user part, a backslash, 0x7f.1, 2130706433) is refused
  * rather than interpreted. Names are never resolved: what a name means can change after the check. */
-#include "schema/url.h"
+#include "lib/url.h"
 
 #include <arpa/inet.h>
 #include <stdint.h>
