@@ -106,17 +106,17 @@ int buf_addc(struct buf *b, char c)
 
 int buf_addf(struct buf *b, const char *fmt, ...)
 {
-    va_list measure, print;
-    va_start(measure, fmt);
-    va_copy(print, measure);
-    int len = vsnprintf(NULL, 0, fmt, measure);
-    va_end(measure);
+    va_list first, again;
+    size_t room = b->error || !b->data ? 0 : b->cap - b->len; /* most texts fit: printed once */
+    va_start(first, fmt);
+    va_copy(again, first);
+    int len = vsnprintf(room ? b->data + b->len : NULL, room, fmt, first);
+    va_end(first);
     int rc = len < 0 ? (b->error = ERR_INVALID) : reserve(b, (size_t)len);
-    if (rc == 0) {
-        (void)vsnprintf(b->data + b->len, (size_t)len + 1, fmt, print); /* measured above */
-        b->len += (size_t)len;
-    }
-    va_end(print);
+    if (rc == 0 && (size_t)len >= room) (void)vsnprintf(b->data + b->len, (size_t)len + 1, fmt, again);
+    if (rc == 0) b->len += (size_t)len;
+    if (rc < 0 && room) b->data[b->len] = '\0';
+    va_end(again);
     return rc;
 }
 
