@@ -42,6 +42,8 @@ struct sim_redis {
     unsigned losses;
     sim_fn *up;
     void *up_arg;
+    sim_fn *effect;
+    void *effect_arg;
     struct sim_reply *reply; /* of the script that runs */
 };
 
@@ -247,6 +249,7 @@ static void op_effect(struct sim_op *op)
         return;
     }
     o->reply.root = execute(r, o->script, o->n_keys, o->n_args, o->args, &o->reply, op->writes);
+    if (r->effect) r->effect(r->effect_arg);
 }
 
 static void op_answer(struct sim_op *op, int err)
@@ -393,6 +396,12 @@ void sim_redis_on_up(struct sim_redis *r, sim_fn *up, void *arg)
 {
     r->up = up;
     r->up_arg = arg;
+}
+
+void sim_redis_on_effect(struct sim_redis *r, sim_fn *effect, void *arg)
+{
+    r->effect = effect;
+    r->effect_arg = arg;
 }
 
 bool sim_redis_is_down(const struct sim_redis *r)
