@@ -598,6 +598,7 @@ static void judge_failure(struct rotation *r)
         r->end_outcome = OUTCOME_DONE;
         return;
     }
+    if (r->job->kind == JOB_ROTATE && r->job->reason == JOB_OPERATOR) rec->asked = true;
     if (park(r)) return;
     if (r->counted) rec->attempts++;
     if (rec->first_failed_ms == TIME_NONE) rec->first_failed_ms = now;
@@ -605,10 +606,12 @@ static void judge_failure(struct rotation *r)
     if (r->end_state == RECORD_AWAITING || r->end_state == RECORD_DRIFTED || r->end_state == RECORD_EXCLUDED) {
         rec->state = r->end_state; /* a person is asked: no dead letter, nothing is tried meanwhile */
         rec->next_ms = r->next_ms;
+        rec->asked = false;
         r->end_outcome = OUTCOME_DONE;
         return;
     }
     if (spent) {
+        rec->asked = false;
         rec->state = r->has_journal || r->end_state == RECORD_STUCK ? RECORD_STUCK : RECORD_FAILED;
         rec->next_ms = now + r->env->policy.retry_cap_ms;
         r->end_outcome = OUTCOME_DEAD;

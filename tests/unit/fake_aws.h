@@ -152,7 +152,7 @@ static bool leave(struct sent *s)
     return true;
 }
 
-static const char *header(const struct sent *s, const char *name)
+static inline const char *header(const struct sent *s, const char *name)
 {
     for (size_t i = 0; i < s->n_headers; i++)
         if (strncmp(s->headers[i], name, strlen(name)) == 0 && s->headers[i][strlen(name)] == ':')
