@@ -92,6 +92,8 @@ struct rotation {
     int64_t settle_began_mono_ms, settle_ok_mono_ms;
     unsigned polls; /* rounds of the current poll */
     int64_t watch_began_mono_ms;
+    int64_t marks_mono_ms; /* when the marks of exposed keys were asked for last, by step_marks */
+    unsigned looks;        /* how often */
     char opid[STORE_TOKEN_MAX];
     bool put_unknown; /* an earlier try of this write had no answer (R14) */
     int64_t sent_ms;  /* X-Amz-Date of the create */
