@@ -62,7 +62,7 @@ struct call {
     struct aws_pace_item pace;
     struct aws_call *c; /* NULL: the edge is gone, the ticket was completed */
     struct ticket ticket;
-    struct aws_request req; /* its strings lie in text; probe_secret is owned */
+    struct aws_request req;                              /* its strings lie in text; probe_secret is owned */
     bool raw, identity_retried, clock_retried, has_slot; /* has_slot: its turn brought one */
     unsigned throttled;
     struct aws_identity *identity; /* NULL for probes */

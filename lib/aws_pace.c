@@ -13,7 +13,7 @@
 
 #include <string.h>
 
-#define FIXED_HOLD_MS 1000
+#define FIXED_HOLD_MS  1000
 #define WRITES_WAITING 32 /* two reservations: enough to use all of the writes' budget */
 
 TAILQ_HEAD(item_list, aws_pace_item);

@@ -1,7 +1,7 @@
 /* The rate of calls per AWS account and API family: a queue each, emergencies first, then what was begun, then the
- * rest, then those who wait for their turn to begin (lib/aws_turns.h). Slots come from the budget that all workers share (lib/budget.h, a port), or, without one, from a token bucket
- * of this process at a fixed rate. IAM's limits are per account and shared with every other tool in it; they are not
- * published. Loop thread only. */
+ * rest, then those who wait for their turn to begin (lib/aws_turns.h). Slots come from the budget that all workers
+ * share (lib/budget.h, a port), or, without one, from a token bucket of this process at a fixed rate. IAM's limits are
+ * per account and shared with every other tool in it; they are not published. Loop thread only. */
 #ifndef KEYROLL_AWS_PACE_H
 #define KEYROLL_AWS_PACE_H
 

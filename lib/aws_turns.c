@@ -1,5 +1,5 @@
-/* Turns (aws_turns.h). The queue is the pace's; here is who has a place. Places run out by time, and a slot that was not
- * used in time is lost to the account, so both are given only when the job can go at once. */
+/* Turns (aws_turns.h). The queue is the pace's; here is who has a place. Places run out by time, and a slot that was
+ * not used in time is lost to the account, so both are given only when the job can go at once. */
 #include "lib/aws_turns.h"
 
 #include <stddef.h>

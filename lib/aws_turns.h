@@ -1,7 +1,7 @@
 /* Turns: leave to begin a job on an account. A job takes nothing - no lease, no record, no connection - before the
  * account's read budget has a slot for its first call and there is a place among those who begin. So what queues costs
- * nobody anything, a lease is not renewed for minutes by jobs that do nothing, and what was begun is not held up by what
- * was not. Loop thread only. */
+ * nobody anything, a lease is not renewed for minutes by jobs that do nothing, and what was begun is not held up by
+ * what was not. Loop thread only. */
 #ifndef KEYROLL_AWS_TURNS_H
 #define KEYROLL_AWS_TURNS_H
 

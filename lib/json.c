@@ -3,8 +3,9 @@
  * once by longjmp(), and what the reading had allocated is freed from a list. Blocks are libc's own, so that those from
  * before the first reading may be freed.
  *
- * What jansson frees while it reads was mostly allocated just before; what was not (a text that breaks off has its whole
- * tree freed, from the front) is not looked for but freed when the reading ends: else a megabyte would take seconds. */
+ * What jansson frees while it reads was mostly allocated just before; what was not (a text that breaks off has its
+ * whole tree freed, from the front) is not looked for but freed when the reading ends: else a megabyte would take
+ * seconds. */
 #include "lib/json.h"
 
 #include "lib/err.h"
