@@ -8,6 +8,7 @@
 #include "lib/secret.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -86,7 +87,8 @@ int buf_reserve(struct buf *b, size_t bytes)
 
 int buf_add(struct buf *b, const void *data, size_t len)
 {
-    int rc = reserve(b, len);
+    bool fits = !b->error && len < b->cap - b->len; /* most do: texts are put together from bits */
+    int rc = fits ? 0 : reserve(b, len);
     if (rc < 0) return rc;
     if (len) memcpy(b->data + b->len, data, len);
     b->len += len;
@@ -101,7 +103,10 @@ int buf_adds(struct buf *b, const char *s)
 
 int buf_addc(struct buf *b, char c)
 {
-    return buf_add(b, &c, 1);
+    if (b->error || b->cap - b->len < 2) return buf_add(b, &c, 1);
+    b->data[b->len++] = c;
+    b->data[b->len] = '\0';
+    return 0;
 }
 
 int buf_addf(struct buf *b, const char *fmt, ...)

@@ -3,9 +3,13 @@
  * once by longjmp(), and what the reading had allocated is freed from a list.
  *
  * A reply makes some hundred small blocks, all of them dead a moment later. They come from one arena, which is wiped
- * and begun anew when its last block is freed; what does not fit is libc's (so is what was allocated before the first
- * reading). Under a sanitizer, and where allocations are made to fail, there is no arena: it would hide what
- * jansson does with its blocks.
+ * and begun anew when its last block is freed; what does not fit is libc's, as is what was allocated before the first
+ * reading. Under a sanitizer, and where allocations are made to fail, there is no arena: it would hide what jansson
+ * does with its blocks.
+ *
+ * What jansson frees while it reads was mostly allocated just before; what was not (a text that breaks off has its
+ * whole tree freed, from the front) is not looked for but freed when the reading ends: else a megabyte would take
+ * seconds.
  * Limits: a tree is freed by the thread that read it. */
 #include "lib/json.h"
 
@@ -30,11 +34,16 @@
 #endif
 #define ARENA_BYTES 65536
 
+#define LOOK_BACK 32
+
+struct blocks {
+    void **v; /* the array is kept for the next reading */
+    size_t n, cap;
+};
 static _Thread_local struct {
     bool active;
     jmp_buf out;
-    void **blocks; /* libc's, of the reading under way; the array is kept for the next one */
-    size_t n, cap;
+    struct blocks all, dead; /* of the reading under way; dead: freed by jansson, still among all */
 } reading;
 
 static _Thread_local struct {
@@ -69,17 +78,22 @@ static bool in_arena(const void *p)
     return arena.base && (uintptr_t)p - (uintptr_t)arena.base < ARENA_BYTES;
 }
 
-static bool note_block(void *p)
+static bool note_block(struct blocks *b, void *p)
 {
-    if (reading.n == reading.cap) {
-        size_t cap = reading.cap ? 2 * reading.cap : 256;
-        void **blocks = realloc(reading.blocks, cap * sizeof(*blocks));
-        if (!blocks) return false;
-        reading.blocks = blocks;
-        reading.cap = cap;
+    if (b->n == b->cap) {
+        size_t cap = b->cap ? 2 * b->cap : 256;
+        void **v = realloc(b->v, cap * sizeof(*v));
+        if (!v) return false;
+        b->v = v;
+        b->cap = cap;
     }
-    reading.blocks[reading.n++] = p;
+    b->v[b->n++] = p;
     return true;
+}
+
+static void free_blocks(const struct blocks *b)
+{
+    for (size_t i = 0; i < b->n; i++) free(b->v[i]);
 }
 
 static void *noting_malloc(size_t bytes)
@@ -87,33 +101,30 @@ static void *noting_malloc(size_t bytes)
     void *p = reading.active ? arena_alloc(bytes) : NULL;
     if (p) return p;
     p = malloc(bytes);
-    if (!reading.active || (p && note_block(p))) return p;
+    if (!reading.active || (p && note_block(&reading.all, p))) return p;
     free(p);
     longjmp(reading.out, 1);
 }
 
-/* What is freed while reading was mostly allocated just before. */
 static void noting_free(void *p)
 {
+    struct blocks *all = &reading.all;
     if (in_arena(p)) {
         arena.live--;
         if (!reading.active) arena_wipe_dead();
         return;
     }
-    for (size_t i = reading.active && p ? reading.n : 0; i-- > 0;) {
-        if (reading.blocks[i] != p) continue;
-        reading.blocks[i] = reading.blocks[--reading.n];
-        break;
+    if (!reading.active || !p) {
+        free(p);
+        return;
     }
-    free(p);
-}
-
-/* Gives back what a reading that was left had allocated. live: blocks of the arena before it. */
-static void give_back(size_t live)
-{
-    for (size_t i = 0; i < reading.n; i++) free(reading.blocks[i]);
-    arena.live = live;
-    arena_wipe_dead();
+    for (size_t i = all->n; i-- > 0 && all->n - i <= LOOK_BACK;) {
+        if (all->v[i] != p) continue;
+        all->v[i] = all->v[--all->n];
+        free(p);
+        return;
+    }
+    if (!note_block(&reading.dead, p)) longjmp(reading.out, 1);
 }
 
 void json_without_arena(void)
@@ -126,15 +137,18 @@ int json_read(const char *bytes, size_t len, size_t flags, json_t **ret_root, js
     json_error_t own;
     const size_t live = arena.live;
     json_set_alloc_funcs(noting_malloc, noting_free);
-    reading.n = 0;
+    reading.all.n = reading.dead.n = 0;
     if (setjmp(reading.out) != 0) {
         reading.active = false;
-        give_back(live);
+        free_blocks(&reading.all);
+        arena.live = live;
+        arena_wipe_dead();
         return ERR_NOMEM;
     }
     reading.active = true;
     json_t *root = json_loadb(bytes, len, flags, where ? where : &own);
     reading.active = false;
+    free_blocks(&reading.dead);
     arena_wipe_dead();
     if (!root) return ERR_SYNTAX;
     *ret_root = root;
