@@ -34,6 +34,7 @@ struct raw_server {
     pthread_mutex_t lock;
     struct connection *connections[CONNECTIONS_MAX];
     int accepted, open, paths_len;
+    const struct raw_answer *answer; /* under the lock */
     char *paths[PATHS_MAX];
     SSL_CTX *ctx;
     char ca[64];
@@ -137,9 +138,33 @@ static bool run_echo(struct connection *c, const char *request, size_t len)
     return conn_write(c, head, (size_t)n) && conn_write(c, request, strncmp(request, "HEAD", 4) == 0 ? 0 : len);
 }
 
+static void run_answer(struct connection *c, const struct raw_answer *a)
+{
+    char block[16384]; /* many small ones at once */
+    size_t len = 0;
+    for (; !a->gap_ms && a->fill_len && len + a->fill_len <= sizeof block; len += a->fill_len)
+        memcpy(block + len, a->fill, a->fill_len);
+    const char *part = len ? block : a->fill;
+    if (!len) len = a->fill_len;
+    bool more = conn_write(c, a->head, a->head_len ? a->head_len : strlen(a->head)) && len;
+    for (long long out = 0; more && (a->fill_total < 0 || out < a->fill_total); out += (long long)len) {
+        more = conn_write(c, part, len);
+        if (a->gap_ms && disturbed(c, a->gap_ms)) return;
+    }
+    (void)shutdown(c->fd, SHUT_WR); /* and waits for the peer to leave, so that no reset overtakes the answer */
+    if (!c->ssl) (void)disturbed(c, 1000);
+}
+
 /* Returns whether the connection stays. */
 static bool respond(struct connection *c, const char *path, const char *request, size_t len)
 {
+    pthread_mutex_lock(&c->s->lock);
+    const struct raw_answer *answer = c->s->answer;
+    pthread_mutex_unlock(&c->s->lock);
+    if (answer) {
+        run_answer(c, answer);
+        return false;
+    }
     for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++)
         if (strcmp(scripts[i].path, path) == 0)
             return conn_write(c, scripts[i].reply, strlen(scripts[i].reply)) && !scripts[i].close;
@@ -319,6 +344,13 @@ int raw_server_port(const struct raw_server *s)
 const char *raw_server_ca(const struct raw_server *s)
 {
     return s->ca;
+}
+
+void raw_server_answer(struct raw_server *s, const struct raw_answer *a)
+{
+    pthread_mutex_lock(&s->lock);
+    s->answer = a;
+    pthread_mutex_unlock(&s->lock);
 }
 
 int raw_server_hits(struct raw_server *s, const char *path)

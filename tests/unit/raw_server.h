@@ -2,6 +2,8 @@
 #ifndef KEYROLL_TESTS_RAW_SERVER_H
 #define KEYROLL_TESTS_RAW_SERVER_H
 
+#include <stddef.h>
+
 struct raw_server;
 
 /* Listens on a free port of 127.0.0.1. tls: speaks TLS with a certificate for "localhost" and 127.0.0.1, written (it is
@@ -15,5 +17,18 @@ const char *raw_server_ca(const struct raw_server *s);
 int raw_server_hits(struct raw_server *s, const char *path);
 int raw_server_connections(struct raw_server *s);
 int raw_server_open(struct raw_server *s);
+
+/* From now on every path is answered with these bytes, whatever it says; NULL: by its path again. Then `fill` again and
+ * again until fill_total bytes are out (-1: until the peer leaves), gap_ms between two of them; the connection ends
+ * there. Borrowed until the next call. */
+struct raw_answer {
+    const char *head;
+    size_t head_len; /* 0: as long as the string */
+    const char *fill;
+    size_t fill_len;
+    long long fill_total;
+    int gap_ms;
+};
+void raw_server_answer(struct raw_server *s, const struct raw_answer *a);
 
 #endif
