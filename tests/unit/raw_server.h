@@ -6,9 +6,20 @@
 
 struct raw_server;
 
-/* Listens on a free port of 127.0.0.1. tls: speaks TLS with a certificate for "localhost" and 127.0.0.1, written (it is
- * its own CA) to raw_server_ca(). Aborts the program on failure. */
-struct raw_server *raw_server_new(int tls);
+/* How it speaks TLS. The certificate is its own CA and is written to raw_server_ca(). */
+enum raw_tls {
+    RAW_PLAIN,
+    RAW_TLS,            /* for "localhost", "*.s3.localhost" and 127.0.0.1, valid for a day */
+    RAW_TLS_EXPIRED,    /* since an hour */
+    RAW_TLS_NOT_YET,    /* in an hour */
+    RAW_TLS_OTHER_NAME, /* for "elsewhere.example" and 192.0.2.1 */
+    RAW_TLS_UNTRUSTED,  /* raw_server_ca() holds another certificate of that name */
+    RAW_TLS_OLD,        /* TLS 1.1 at most */
+    RAW_TLS_12,         /* TLS 1.2 at most */
+};
+
+/* Listens on a free port of 127.0.0.1. Aborts the program on failure. */
+struct raw_server *raw_server_new(enum raw_tls tls);
 /* Ends all connections and threads. */
 void raw_server_free(struct raw_server *s);
 int raw_server_port(const struct raw_server *s);
