@@ -122,7 +122,7 @@ const struct setting options_table[] = {
              "policy check` "
              "checks it, `keyroll policy diff` shows what another one would change."},
     {INT(max_rotations_per_hour, 1, 1000000000), DAEMONS, .fallback = "20", .unit = "rotations",
-     .text = "New keys made per hour, by all workers together."},
+     .text = "New keys made per hour, by all workers together. Leaked keys are replaced all the same."},
     {INT(triggers_per_hour, 0, 1000), SCHEDULER, .fallback = "1", .unit = "rotations",
      .text = "Rotations of one licence per hour that events on topic PREFIX.triggers may ask for; 0: the topic is not "
              "read."},
