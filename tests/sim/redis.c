@@ -42,6 +42,8 @@ struct sim_redis {
     unsigned losses;
     sim_fn *up;
     void *up_arg;
+    sim_fn *effect;
+    void *effect_arg;
     struct sim_reply *reply; /* of the script that runs */
 };
 
@@ -246,6 +248,7 @@ static void op_effect(struct sim_op *op)
         return;
     }
     o->reply.root = execute(r, o->script, o->n_keys, o->n_args, o->args, &o->reply, op->writes);
+    if (r->effect) r->effect(r->effect_arg);
     if (o->script && o->reply.root->type == REDIS_ERROR) /* a shipped script never fails on what our programs write */
         fprintf(stderr, "%s: %s\n", o->script->name, o->reply.root->str);
 }
@@ -394,6 +397,12 @@ void sim_redis_on_up(struct sim_redis *r, sim_fn *up, void *arg)
 {
     r->up = up;
     r->up_arg = arg;
+}
+
+void sim_redis_on_effect(struct sim_redis *r, sim_fn *effect, void *arg)
+{
+    r->effect = effect;
+    r->effect_arg = arg;
 }
 
 bool sim_redis_is_down(const struct sim_redis *r)
