@@ -80,6 +80,13 @@ static int reserve(struct buf *b, size_t extra)
     return 0;
 }
 
+/* What reserve() would find without doing anything, as it mostly is: texts are put together from bits. The cap is asked
+ * too, since the limit of a kept buffer may have been lowered. */
+static bool has_room(const struct buf *b, size_t extra)
+{
+    return !b->error && extra < b->cap - b->len && b->len + extra <= b->max;
+}
+
 int buf_reserve(struct buf *b, size_t bytes)
 {
     return reserve(b, bytes);
@@ -87,8 +94,7 @@ int buf_reserve(struct buf *b, size_t bytes)
 
 int buf_add(struct buf *b, const void *data, size_t len)
 {
-    bool fits = !b->error && len < b->cap - b->len; /* most do: texts are put together from bits */
-    int rc = fits ? 0 : reserve(b, len);
+    int rc = has_room(b, len) ? 0 : reserve(b, len);
     if (rc < 0) return rc;
     if (len) memcpy(b->data + b->len, data, len);
     b->len += len;
@@ -103,7 +109,7 @@ int buf_adds(struct buf *b, const char *s)
 
 int buf_addc(struct buf *b, char c)
 {
-    if (b->error || b->cap - b->len < 2) return buf_add(b, &c, 1);
+    if (!has_room(b, 1)) return buf_add(b, &c, 1);
     b->data[b->len++] = c;
     b->data[b->len] = '\0';
     return 0;
