@@ -1,8 +1,8 @@
-/* Reading JSON was most of the time of a history: the same documents are read again and again, by each worker, scheduler
- * and judge. Decoding is a pure function of the bytes, so that here its results are remembered: record_decode() and its
- * like are the real ones (compiled under the name ..._plain, see CMakeLists.txt) the first time, and a copy of what
- * they gave when the very same bytes come again. Nothing that a mutant changes may be remembered: there is none in the
- * decoders. */
+/* Reading JSON was most of the time of a history: the same documents are read again and again, by each worker,
+ * scheduler and judge. Decoding is a pure function of the bytes, so that here its results are remembered:
+ * record_decode() and its like are the real ones (compiled under the name ..._plain, see CMakeLists.txt) the first
+ * time, and a copy of what they gave when the very same bytes come again. Nothing that a mutant changes may be
+ * remembered: there is none in the decoders. */
 #include "producer/states.h"
 #include "schema/job.h"
 #include "schema/record.h"
