@@ -734,6 +734,22 @@ static int map_result(const struct slot *slot, CURLcode code)
     return sent_bytes == 0 ? map_unsent(code) : map_sent(code);
 }
 
+/* Why, in words: libcurl's where it knows, ours where the limit or the rule is ours. Borrowed from the slot. */
+static const char *explain(struct slot *slot, CURLcode code, int err, long status)
+{
+    if (code == CURLE_WRITE_ERROR && slot->body.error == ERR_TOO_LARGE)
+        (void)snprintf(slot->error, sizeof(slot->error), "the reply is larger than %zu bytes", slot->body.max);
+    else if (code == CURLE_WRITE_ERROR)
+        (void)snprintf(slot->error, sizeof(slot->error), "%s",
+                       slot->body.error ? err_text(slot->body.error) : "the reply's head is too long");
+    else if (code == CURLE_OUT_OF_MEMORY && err == ERR_NET_BAD_REPLY)
+        (void)snprintf(slot->error, sizeof(slot->error), "a line of the reply's head is too long, or out of memory");
+    if (code != CURLE_OK) return slot->error[0] ? slot->error : curl_easy_strerror(code);
+    if (!err) return "";
+    if (status < 100) return "the reply has no status";
+    return slot->head.complete ? "the reply is compressed" : "the reply's head is cut off";
+}
+
 static void complete_slot(struct slot *slot, CURLcode code)
 {
     const struct http_head *head = &slot->head;
@@ -742,12 +758,6 @@ static void complete_slot(struct slot *slot, CURLcode code)
     (void)curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_multi_remove_handle(slot->h->multi, slot->easy); /* fails for a foreign handle only */
     slot->h->queues[slot->class].running--;
-    const char *detail = slot->error[0] ? slot->error : curl_easy_strerror(code);
-    if (code == CURLE_OK)
-        detail = !err             ? ""
-                 : status < 100   ? "the reply has no status"
-                 : head->complete ? "the reply is compressed"
-                                  : "the reply's head is cut off";
     const struct http_reply reply = {
         .err = err,
         .status = (int)status,
@@ -759,7 +769,7 @@ static void complete_slot(struct slot *slot, CURLcode code)
         .retry_after_ms = http_head_retry_after_ms(head, clock_wall_ms(&clock_system)),
         .request_id = head->request_id,
         .bucket_region = head->bucket_region,
-        .detail = detail,
+        .detail = explain(slot, code, err, status),
         .started_mono_ms = slot->started_mono_ms,
     };
     ticket_complete(slot->r->ticket, &reply);

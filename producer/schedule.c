@@ -16,7 +16,9 @@
 #include "lib/kafka_follow.h"
 #include "lib/log.h"
 #include "lib/metrics.h"
+#include "producer/alarms.h"
 #include "producer/campaigns.h"
+#include "producer/circuits.h"
 #include "producer/client.h"
 #include "producer/dead_watch.h"
 #include "producer/dispatch.h"
@@ -36,7 +38,11 @@
 #define LEFT_OUT_MAX   20     /* lines about single licences per load */
 #define ONCE_LOOK_MS   20
 #define TRIGGER_SAY_MS 60000
-#define TRIGGER_LINES  20    /* lines a minute about events for which nothing was done */
+#define TRIGGER_LINES  20   /* lines a minute about events for which nothing was done */
+#define HURRY_MS       5000 /* after an alarm ticks are so close for so long: its record, other workers' breakers and */
+#define HURRY_TICK_MS  1000 /* a message that came too early are caught up with */
+#define ALARM_REST_MS  200  /* between the ticks that alarms ask for, */
+#define ALARM_SHARE    4    /* and so many times what the last one took */
 #define SAY_AGAIN_MS   60000 /* the same complaint is not logged more often */
 
 struct schedule {
@@ -53,11 +59,13 @@ struct schedule {
     struct dispatch *dispatch;
     struct strays *strays;
     struct dead_watch *dead;
+    struct circuits *circuits;
+    struct alarms *alarms;
     struct triggers *triggers; /* NULL: they are not read */
     struct probes *probes;
     struct metrics *metrics;
     struct loop_timer *tick, *once_timer;
-    int64_t tick_began_mono_ms, loaded_mono_ms;
+    int64_t tick_began_mono_ms, loaded_mono_ms, hurry_until_mono_ms, tick_took_ms;
     size_t unknown; /* licences without a record at the last survey */
     int64_t trigger_said_mono_ms;
     unsigned trigger_said; /* lines about events for which nothing was done */
@@ -324,7 +332,9 @@ static void tick(void *arg)
 {
     struct schedule *s = arg;
     if (s->stopping) return;
-    loop_timer_start(s->tick, s->o->tick_ms);
+    int64_t soon = ALARM_SHARE * s->tick_took_ms > HURRY_TICK_MS ? ALARM_SHARE * s->tick_took_ms : HURRY_TICK_MS;
+    bool hurries = clock_mono_ms(&clock_system) < s->hurry_until_mono_ms && s->o->tick_ms > soon;
+    loop_timer_start(s->tick, hurries ? soon : s->o->tick_ms);
     load_inventory(s);
     if (survey_busy(s->survey)) return; /* a slow Redis: the tick after will do */
     (void)!load_policies(s);            /* told there */
@@ -332,6 +342,7 @@ static void tick(void *arg)
     if (!can_work(s)) return;
     dispatch_stop(s->dispatch);
     s->tick_began_mono_ms = clock_mono_ms(&clock_system);
+    circuits_look(s->circuits);
     int rc = campaigns_load(s->campaigns, (struct ticket){campaigns_read, s, 0});
     if (rc < 0 && rc != ERR_BUSY) complain(s, LOG_LEVEL_WARN, "campaigns", err_text(rc));
     strays_look(s->strays);
@@ -359,7 +370,8 @@ static void surveyed(void *arg, const struct survey_result *r)
         complain(s, LOG_LEVEL_WARN, "survey", err_text(r->err));
         return;
     }
-    metric_observe(s->m.tick, NULL, NULL, (double)(clock_mono_ms(&clock_system) - s->tick_began_mono_ms) / 1000);
+    s->tick_took_ms = clock_mono_ms(&clock_system) - s->tick_began_mono_ms;
+    metric_observe(s->m.tick, NULL, NULL, (double)s->tick_took_ms / 1000);
     if (r->unreadable) {
         char text[200];
         snprintf(text, sizeof text, "%zu records cannot be read (first: %s): a newer keyroll may have written them",
@@ -398,6 +410,24 @@ static void reported(void *arg, const struct job *j, int err, const char *detail
     LOG(LOG_LEVEL_INFO, "published", job_kind_name(j->kind), LOG_S("keyroll.licence", j->licence),
         LOG_S("keyroll.job_id", j->job_id), LOG_S("event.reason", job_reason_name(j->reason)),
         LOG_S("keyroll.key_id", j->replace_key_id[0] ? j->replace_key_id : NULL));
+}
+
+/* ---- alarms ---- */
+
+static bool recovered(void *arg, const char *breaker)
+{
+    return circuits_closed(((struct schedule *)arg)->circuits, breaker);
+}
+
+static void rung(void *arg, const struct event *e)
+{
+    struct schedule *s = arg;
+    int64_t now = clock_mono_ms(&clock_system), apart = ALARM_SHARE * s->tick_took_ms;
+    int64_t rest = s->tick_began_mono_ms + (apart > ALARM_REST_MS ? apart : ALARM_REST_MS) - now;
+    (void)e;
+    if (s->stopping) return;
+    s->hurry_until_mono_ms = now + HURRY_MS;
+    loop_timer_start(s->tick, rest > 0 ? rest : 0);
 }
 
 /* ---- triggers ---- */
@@ -636,6 +666,8 @@ static int open_edges(struct schedule *s)
     co.on_caught_up = campaigns_caught;
     if (rc == 0) rc = kafka_follow_new(s->c.loop, &co, &s->campaign_topic, &why);
     if (rc == 0) rc = dead_watch_new(&wo, &s->dead, &why);
+    const struct alarms_options ao = {s->c.loop, o, rung, kafka_fatal, kafka_logged, s};
+    if (rc == 0) rc = alarms_new(&ao, &s->alarms, &why);
     const struct triggers_options to = {.loop = s->c.loop,
                                         .o = o,
                                         .clock = &clock_system,
@@ -662,6 +694,7 @@ static int make_parts(struct schedule *s)
                                       .states = &s->states,
                                       .clock = &clock_system,
                                       .seen = seen,
+                                      .recovered = recovered,
                                       .done = surveyed,
                                       .arg = s,
                                       .adjust = campaigns_adjust,
@@ -672,6 +705,7 @@ static int make_parts(struct schedule *s)
     s->survey = survey_new(&so);
     s->fleet = fleet_new(&fo);
     s->strays = strays_new(&s->c.store, &s->states);
+    s->circuits = circuits_new(&s->c.store, &clock_system);
     s->tick = loop_timer_new(s->c.loop, tick, s);
     s->once_timer = loop_timer_new(s->c.loop, end_when_published, s);
     s->leader = s->dispatch ? leader_new(&lo) : NULL;
@@ -679,7 +713,7 @@ static int make_parts(struct schedule *s)
     if (rc < 0)
         return client_fail(&s->c, ERR_INVALID, "policy_file = %s: see above, and keyroll policy check",
                            s->o->policy_file ? s->o->policy_file : "");
-    if (s->survey && s->fleet && s->strays && s->tick && s->once_timer && s->leader) return 0;
+    if (s->survey && s->fleet && s->strays && s->circuits && s->tick && s->once_timer && s->leader) return 0;
     return client_fail(&s->c, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
 }
 
@@ -718,6 +752,7 @@ static void done(struct schedule *s)
     kafka_follow_free(s->keys, 1000);
     kafka_follow_free(s->campaign_topic, 1000);
     dead_watch_stop(s->dead, 1000);
+    alarms_free(TAKE(s->alarms), 1000);
     triggers_stop(s->triggers, 1000);
     loop_timer_free(s->tick);
     loop_timer_free(s->once_timer);
@@ -728,6 +763,7 @@ static void done(struct schedule *s)
     dead_watch_free(s->dead);
     triggers_free(s->triggers);
     strays_free(s->strays);
+    circuits_free(s->circuits);
     survey_free(s->survey);
     dispatch_free(s->dispatch);
     leader_free(s->leader);

@@ -141,6 +141,8 @@ static void judge(struct survey *s, size_t at, const char *user_key, const struc
     struct policy policy;
     policies_for(*s->o.policies, row, &policy);
     policy.wordless = true;
+    policy.recovered =
+        s->o.recovered && u->has_record && u->record.parked[0] && s->o.recovered(s->o.arg, u->record.parked);
     policy_judge(&policy, row->licence, u, clock_wall_ms(s->o.clock), &due.verdict);
     if (s->o.adjust) s->o.adjust(s->o.adjust_arg, at, row, &policy, u, &due.verdict);
     if (!due.verdict.held) s->r.due[due.verdict.rank]++;

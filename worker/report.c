@@ -58,6 +58,20 @@ static void on_delivered(void *self, uint64_t id, const void *result)
     settle_one(self, k->err);
 }
 
+/* An instance whose key does not work: the scheduler looks at once (producer/alarms.c). */
+static void tell_dead_key(const struct record *rec, struct event *e)
+{
+    const struct record_key *k = record_current(rec);
+    char text[200];
+    if (k && k->listed && k->status != AWS_KEY_INACTIVE) return;
+    if (k)
+        snprintf(text, sizeof(text), "the instance uses %s, which is %s in AWS", k->id,
+                 k->listed ? aws_key_status_name(k->status) : "gone");
+    else
+        snprintf(text, sizeof(text), "the instance has no key");
+    message_words(e->reason, sizeof(e->reason), text);
+}
+
 static void fill_event(const struct report *rep, const struct rotation *r, enum event_type type, struct event *e)
 {
     const struct journal *j = &r->journal;
@@ -81,6 +95,7 @@ static void fill_event(const struct report *rep, const struct rotation *r, enum 
     for (char *p = e->step; *p; p++)
         if (*p == ' ') *p = '-';
     message_words(e->reason, sizeof(e->reason), r->record.reason);
+    if (type == EVENT_AUDITED && !e->reason[0]) tell_dead_key(&r->record, e);
     event_set_error(e, r->error);
     e->assisted = j->assisted;
     e->repair = j->repair;

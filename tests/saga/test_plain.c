@@ -337,6 +337,78 @@ static void exposed_before(void **state)
     sim_world_free(w);
 }
 
+static void ignore_answer(void *self, uint64_t id, const void *result)
+{
+    (void)self;
+    (void)id;
+    (void)result;
+}
+
+static void mark(struct sim_world *w, struct sim_key *k)
+{
+    k->exposed = true;
+    (void)!store_mark_exposed(&w->person_store, SIM_USER_KEY, k->id, (struct ticket){ignore_answer, NULL, 0});
+}
+
+static void mark_old(struct sim_world *w)
+{
+    mark(w, &w->truth.keys[0]);
+}
+
+static void mark_new(struct sim_world *w)
+{
+    mark(w, &w->truth.keys[1]);
+}
+
+static void deactivate_new(struct sim_world *w)
+{
+    sim_truth_update(&w->truth, w->truth.keys[1].id, AWS_KEY_INACTIVE, SIM_BY_STRANGER);
+}
+
+static void fail_tests(struct sim_world *w)
+{
+    sim_instance_fail_tests(w->instance, true);
+}
+
+/* R7: the mark comes while a run is under way that is about to make the key Active again. */
+static void exposed_before_a_revival(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .step = "read back", .act = deactivate_new},
+                               {SIM_ANY, .step = "review", .act = mark_new},
+                               {SIM_ANY, .step = "revive"}};
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    assert_well(sim_check_end(w));
+    assert_true(rules[1].hit && !rules[2].hit);
+    sim_world_free(w);
+}
+
+static void exposed_before_a_reactivation(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "retire", .step = "deactivate", .act = fail_tests},
+                               {SIM_ANY, .step = "back", .act = mark_old},
+                               {SIM_ANY, .step = "reactivate"}};
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    struct sim_key *old = sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_for(w, 3 * DAY_MS);
+    assert_true(rules[1].hit && !rules[2].hit);
+    assert_true(!old->exists || old->status == AWS_KEY_INACTIVE);
+    sim_instance_fail_tests(w->instance, false);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
 static void exposed_in_overlap(void **state)
 {
     (void)state;
@@ -540,6 +612,8 @@ int main(void)
         cmocka_unit_test(a_rotation_in_overlap_waits),
         cmocka_unit_test(exposed_before),
         cmocka_unit_test(exposed_in_overlap),
+        cmocka_unit_test(exposed_before_a_revival),
+        cmocka_unit_test(exposed_before_a_reactivation),
         cmocka_unit_test(restored_in_overlap),
         cmocka_unit_test(restored_in_quarantine),
         cmocka_unit_test(a_strangers_key_is_drift),

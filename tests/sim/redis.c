@@ -39,6 +39,8 @@ struct sim_redis {
     unsigned losses;
     sim_fn *up;
     void *up_arg;
+    sim_fn *effect;
+    void *effect_arg;
     bool no_snapshots;
     struct sim_reply *reply; /* of the script that runs */
 };
@@ -222,7 +224,6 @@ static struct redis_value *eval(struct sim_redis *r, const struct redis_script *
     if (lua_pcall(l, 0, 1, 0)) {
         size_t len;
         const char *text = lua_tolstring(l, -1, &len);
-        fprintf(stderr, "%s: %s\n", script->name, text); /* a shipped script never fails */
         struct redis_value *v = sim_reply_string(reply, REDIS_ERROR, text, len);
         lua_pop(l, 1);
         return v;
@@ -255,6 +256,9 @@ static void op_effect(struct sim_op *op)
         return;
     }
     o->reply.root = execute(r, o->script, o->n_keys, o->n_args, o->args, &o->reply, op->writes);
+    if (r->effect) r->effect(r->effect_arg);
+    if (o->script && o->reply.root->type == REDIS_ERROR) /* a shipped script never fails on what our programs write */
+        fprintf(stderr, "%s: %s\n", o->script->name, o->reply.root->str);
 }
 
 static void op_answer(struct sim_op *op, int err)
@@ -407,6 +411,12 @@ void sim_redis_no_failover(struct sim_redis *r)
     r->no_snapshots = true;
 }
 
+void sim_redis_on_effect(struct sim_redis *r, sim_fn *effect, void *arg)
+{
+    r->effect = effect;
+    r->effect_arg = arg;
+}
+
 bool sim_redis_is_down(const struct sim_redis *r)
 {
     return r->down;
@@ -427,7 +437,7 @@ unsigned sim_redis_losses(const struct sim_redis *r)
 
 const char *sim_redis_peek(struct sim_redis *r, const char *key, const char *field, size_t *ret_len)
 {
-    const struct sim_db_key *k = sim_db_find(&r->db, key, now_us(r) / 1000);
+    const struct sim_db_key *k = sim_db_look(&r->db, key, now_us(r) / 1000);
     const struct sim_db_field *f = k ? sim_db_field(k, field ? field : "") : NULL;
     if (f && ret_len) *ret_len = f->len;
     return f ? f->data : NULL;
@@ -465,44 +475,11 @@ void sim_redis_each(struct sim_redis *r,
         }
 }
 
-static void print_value(const struct redis_value *v, char *out, size_t size)
+const struct redis_value *sim_redis_run(struct sim_redis *r, const struct redis_script *script, size_t n_keys,
+                                        size_t n_args, const struct redis_arg *args, struct sim_reply *reply)
 {
-    size_t n = strlen(out);
-    out += n;
-    size -= n;
-    switch (v->type) {
-    case REDIS_NIL:
-        snprintf(out, size, "(nil)");
-        return;
-    case REDIS_INTEGER:
-        snprintf(out, size, "%lld", (long long)v->integer);
-        return;
-    case REDIS_ERROR:
-        snprintf(out, size, "!%s", v->str);
-        return;
-    case REDIS_STRING:
-    case REDIS_STATUS:
-        snprintf(out, size, "%s", v->str);
-        return;
-    case REDIS_ARRAY:
-        break;
-    }
-    snprintf(out, size, "[");
-    for (size_t i = 0; i < v->count; i++) {
-        if (i) strncat(out, ", ", size - strlen(out) - 1);
-        print_value(v->items[i], out, size);
-    }
-    strncat(out, "]", size - strlen(out) - 1);
-}
-
-void sim_redis_run(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args,
-                   const struct redis_arg *args, char *out, size_t size)
-{
-    struct sim_reply reply = {0};
     AUTO_FREE struct redis_arg *copy = copy_args(n_args, args);
-    out[0] = '\0';
-    print_value(execute(r, script, n_keys, n_args, copy, &reply, true), out, size);
-    sim_reply_free(&reply);
+    return reply->root = execute(r, script, n_keys, n_args, copy, reply, true);
 }
 
 static void mix(void *arg, const char *key, const char *field, const char *value, size_t len)
