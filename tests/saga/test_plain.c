@@ -275,6 +275,27 @@ static void late_messages_change_nothing(void **state)
     sim_world_free(w);
 }
 
+/* The answer to a commit that was sent before the topic was deleted and made anew: it says nothing of the new log. */
+static void a_commit_of_an_earlier_log(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, in_overlap, DAY_MS));
+    const struct kafka_partition p = {sim_topic_names[SIM_JOBS], 0, w->group.logs[SIM_JOBS].committed};
+    assert_true(p.offset > 0);
+    sim_group_recreate(&w->group, SIM_JOBS);
+    sim_run_for(w, 1000);
+    intake_on_committed(w->workers[0].intake, &p, 1, 0);
+    sim_publish(w, JOB_AUDIT, JOB_SCHEDULED, "", 0);
+    sim_run_for(w, 60000);
+    assert_int_equal(w->group.logs[SIM_JOBS].end, 1);
+    assert_int_equal(sim_messages(w), 0);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
 /* R6: a nudge before its time, or for another rotation, does nothing. */
 static void early_nudges_change_nothing(void **state)
 {
@@ -608,6 +629,7 @@ int main(void)
         cmocka_unit_test(a_pause_holds_creates),
         cmocka_unit_test(duplicates_change_nothing),
         cmocka_unit_test(late_messages_change_nothing),
+        cmocka_unit_test(a_commit_of_an_earlier_log),
         cmocka_unit_test(early_nudges_change_nothing),
         cmocka_unit_test(a_rotation_in_overlap_waits),
         cmocka_unit_test(exposed_before),
