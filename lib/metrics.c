@@ -11,13 +11,18 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define SERIES_MAX  64
-#define COLLECT_MAX 16
+#define SERIES_MAX     64
+#define COLLECT_MAX    16
+#define LABELS_MAX     4096
+#define BOUND_TEXT_MAX 24
 
 struct series {
     char *v1, *v2;     /* owned; NULL when the label is unused */
+    char *labels;      /* owned: `{a="x",b="y"` as it is written, "" without labels */
     uint32_t hash;     /* of both: each step of each rotation looks its series up */
     double value;      /* counter, gauge; histogram: sum */
     uint64_t count;    /* histogram */
@@ -28,6 +33,7 @@ struct metric {
     enum metric_type type;
     char *name, *help, *label1, *label2;
     double *bounds;
+    char (*bound_texts)[BOUND_TEXT_MAX]; /* one each, and "+Inf" */
     size_t n_bounds;
     struct series *series[SERIES_MAX + 1]; /* the last place is for "other" */
     size_t n_series;
@@ -53,6 +59,7 @@ static void series_free(struct series *s)
     if (!s) return;
     free(s->v1);
     free(s->v2);
+    free(s->labels);
     free(s->buckets);
     free(s);
 }
@@ -66,6 +73,7 @@ static void metric_free(struct metric *m)
     free(m->label1);
     free(m->label2);
     free(m->bounds);
+    free(m->bound_texts);
     free(m);
 }
 
@@ -101,6 +109,60 @@ static uint32_t hash_of(const char *v1, const char *v2)
     return h;
 }
 
+static void add_escaped(struct buf *out, const char *text, bool quotes)
+{
+    for (; *text; text++) {
+        if (*text == '\\')
+            (void)buf_adds(out, "\\\\"); /* errors stick and are returned by metrics_write() */
+        else if (*text == '\n')
+            (void)buf_adds(out, "\\n");
+        else if (*text == '"' && quotes)
+            (void)buf_adds(out, "\\\"");
+        else
+            (void)buf_addc(out, *text);
+    }
+}
+
+static void add_count(struct buf *out, uint64_t n)
+{
+    char digits[24], *at = digits + sizeof(digits);
+    do *--at = (char)('0' + n % 10);
+    while (n /= 10);
+    (void)buf_add(out, at, (size_t)(digits + sizeof(digits) - at));
+}
+
+static void add_number(struct buf *out, double v)
+{
+    if (v >= 0 && v < 1e15 && v == (double)(uint64_t)v) /* nearly all of them, and printf() is slow */
+        add_count(out, (uint64_t)v);
+    else if (isnan(v))
+        (void)buf_adds(out, "NaN");
+    else if (isinf(v))
+        (void)buf_adds(out, v > 0 ? "+Inf" : "-Inf");
+    else
+        (void)buf_addf(out, "%.15g", v);
+}
+
+static void add_label(struct buf *out, bool *first, const char *name, const char *value)
+{
+    if (!name) return;
+    (void)buf_addf(out, "%c%s=\"", *first ? '{' : ',', name);
+    add_escaped(out, value, true);
+    (void)buf_addc(out, '"');
+    *first = false;
+}
+
+/* What a series' labels look like in each of its lines; NULL when out of memory. Caller frees. */
+static char *labels_text(const struct metric *m, const struct series *s)
+{
+    AUTO_BUF struct buf text;
+    bool first = true;
+    buf_init(&text, LABELS_MAX);
+    add_label(&text, &first, m->label1, s->v1);
+    add_label(&text, &first, m->label2, s->v2);
+    return text.error ? NULL : buf_take(&text);
+}
+
 static struct series *series_add(struct metric *m, const char *v1, const char *v2)
 {
     struct series *s = calloc(1, sizeof(*s));
@@ -110,12 +172,23 @@ static struct series *series_add(struct metric *m, const char *v1, const char *v
         s->buckets = calloc(m->n_bounds, sizeof(*s->buckets));
         ok = s->buckets != NULL;
     }
+    ok = ok && (s->labels = labels_text(m, s));
     if (!ok) {
         series_free(s);
         return NULL;
     }
     s->hash = hash_of(s->v1, s->v2);
     return m->series[m->n_series++] = s;
+}
+
+/* The bounds as they are written. NULL when out of memory; caller frees. */
+static char (*bound_texts(const double *bounds, size_t n))[BOUND_TEXT_MAX]
+{
+    char(*texts)[BOUND_TEXT_MAX] = malloc((n + 1) * sizeof(*texts));
+    if (!texts) return NULL;
+    for (size_t i = 0; i < n; i++) (void)snprintf(texts[i], sizeof(texts[i]), "%.15g", bounds[i]);
+    memcpy(texts[n], "+Inf", 5);
+    return texts;
 }
 
 struct metric *metric_new(struct metrics *ms, enum metric_type type, const char *name, const char *help,
@@ -134,6 +207,7 @@ struct metric *metric_new(struct metrics *ms, enum metric_type type, const char 
         m->bounds = malloc(n_bounds * sizeof(*bounds));
         if (!m->bounds) return NULL;
         memcpy(m->bounds, bounds, n_bounds * sizeof(*bounds));
+        if (!(m->bound_texts = bound_texts(bounds, n_bounds))) return NULL;
     }
     if (!label1 && !label2 && !series_add(m, NULL, NULL)) return NULL;
     *ms->last = m;
@@ -191,54 +265,25 @@ void metrics_on_collect(struct metrics *m, void (*fn)(void *arg), void *arg)
     m->collect[m->n_collect++].arg = arg;
 }
 
-static void add_escaped(struct buf *out, const char *text, bool quotes)
-{
-    for (; *text; text++) {
-        if (*text == '\\')
-            (void)buf_adds(out, "\\\\"); /* errors stick and are returned by metrics_write() */
-        else if (*text == '\n')
-            (void)buf_adds(out, "\\n");
-        else if (*text == '"' && quotes)
-            (void)buf_adds(out, "\\\"");
-        else
-            (void)buf_addc(out, *text);
-    }
-}
-
-static void add_number(struct buf *out, double v)
-{
-    if (isnan(v))
-        (void)buf_adds(out, "NaN");
-    else if (isinf(v))
-        (void)buf_adds(out, v > 0 ? "+Inf" : "-Inf");
-    else
-        (void)buf_addf(out, "%.15g", v);
-}
-
-static void add_label(struct buf *out, bool *first, const char *name, const char *value)
-{
-    if (!name) return;
-    (void)buf_addf(out, "%c%s=\"", *first ? '{' : ',', name);
-    add_escaped(out, value, true);
-    (void)buf_addc(out, '"');
-    *first = false;
-}
-
 /* One sample line up to the value. le: NULL, or the bucket's upper bound. */
 static void add_sample(struct buf *out, const struct metric *m, const struct series *s, const char *suffix,
-                       const double *le)
+                       const char *le)
 {
-    bool first = true;
-    (void)buf_addf(out, "%s%s", m->name, suffix);
-    add_label(out, &first, m->label1, s->v1);
-    add_label(out, &first, m->label2, s->v2);
+    (void)buf_adds(out, m->name);
+    (void)buf_adds(out, suffix);
+    (void)buf_adds(out, s->labels);
     if (le) {
-        (void)buf_addf(out, "%cle=\"", first ? '{' : ',');
-        add_number(out, *le);
+        (void)buf_adds(out, s->labels[0] ? ",le=\"" : "{le=\"");
+        (void)buf_adds(out, le);
         (void)buf_addc(out, '"');
-        first = false;
     }
-    (void)buf_adds(out, first ? " " : "} ");
+    (void)buf_adds(out, le || s->labels[0] ? "} " : " ");
+}
+
+static void add_count_line(struct buf *out, uint64_t n)
+{
+    add_count(out, n);
+    (void)buf_addc(out, '\n');
 }
 
 static void write_histogram(struct buf *out, const struct metric *m, const struct series *s)
@@ -246,17 +291,16 @@ static void write_histogram(struct buf *out, const struct metric *m, const struc
     uint64_t total = 0;
     for (size_t i = 0; i < m->n_bounds; i++) {
         total += s->buckets[i];
-        add_sample(out, m, s, "_bucket", &m->bounds[i]);
-        (void)buf_addf(out, "%" PRIu64 "\n", total);
+        add_sample(out, m, s, "_bucket", m->bound_texts[i]);
+        add_count_line(out, total);
     }
-    const double infinity = INFINITY;
-    add_sample(out, m, s, "_bucket", &infinity);
-    (void)buf_addf(out, "%" PRIu64 "\n", s->count);
+    add_sample(out, m, s, "_bucket", m->n_bounds ? m->bound_texts[m->n_bounds] : "+Inf");
+    add_count_line(out, s->count);
     add_sample(out, m, s, "_sum", NULL);
     add_number(out, s->value);
     (void)buf_addc(out, '\n');
     add_sample(out, m, s, "_count", NULL);
-    (void)buf_addf(out, "%" PRIu64 "\n", s->count);
+    add_count_line(out, s->count);
 }
 
 static void write_metric(struct buf *out, const struct metric *m)

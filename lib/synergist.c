@@ -470,7 +470,7 @@ static int fetch_presigned(struct op *op)
     op->headers[0] = "Range: bytes=0-0"; /* not among the signed headers, so it is free to us */
     op->headers[1] = NULL;
     const struct http_request request = {
-        .class = HTTP_S3,
+        .class = HTTP_OTHER, /* a host that the instance named */
         .method = "GET",
         .url = op->fetch_url,
         .ahead = op->req.urgent,

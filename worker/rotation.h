@@ -36,6 +36,7 @@ struct rotation_env {
     const struct clock *clock;
     const struct rng *rng;
     struct aws_port aws;
+    struct aws_turn_port turns; /* take NULL: every job begins at once */
     struct instance_port instance;
     struct store *store;
     struct leases *leases;
@@ -61,6 +62,8 @@ struct rotation {
     struct rotation_env *env;
     struct job *job; /* owned */
     struct lease lease;
+    struct aws_turn turn; /* waited for before the lease */
+    bool turned;
     struct instance_abilities can;
 
     /* What is known, loaded with the lease and kept up to date. */

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
 #define CALL_MIN_MS         1000 /* a mutating call is not begun with less time than this */
 #define HELD_POLL_MAX_MS    2000 /* a lease that is busy is asked for again at the latest after this */
 #define UNSENT_AGAIN_MS     100
+#define TURN_LOOK_MS        3600000 /* it is woken */
 #define HELD_BACK_SLACK_MS  1000
 #define MARKS_FRESH_MS      5000
 #define MARKS_LOOKS         8 /* each for one more try of the call, in one run */
@@ -129,10 +131,38 @@ struct saga_verdict rotation_failed(struct rotation *r, int row, int err, int fa
 /* ---- lease --------------------------------------------------------------------------------------------------------
  */
 
+static void on_turn(struct aws_turn *t)
+{
+    struct rotation *r = (struct rotation *)(void *)((char *)t - offsetof(struct rotation, turn));
+    r->turned = true;
+    saga_wake(&r->saga);
+}
+
+/* A job that would only queue for its account's budget holds no lease meanwhile. Who is urgent, or goes on with what
+ * was begun, does not wait for a turn: its calls go before those of others. */
+static bool has_turn(struct rotation *r)
+{
+    const struct aws_turn_port *p = &r->env->turns;
+    const struct job *j = r->job;
+    bool waits = !j->urgent && !j->confirm && j->reason != JOB_RESUME && j->reason != JOB_POLL;
+    if (!p->take || !waits || r->turned || r->lease.held) return true;
+    if (r->turn.item.account) return false; /* in the queue already */
+    r->turn.ready = on_turn;
+    r->turned = p->take(p->self, j->account, &r->turn) != 0; /* without memory for it: now */
+    return r->turned;
+}
+
+/* It has begun: its first calls are answered. */
+static void end_turn(struct rotation *r)
+{
+    if (r->env->turns.end) r->env->turns.end(r->env->turns.self, &r->turn);
+}
+
 struct saga_verdict step_lease(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->env->draining && !r->lease.held) return saga_fail(ERR_DRAINING);
+    if (!has_turn(r)) return saga_again(TURN_LOOK_MS);
     lease_asking(&r->lease);
     int rc = store_acquire(r->env->store, &r->lease.user, saga_ticket(s));
     if (rc == ERR_REDIS_DOWN || rc == ERR_BUSY) return saga_again(1000);
@@ -411,7 +441,8 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
                             .emergency = r->job->urgent,
                             .timeout_ms = p->read_timeout_ms,
                             .traceparent = r->traceparent,
-                            .session_note = r->job->job_id};
+                            .session_note = r->job->job_id,
+                            .turn = &r->turn};
     if (is_mutation(op)) {
         q.timeout_ms = effect_time_ms(r);
         q.deadline_mono_ms = lease_until_mono_ms(&r->lease) - LEASE_MARGIN_MS;
@@ -514,7 +545,10 @@ struct saga_verdict step_read(struct saga *s)
     struct rotation *r = ROTATION(s);
     r->seen = INSTANCE_SEEN_UNKNOWN;
     r->seen_id[0] = '\0';
-    if (!r->can.can_read) return saga_next();
+    if (!r->can.can_read) {
+        end_turn(r);
+        return saga_next();
+    }
     return step_instance(r, INSTANCE_READ_KEY, saga_row(s)->flags & SAGA_LAST_CALL);
 }
 
@@ -522,6 +556,7 @@ struct saga_verdict step_read_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
     const struct instance_result *i = result;
+    end_turn(r);
     if (i->err == ERR_INSTANCE_UNSUPPORTED) return saga_next();
     if (instance_error(r, i)) return saga_fail(i->err);
     r->seen = i->seen;

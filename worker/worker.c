@@ -428,6 +428,7 @@ static int make_intake(struct worker *w, char **reterr)
     w->env = (struct rotation_env){.clock = &clock_system,
                                    .rng = &rng_system,
                                    .aws = calls_aws(w->calls),
+                                   .turns = aws_call_turns(w->aws),
                                    .instance = calls_instance(w->calls),
                                    .breakers = breakers_port(w->breakers),
                                    .store = &w->store,
