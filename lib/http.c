@@ -447,7 +447,8 @@ static int set_fixed_options(struct slot *slot)
     SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_TCP_NODELAY, 1L);
-    SET(CURLOPT_PATH_AS_IS, 1L); /* what was signed is what is sent */
+    SET(CURLOPT_PATH_AS_IS, 1L);    /* what was signed is what is sent */
+    SET(CURLOPT_BUFFERSIZE, 4096L); /* replies are short; each buffer is made and wiped with its handle */
     SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
     SET(CURLOPT_DNS_CACHE_TIMEOUT, (long)DNS_KEEP_S);
     SET(CURLOPT_USERAGENT, h->user_agent);
@@ -618,11 +619,11 @@ static int set_request_options(struct slot *slot)
 
 /* Before 8.1.1 libcurl keeps a pointer to the last header of a handle's earlier reply, freed by then, and writes
  * through it when the first header line of the next reply begins with a blank (github.com/curl/curl/pull/11103).
- * Instances and buckets are not trusted with that, so their handles serve one request. IAM's and STS' are kept, for
- * their TLS sessions: whoever answers there has proven to be AWS, or is an endpoint that the operator set. */
+ * Instances, and hosts that they name, are not trusted with that, so their handles serve one request. Those for AWS are
+ * kept: whoever answers there has proven to be AWS, or is an endpoint that the operator set. */
 static int replace_used_handle(struct slot *slot)
 {
-    bool trusted = slot->class == HTTP_IAM || slot->class == HTTP_STS;
+    bool trusted = slot->class == HTTP_IAM || slot->class == HTTP_STS || slot->class == HTTP_S3;
     if (!slot->used || trusted || curl_version_info(CURLVERSION_NOW)->version_num >= 0x080101) return 0;
     curl_easy_cleanup(slot->easy);
     slot->easy = curl_easy_init();

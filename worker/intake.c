@@ -53,6 +53,17 @@ struct item {
     struct loop_timer *wait;
 };
 
+/* What a commit tells the broker. The epochs are those of the moment: by the time of the answer the partition may have
+ * been given anew, or its log may have begun anew. */
+struct commit {
+    struct kafka_partition *p;
+    struct commit_of {
+        int index;
+        uint32_t epoch;
+    } * of; /* beside p */
+    size_t n;
+};
+
 struct intake {
     struct loop *loop;
     struct intake_options o;
@@ -62,7 +73,7 @@ struct intake {
     size_t n_gates, resume_from; /* where the next look for a paused gate begins: none starves */
     struct saga_engine *engine;
     struct loop_timer *engine_timer, *commit_timer, *gate_timer, *lease_timer;
-    int64_t commit_busy;
+    struct commit committing; /* sent and not answered: one at a time; n 0: none */
     struct item *first;
     size_t n_items, n_ordinary;
     bool draining;
@@ -633,11 +644,11 @@ void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n)
 }
 
 /* Finished offsets of the tracked partitions; only those of p when given. */
-static size_t collect(struct intake *i, const struct kafka_partition *p, size_t n, struct kafka_partition *out,
-                      size_t max)
+static void collect(struct intake *i, const struct kafka_partition *p, size_t n, struct commit *ret)
 {
-    size_t count = 0;
-    for (size_t k = 0; k < offsets_count(i->offsets) && count < max; k++) {
+    const size_t most = offsets_count(i->offsets);
+    *ret = (struct commit){calloc(most ? most : 1, sizeof(*ret->p)), calloc(most ? most : 1, sizeof(*ret->of)), 0};
+    for (size_t k = 0; k < most && ret->p && ret->of; k++) {
         const char *topic;
         int32_t partition;
         uint32_t epoch;
@@ -647,33 +658,29 @@ static size_t collect(struct intake *i, const struct kafka_partition *p, size_t 
             continue;
         bool wanted = p == NULL;
         for (size_t x = 0; x < n && !wanted; x++) wanted = p[x].partition == partition && !strcmp(p[x].topic, topic);
-        if (wanted) out[count++] = (struct kafka_partition){topic, partition, offset};
+        if (!wanted) continue;
+        ret->of[ret->n] = (struct commit_of){(int)k, epoch};
+        ret->p[ret->n++] = (struct kafka_partition){topic, partition, offset};
     }
-    return count;
 }
 
-static void note_committed(struct intake *i, const struct kafka_partition *p, size_t n)
+/* The answer is in. */
+static void end_commit(struct intake *i, struct commit *c, bool done)
 {
-    for (size_t k = 0; k < n; k++) {
-        const char *topic;
-        int32_t partition;
-        uint32_t epoch;
-        int index = offsets_find(i->offsets, p[k].topic, p[k].partition);
-        if (index >= 0 && offsets_name(i->offsets, index, &topic, &partition, &epoch))
-            offsets_committed(i->offsets, index, epoch, p[k].offset);
-    }
+    for (size_t k = 0; k < c->n && done; k++)
+        offsets_committed(i->offsets, c->of[k].index, c->of[k].epoch, c->p[k].offset);
+    free(c->p);
+    free(c->of);
+    *c = (struct commit){NULL, NULL, 0};
 }
 
 static void commit_sync(struct intake *i, const struct kafka_partition *only, size_t n_only, int64_t wait_ms)
 {
-    size_t max = offsets_count(i->offsets);
-    AUTO_FREE struct kafka_partition *p = calloc(max ? max : 1, sizeof(*p));
-    size_t n = p ? collect(i, only, n_only, p, max) : 0;
-    if (!n) return;
-    int rc = kafka_in_commit_sync(i->in, p, n, wait_ms);
-    if (rc == 0)
-        note_committed(i, p, n);
-    else
+    struct commit c;
+    collect(i, only, n_only, &c);
+    int rc = c.n ? kafka_in_commit_sync(i->in, c.p, c.n, wait_ms) : 0;
+    end_commit(i, &c, rc == 0);
+    if (rc < 0)
         LOG(LOG_LEVEL_WARN, "commit-failed", "offsets were not committed; the messages come again and change nothing",
             LOG_S("error.code", err_name(rc)));
 }
@@ -693,8 +700,9 @@ void intake_on_revoked(void *arg, const struct kafka_partition *p, size_t n, boo
 void intake_on_committed(void *arg, const struct kafka_partition *p, size_t n, int err)
 {
     struct intake *i = arg;
-    i->commit_busy = 0;
-    if (err == 0) note_committed(i, p, n);
+    (void)p; /* what was sent is kept, with its epochs */
+    (void)n;
+    end_commit(i, &i->committing, err == 0);
 }
 
 /* A head that is open for too long is copied to the longest rung, so that the commit moves on; the copy finds the lease
@@ -715,10 +723,11 @@ static void park_heads(struct intake *i)
 static void on_commit_timer(void *arg)
 {
     struct intake *i = arg;
-    size_t max = offsets_count(i->offsets);
-    AUTO_FREE struct kafka_partition *p = calloc(max ? max : 1, sizeof(*p));
-    size_t n = p && i->in && !i->commit_busy ? collect(i, NULL, 0, p, max) : 0;
-    if (n && kafka_in_commit(i->in, p, n) == 0) i->commit_busy = 1;
+    if (i->in && !i->committing.n) {
+        collect(i, NULL, 0, &i->committing);
+        if (!i->committing.n || kafka_in_commit(i->in, i->committing.p, i->committing.n) < 0)
+            end_commit(i, &i->committing, false);
+    }
     if (!i->draining) park_heads(i);
     loop_timer_start(i->commit_timer, COMMIT_EVERY_MS);
 }
@@ -828,6 +837,7 @@ void intake_free(struct intake *i)
     if (i->commit_timer) loop_timer_free(i->commit_timer);
     if (i->gate_timer) loop_timer_free(i->gate_timer);
     if (i->lease_timer) loop_timer_free(i->lease_timer);
+    end_commit(i, &i->committing, false);
     offsets_free(i->offsets);
     free(i->gates);
     if (i->engine && saga_count(i->engine) == 0)

@@ -12,7 +12,7 @@
 #define RESTLESS_MS 20000 /* between two publications of the same work */
 #define DAY_MS      INT64_C(86400000)
 #define SAME_LOOKS  2  /* looks without a change until the world counts as quiet */
-#define SAME_TRIES  30 /* the same for work that is tried again and again: a named state, held by the record */
+#define SAME_TRIES  30 /* the same for a named state in which work is tried again and again, held by the record */
 #define SAME_MS     (14 * INT64_C(3600000)) /* and so long: twice the longest pause between two tries */
 
 static void on_tick(void *arg);
@@ -50,9 +50,8 @@ static bool restore(struct sim_scheduler *sc)
 }
 
 /* Work that looks and does not change: audits, polls, waiting for an age that is far away. */
-static bool only_looks(const struct sim_world *w, const struct store_peek *u, const struct policy_verdict *v)
+static bool only_looks(const struct sim_world *w, const struct policy_verdict *v)
 {
-    if (u->has_record && u->record.state == RECORD_RETRY) return false;
     if (v->kind < 0 || v->kind == JOB_AUDIT || v->reason == JOB_POLL || v->held) return true;
     return v->kind == JOB_ROTATE && !policy_is_due(v) && v->at_ms != TIME_NONE &&
            v->at_ms - sim_wall_ms(&w->sim) > 30 * DAY_MS;
@@ -66,6 +65,8 @@ static void notice_rest(struct sim_world *w, const struct store_peek *u, const s
     bool open =
         sim_redis_is_down(w->redis) || w->net.effects || sim_messages(w) || !sim_workers_idle(w) || faults_may_come;
     if (open && digest == w->last_digest) return; /* the other scheduler's messages, say */
+    if (u->has_record && u->record.state != RECORD_CURRENT && !sim_asks(w))
+        return; /* the record says that more comes */
     if (digest != w->last_digest) {
         w->last_digest = digest;
         w->same = 0;
@@ -73,7 +74,7 @@ static void notice_rest(struct sim_world *w, const struct store_peek *u, const s
         return;
     }
     w->same++;
-    if (only_looks(w, u, v))
+    if (only_looks(w, v))
         w->quiet = w->same > SAME_LOOKS;
     else
         w->quiet = w->same >= SAME_TRIES && w->sim.mono_ms - w->same_since_ms >= SAME_MS;
