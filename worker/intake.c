@@ -16,6 +16,7 @@
 #define MAX_SPAN         65536 /* offsets between the head and the newest taken one, per partition */
 #define COMMIT_EVERY_MS  500
 #define PRODUCE_AGAIN_MS 1000
+#define READ_AGAIN_MS    1000
 #define PARK_AFTER_MS    120000
 #define RESUME_SHARE     80 /* % of the limit at which paused partitions go on, one for each job that ends */
 #define RESUME_ALL_SHARE 40 /* and all at once */
@@ -125,12 +126,17 @@ static void check_idle(struct intake *i)
 }
 
 static void resume_full(struct intake *i);
+static void come_again(struct intake *i, struct offset_ref ref);
 
-/* finished: its outcome is durable. Otherwise the message stays uncommitted and comes again, here or elsewhere. */
+/* finished: its outcome is durable. Otherwise the message stays uncommitted and comes again, here or, when this worker
+ * drains, elsewhere. */
 static void item_end(struct item *t, bool finished)
 {
     struct intake *i = t->intake;
-    if (finished) offsets_done(i->offsets, t->ref);
+    if (finished)
+        offsets_done(i->offsets, t->ref);
+    else if (!i->draining)
+        come_again(i, t->ref);
     *t->link = t->next;
     if (t->next) t->next->link = t->link;
     i->n_items--;
@@ -195,7 +201,14 @@ static void send_out(struct item *t)
     int rc = t->intake->o.kafka.produce(t->intake->o.kafka.self, &m, (struct ticket){on_sent, t, 0});
     if (rc == 0) return;
     if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
-    if (t->again) loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+    if (t->again) {
+        loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+    } else if (t->finishing) {
+        item_end(t, false);
+    } else { /* the copy of a head: the next look parks it anew */
+        buf_reset(&t->out_value);
+        t->out_topic = NULL;
+    }
 }
 
 /* The rung for a delay: the longest one not above it, the shortest at least. Jitter goes on top, never below the rung's
@@ -222,7 +235,8 @@ static void hand_to_retry(struct item *t, int64_t delay_ms, bool counted, int er
                  err_class_name(err_class(err)));
     buf_reset(&t->out_value);
     if (job_encode(job_of(t), &t->out_value) < 0) { /* it was decoded from a message: only memory can be missing */
-        item_end(t, false);
+        t->out_topic = NULL;
+        if (t->finishing) item_end(t, false);
         return;
     }
     send_out(t);
@@ -446,6 +460,25 @@ static void pause_at(struct intake *i, int index, const struct kafka_message_in 
     if (cause == PAUSED_UNTIL) arm_gates(i);
 }
 
+/* There is no memory now: from this offset on the partition is read again in a while. */
+static void read_again(struct intake *i, int index, int64_t offset)
+{
+    uint32_t epoch;
+    struct kafka_message_in m = {.offset = offset};
+    if (!offsets_name(i->offsets, index, &m.topic, &m.partition, &epoch)) return;
+    LOG(LOG_LEVEL_WARN, "read-again", "no memory: messages of a partition are read again",
+        LOG_S("kafka.topic", m.topic), LOG_I("kafka.partition", m.partition), LOG_I("kafka.offset", offset));
+    pause_at(i, index, &m, PAUSED_UNTIL, wall(i) + READ_AGAIN_MS);
+}
+
+/* This message was taken and nothing became of it. What else is open in its partition comes twice, which changes
+ * nothing (I5); ends of the first copies no longer count. */
+static void come_again(struct intake *i, struct offset_ref ref)
+{
+    int64_t offset = offsets_rewind(i->offsets, ref);
+    if (offset >= 0) read_again(i, (int)ref.partition, offset);
+}
+
 static void resume_gate(struct intake *i, int index)
 {
     const char *topic;
@@ -533,15 +566,23 @@ static void admit(struct intake *i, int index, const struct kafka_message_in *m,
         pause_at(i, index, m, PAUSED_FULL, 0);
         return;
     }
+    if (rc == ERR_NOMEM) read_again(i, index, m->offset);
     if (rc < 0) return; /* revoked meanwhile, or delivered twice: it comes again or is under way */
     struct item *t = item_new(i, ref, urgent);
-    if (!t) return; /* stays unfinished: the head is parked later */
+    if (!t) {
+        come_again(i, ref);
+        return;
+    }
     t->headers = *headers;
+    if (headers_err == 0) rc = job_decode(m->value, m->value_len, t->job, &fault);
+    if (headers_err == ERR_NOMEM || rc == ERR_NOMEM) { /* which says nothing about the message */
+        item_end(t, false);
+        return;
+    }
     if (headers_err) {
         refuse(t, m, headers_err, headers_fault->text);
         return;
     }
-    rc = job_decode(m->value, m->value_len, t->job, &fault);
     if (rc < 0) {
         memset(t->job, 0, sizeof(*t->job));
         refuse(t, m, rc, fault.text);

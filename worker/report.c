@@ -3,6 +3,7 @@
 #include "worker/report.h"
 
 #include "lib/err.h"
+#include "schema/minor.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -116,7 +117,7 @@ static int write_state(const struct rotation *r, struct buf *out)
 {
     struct record record = r->record;
     record.number = r->lease.user.number;
-    buf_adds(out, "{\"version\":\"keyroll.state/1\",\"record\":");
+    buf_adds(out, "{\"version\":\"keyroll.state/1" SCHEMA_MINOR "\"" SCHEMA_MINOR_MEMBER ",\"record\":");
     int rc = record_encode(&record, out);
     buf_adds(out, ",\"journal\":");
     bool open = r->has_journal && !r->closing;

@@ -35,6 +35,7 @@ static void on_restored(void *self, uint64_t id, const void *result)
     tick_in(s, TICK_MS);
 }
 
+/* True: not judged now (producer/survey.c). */
 static bool restore(struct sim_scheduler *sc)
 {
     struct state s;
@@ -42,8 +43,10 @@ static bool restore(struct sim_scheduler *sc)
     struct sim_world *w = sc->world;
     if (!states_knows(&w->states, SIM_USER_KEY) || states_find(&w->states, SIM_USER_KEY, &s) < 0) return false;
     for (size_t i = 0; i < s.n_exposed; i++) ids[i] = s.exposed[i];
-    return store_restore(&sc->store, SIM_USER_KEY, &s.record, s.has_journal ? &s.journal : NULL, ids, s.n_exposed,
-                         (struct ticket){on_restored, sc, 0}) == 0;
+    if (store_restore(&sc->store, SIM_USER_KEY, &s.record, s.has_journal ? &s.journal : NULL, ids, s.n_exposed,
+                      (struct ticket){on_restored, sc, 0}) < 0)
+        tick_in(sc, TICK_MS);
+    return true;
 }
 
 /* Work that looks and does not change: audits, polls, waiting for an age that is far away. */
@@ -92,6 +95,10 @@ static void judge(struct sim_scheduler *s, const struct store_peek *u)
     struct policy_verdict v;
     struct sim_world *w = s->world;
     int64_t now = sim_wall_ms(&w->sim);
+    if (u->err == ERR_NOMEM) { /* only in tests/torture */
+        tick_in(s, TICK_MS);
+        return;
+    }
     if (u->err) {
         sim_violate(&w->truth, "a document in Redis cannot be read");
         return;
