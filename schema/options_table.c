@@ -179,7 +179,7 @@ const struct setting options_table[] = {
      .text = "Longest call that changes something at AWS or in an instance."},
     {WAIT(read_timeout, 100, 10 * MIN), ALL, .fallback = "30s", .text = "Longest call that only reads."},
     {INT(max_in_flight, 1, 100000), WORKER, .fallback = "1000", .unit = "jobs",
-     .text = "Jobs that one worker carries out at once."},
+     .text = "Jobs that one worker carries out at once; fewer where the memory limit of its container allows no more."},
     {INT(urgent_share, 1, 90), WORKER, .fallback = "20", .unit = "%",
      .text = "Part of max_in_flight that is kept free for urgent jobs."},
 
