@@ -164,6 +164,20 @@ const struct setting options_table[] = {
     {WAIT(assisted_poll, 100, 1 * D), DAEMONS, .fallback = "5m",
      .text = "How often an instance that waits for a person is looked at."},
 
+    {LIST(notify_command), SCHEDULER, .section = "Notices", .max = 32,
+     .text = "Program that tells a person, and its arguments, separated by commas: it gets one JSON object on its "
+             "standard input for each message (what is stuck, drifted or awaits an operator, the first dead letter of "
+             "a kind, campaigns that stopped). No shell, a minimal environment, 20 seconds; its output is dropped, "
+             "another exit "
+             "status than 0 is tried again."},
+    {TEXT(notify_url), SCHEDULER,
+     .text = "Address that the same object is sent to by POST; other answers than 2xx are tried again. Its member text "
+             "suits the webhooks of most chats."},
+    {FILENAME(notify_url_file), SCHEDULER,
+     .text = "File that holds that address, where it is a password in itself, as those of chats are."},
+    {WAIT(notify_interval, 100, 1 * D), SCHEDULER, .fallback = "60s",
+     .text = "Time between two messages; what happens meanwhile is gathered."},
+
     {LIST(escrow_key_file), ALL, .section = "Worker", .max = 16,
      .text = "Files of 32 random bytes, mode 0600, that secrets in flight are sealed with. The first seals; all are "
              "tried for unsealing. "

@@ -8,6 +8,7 @@
 #include "lib/mutant.h"
 #include "lib/loop.h"
 #include "schema/deadletter.h"
+#include "worker/report.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -46,6 +47,8 @@ struct item {
     struct buf out_value;
     struct job_headers out_headers;
     struct loop_timer *again;
+    bool telling;                     /* the saga ended, and r is kept until the event of its end is delivered */
+    int outcome;                      /* of the saga */
     bool finishing;                   /* out_value is the saga's outcome (else: the copy of a parked head) */
     char waits_for[BREAKER_NAME_MAX]; /* the breaker whose probe this job is, "" none */
     bool waits;                       /* until its time comes */
@@ -139,9 +142,15 @@ static void item_end(struct item *t, bool finished)
 
 static void send_out(struct item *t);
 
+static void tell_end(struct item *t);
+
 static void send_again(void *arg)
 {
-    send_out(arg);
+    struct item *t = arg;
+    if (t->telling)
+        tell_end(t);
+    else
+        send_out(t);
 }
 
 static void on_sent(void *self, uint64_t id, const void *result)
@@ -333,11 +342,11 @@ static void drop_waiting(struct intake *i)
     }
 }
 
-static void on_ended(void *arg, struct saga *s, int outcome)
+static void finish(struct item *t)
 {
-    struct intake *i = arg;
-    struct rotation *r = ROTATION(s);
-    struct item *t = r->owner;
+    struct intake *i = t->intake;
+    struct rotation *r = t->r;
+    const int outcome = t->outcome;
     const int err = r->error;
     char step[RECORD_STEP_MAX], reason[RECORD_TEXT_MAX], parked[RECORD_PARKED_MAX];
     int64_t first_ms = r->record.first_failed_ms;
@@ -347,12 +356,6 @@ static void on_ended(void *arg, struct saga *s, int outcome)
     snprintf(step, sizeof(step), "%s", r->step);
     snprintf(reason, sizeof(reason), "%s", r->reason);
     snprintf(parked, sizeof(parked), "%s", r->record.parked);
-    log_end(t, r, outcome);
-    metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
-    if (outcome == OUTCOME_DONE && !err && !r->again) {
-        int64_t due_ms = r->job->due_at_ms ? r->job->due_at_ms : r->job->created_at_ms;
-        metric_observe(i->m_done, job_kind_name(r->job->kind), NULL, (double)(wall(i) - due_ms) / 1000);
-    }
     t->r = NULL;
     t->job = TAKE(r->job);
     rotation_free(r);
@@ -385,6 +388,49 @@ static void on_ended(void *arg, struct saga *s, int outcome)
         return;
     }
     assert(!"outcome");
+}
+
+/* Before the message is finished it is told how it ended (I8): a record alone tells nobody. */
+static void wait_to_tell(struct item *t)
+{
+    if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
+    if (t->again) loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+}
+
+static void on_told(void *self, uint64_t id, const void *result)
+{
+    struct item *t = self;
+    (void)id;
+    if (!((const struct kafka_report *)result)->err || t->intake->draining) {
+        t->telling = false;
+        finish(t);
+        return;
+    }
+    wait_to_tell(t);
+}
+
+static void tell_end(struct item *t)
+{
+    int type = report_end_type(t->r, t->outcome);
+    int rc = type < 0 ? ERR_INVALID : report_end(t->intake->o.env->report, t->r, type, (struct ticket){on_told, t, 0});
+    t->telling = rc == 0 || (rc == ERR_BUSY && !t->intake->draining);
+    if (rc == ERR_BUSY && t->telling) wait_to_tell(t);
+    if (!t->telling) finish(t); /* nothing to tell, or what cannot be written; the log told it */
+}
+
+static void on_ended(void *arg, struct saga *s, int outcome)
+{
+    struct intake *i = arg;
+    struct rotation *r = ROTATION(s);
+    struct item *t = r->owner;
+    log_end(t, r, outcome);
+    metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
+    if (outcome == OUTCOME_DONE && !r->error && !r->again) {
+        int64_t due_ms = r->job->due_at_ms ? r->job->due_at_ms : r->job->created_at_ms;
+        metric_observe(i->m_done, job_kind_name(r->job->kind), NULL, (double)(wall(i) - due_ms) / 1000);
+    }
+    t->outcome = outcome;
+    tell_end(t);
 }
 
 static void on_moved(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err,
@@ -665,7 +711,7 @@ static void park_heads(struct intake *i)
     for (struct item *t = i->first; t; t = next) {
         int64_t span = 0;
         next = t->next;
-        if (now - t->taken_mono_ms < most || t->out_topic || t->handed_on || !t->r) continue;
+        if (now - t->taken_mono_ms < most || t->out_topic || t->handed_on || !t->r || t->telling) continue;
         if (offsets_head(i->offsets, (int)t->ref.partition, &span) != t->ref.offset || span < 2) continue;
         hand_to_retry(t, i->o.retry_delay_ms[i->o.n_retry - 1], false, 0);
     }

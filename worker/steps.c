@@ -155,6 +155,7 @@ static int load(struct rotation *r, const struct store_lease *l)
         if (until > r->journal.patient_ms) r->journal.patient_ms = until;
     }
     if (l->has_record) r->record = l->record;
+    r->state_before = r->record.state;
     int rc = load_exposed(r, l);
     if (rc < 0) return rc;
     for (size_t i = 0; i < l->n_exposed; i++) {
