@@ -90,6 +90,7 @@ struct options {
     struct settings_list escrow_key_file; /* the first seals, all unseal */
     int64_t lease_ttl_ms, lease_renew_ms, lease_max_age_ms;
     int64_t mutate_timeout_ms, read_timeout_ms;
+    int64_t max_calls_per_host;
     int64_t max_in_flight, urgent_share; /* urgent_share in % of max_in_flight */
     int64_t drain_timeout_ms;
 

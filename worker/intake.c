@@ -8,6 +8,7 @@
 #include "lib/mutant.h"
 #include "lib/loop.h"
 #include "schema/deadletter.h"
+#include "schema/options.h"
 #include "worker/report.h"
 
 #include <assert.h>
@@ -65,6 +66,7 @@ struct intake {
     struct saga_engine *engine;
     struct loop_timer *engine_timer, *commit_timer, *gate_timer, *lease_timer;
     int64_t commit_busy;
+    int64_t rung_ms[OPTIONS_RETRIES_MAX]; /* not-before of the last message that was handed to each retry topic */
     struct item *first;
     size_t n_items, n_ordinary;
     bool draining;
@@ -196,24 +198,32 @@ static void send_out(struct item *t)
     if (t->again) loop_timer_start(t->again, PRODUCE_AGAIN_MS);
 }
 
-/* The rung for a delay: the longest one not above it, the shortest at least. Jitter goes on top, never below the rung's
- * delay, so that the head of a rung is always the first one due. */
-static size_t rung_for(const struct intake *i, int64_t delay_ms)
+size_t intake_rung(const int64_t *delays_ms, size_t n, int64_t delay_ms)
 {
     size_t k = 0;
-    while (k + 1 < i->o.n_retry && i->o.retry_delay_ms[k + 1] <= delay_ms) k++;
+    while (k + 1 < n && delays_ms[k] < delay_ms) k++;
     return k;
+}
+
+/* Jitter goes on top of the rung's delay, and never below what was published before: the head of a rung is the first
+ * one due, and nothing behind it is due while it waits. */
+static int64_t not_before_ms(struct intake *i, size_t k)
+{
+    int64_t rung_ms = i->o.retry_delay_ms[k];
+    int64_t at = wall(i) + rung_ms + (int64_t)rng_below(i->o.env->rng, (uint64_t)(rung_ms / 10) + 1);
+    int64_t most = wall(i) + rung_ms + rung_ms / 10; /* a clock that was set back must not hold all up */
+    if (at < i->rung_ms[k] && i->rung_ms[k] <= most) at = i->rung_ms[k];
+    return i->rung_ms[k] = at;
 }
 
 static void hand_to_retry(struct item *t, int64_t delay_ms, bool counted, int err)
 {
     struct intake *i = t->intake;
-    size_t k = rung_for(i, delay_ms);
-    int64_t rung_ms = i->o.retry_delay_ms[k];
+    size_t k = intake_rung(i->o.retry_delay_ms, i->o.n_retry, delay_ms);
     t->out_topic = i->o.topic_retry[k];
     t->out_headers = t->headers;
     t->out_headers.attempt += counted;
-    t->out_headers.not_before_ms = wall(i) + rung_ms + (int64_t)rng_below(i->o.env->rng, (uint64_t)(rung_ms / 10) + 1);
+    t->out_headers.not_before_ms = not_before_ms(i, k);
     if (!t->out_headers.first_seen_ms) t->out_headers.first_seen_ms = wall(i);
     if (err)
         snprintf(t->out_headers.last_error, sizeof(t->out_headers.last_error), "%s %s", err_name(err),
@@ -804,7 +814,7 @@ int intake_new(struct loop *l, const struct intake_options *o, struct intake **r
 {
     struct intake *i = calloc(1, sizeof(*i));
     if (!i) return ERR_NOMEM;
-    assert(o->n_retry > 0 && o->urgent_share < o->max_in_flight);
+    assert(o->n_retry > 0 && o->n_retry <= OPTIONS_RETRIES_MAX && o->urgent_share < o->max_in_flight);
     i->loop = l;
     i->o = *o;
     const struct saga_hooks hooks = {rotation_guard, on_moved, on_ended, on_rearm, i};

@@ -575,7 +575,10 @@ static void judge_failure(struct rotation *r)
     int64_t delay = retry_delay_ms(r, rec->attempts);
     rec->state = RECORD_RETRY;
     rec->next_ms = r->next_ms != TIME_NONE ? r->next_ms : now + delay;
-    bool on_rung = rec->attempts <= r->env->policy.n_retry_delays && r->next_ms == TIME_NONE;
+    /* what the other side asked to wait longer than the rung does waits in the record: a rung would bring it early */
+    const struct rotation_policy *p = &r->env->policy;
+    bool on_rung = rec->attempts <= p->n_retry_delays && p->n_retry_delays && r->next_ms == TIME_NONE &&
+                   delay <= p->retry_delays_ms[rec->attempts ? rec->attempts - 1 : 0];
     r->end_outcome = on_rung ? OUTCOME_RETRY : OUTCOME_DONE;
 }
 

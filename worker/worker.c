@@ -15,6 +15,7 @@
 #include "schema/budget_store.h"
 #include "worker/breakers_share.h"
 #include "worker/calls.h"
+#include "worker/hosts.h"
 #include "worker/intake.h"
 #include "worker/report.h"
 
@@ -38,6 +39,7 @@ struct worker {
     struct profiles *profiles;
     struct synergist *synergist;
     struct calls *calls;
+    struct hosts *hosts;
     struct escrow *escrow;
     struct redis *redis;
     struct store store;
@@ -420,7 +422,8 @@ static int make_producer(struct worker *w, char **reterr)
 static int make_intake(struct worker *w, char **reterr)
 {
     const struct options *o = w->o;
-    int rc = calls_new(w->metrics, &clock_system, breakers_aws(w->breakers), breakers_instance(w->breakers), &w->calls);
+    int rc = hosts_new(breakers_instance(w->breakers), (unsigned)o->max_calls_per_host, &w->hosts);
+    if (!rc) rc = calls_new(w->metrics, &clock_system, breakers_aws(w->breakers), hosts_instance(w->hosts), &w->calls);
     if (rc < 0) {
         *reterr = reason("intake", err_text(rc));
         return rc;
@@ -551,11 +554,13 @@ void worker_free(struct worker *w)
     kafka_out_free(w->out, COMMIT_WAIT_MS);
     intake_free(w->intake);
     redis_free(w->redis);
+    hosts_stop(w->hosts);
     synergist_free(w->synergist);
     aws_call_free(w->aws);
     aws_creds_free(w->creds);
     http_free(w->http);
     calls_free(w->calls);
+    hosts_free(w->hosts);
     profiles_free(w->profiles);
     breakers_share_free(w->share);
     breakers_free(w->breakers);
