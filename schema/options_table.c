@@ -122,7 +122,7 @@ const struct setting options_table[] = {
              "policy check` "
              "checks it, `keyroll policy diff` shows what another one would change."},
     {INT(max_rotations_per_hour, 1, 1000000000), DAEMONS, .fallback = "20", .unit = "rotations",
-     .text = "New keys made per hour, by all workers together."},
+     .text = "New keys made per hour, by all workers together. Leaked keys are replaced all the same."},
     {INT(triggers_per_hour, 0, 1000), SCHEDULER, .fallback = "1", .unit = "rotations",
      .text = "Rotations of one licence per hour that events on topic PREFIX.triggers may ask for; 0: the topic is not "
              "read."},
@@ -209,7 +209,7 @@ const struct setting options_table[] = {
     {TEXT(worker_id), ALL, .fallback_text = "HOST-PID", .text = "Name of this process in leases, events and logs."},
     {FILENAME(state_dir), ALL, .fallback_text = "$XDG_STATE_HOME/keyroll or ~/.local/state/keyroll",
      .text = "Where `keyroll up` keeps its Redis data, escrow key and endpoints."},
-    {WAIT(drain_timeout, 1 * S, 1 * H), DAEMONS, .fallback = "30s",
+    {WAIT(drain_timeout, 1 * S, 1 * H), DAEMONS, .fallback = "45s",
      .text = "After SIGTERM running steps may go on for so long to reach a point where another worker can continue."},
 };
 const size_t options_table_len = ARRAY_LEN(options_table);

@@ -18,6 +18,7 @@
 #define MAX_SPAN         65536 /* offsets between the head and the newest taken one, per partition */
 #define COMMIT_EVERY_MS  500
 #define PRODUCE_AGAIN_MS 1000
+#define READ_AGAIN_MS    1000
 #define PARK_AFTER_MS    120000
 #define RESUME_SHARE     80 /* % of the limit at which paused partitions go on, one for each job that ends */
 #define RESUME_ALL_SHARE 40 /* and all at once */
@@ -56,6 +57,17 @@ struct item {
     struct loop_timer *wait;
 };
 
+/* What a commit tells the broker. The epochs are those of the moment: by the time of the answer the partition may have
+ * been given anew, or its log may have begun anew. */
+struct commit {
+    struct kafka_partition *p;
+    struct commit_of {
+        int index;
+        uint32_t epoch;
+    } * of; /* beside p */
+    size_t n;
+};
+
 struct intake {
     struct loop *loop;
     struct intake_options o;
@@ -65,8 +77,8 @@ struct intake {
     size_t n_gates, resume_from; /* where the next look for a paused gate begins: none starves */
     struct saga_engine *engine;
     struct loop_timer *engine_timer, *commit_timer, *gate_timer, *lease_timer;
-    int64_t commit_busy;
     int64_t rung_ms[OPTIONS_RETRIES_MAX]; /* not-before of the last message that was handed to each retry topic */
+    struct commit committing; /* sent and not answered: one at a time; n 0: none */
     struct item *first;
     size_t n_items, n_ordinary;
     bool draining;
@@ -119,12 +131,17 @@ static void check_idle(struct intake *i)
 }
 
 static void resume_full(struct intake *i);
+static void come_again(struct intake *i, struct offset_ref ref);
 
-/* finished: its outcome is durable. Otherwise the message stays uncommitted and comes again, here or elsewhere. */
+/* finished: its outcome is durable. Otherwise the message stays uncommitted and comes again, here or, when this worker
+ * drains, elsewhere. */
 static void item_end(struct item *t, bool finished)
 {
     struct intake *i = t->intake;
-    if (finished) offsets_done(i->offsets, t->ref);
+    if (finished)
+        offsets_done(i->offsets, t->ref);
+    else if (!i->draining)
+        come_again(i, t->ref);
     *t->link = t->next;
     if (t->next) t->next->link = t->link;
     i->n_items--;
@@ -195,7 +212,14 @@ static void send_out(struct item *t)
     int rc = t->intake->o.kafka.produce(t->intake->o.kafka.self, &m, (struct ticket){on_sent, t, 0});
     if (rc == 0) return;
     if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
-    if (t->again) loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+    if (t->again) {
+        loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+    } else if (t->finishing) {
+        item_end(t, false);
+    } else { /* the copy of a head: the next look parks it anew */
+        buf_reset(&t->out_value);
+        t->out_topic = NULL;
+    }
 }
 
 size_t intake_rung(const int64_t *delays_ms, size_t n, int64_t delay_ms)
@@ -230,7 +254,8 @@ static void hand_to_retry(struct item *t, int64_t delay_ms, bool counted, int er
                  err_class_name(err_class(err)));
     buf_reset(&t->out_value);
     if (job_encode(job_of(t), &t->out_value) < 0) { /* it was decoded from a message: only memory can be missing */
-        item_end(t, false);
+        t->out_topic = NULL;
+        if (t->finishing) item_end(t, false);
         return;
     }
     send_out(t);
@@ -491,6 +516,25 @@ static void pause_at(struct intake *i, int index, const struct kafka_message_in 
     if (cause == PAUSED_UNTIL) arm_gates(i);
 }
 
+/* There is no memory now: from this offset on the partition is read again in a while. */
+static void read_again(struct intake *i, int index, int64_t offset)
+{
+    uint32_t epoch;
+    struct kafka_message_in m = {.offset = offset};
+    if (!offsets_name(i->offsets, index, &m.topic, &m.partition, &epoch)) return;
+    LOG(LOG_LEVEL_WARN, "read-again", "no memory: messages of a partition are read again",
+        LOG_S("kafka.topic", m.topic), LOG_I("kafka.partition", m.partition), LOG_I("kafka.offset", offset));
+    pause_at(i, index, &m, PAUSED_UNTIL, wall(i) + READ_AGAIN_MS);
+}
+
+/* This message was taken and nothing became of it. What else is open in its partition comes twice, which changes
+ * nothing (I5); ends of the first copies no longer count. */
+static void come_again(struct intake *i, struct offset_ref ref)
+{
+    int64_t offset = offsets_rewind(i->offsets, ref);
+    if (offset >= 0) read_again(i, (int)ref.partition, offset);
+}
+
 static void resume_gate(struct intake *i, int index)
 {
     const char *topic;
@@ -578,15 +622,23 @@ static void admit(struct intake *i, int index, const struct kafka_message_in *m,
         pause_at(i, index, m, PAUSED_FULL, 0);
         return;
     }
+    if (rc == ERR_NOMEM) read_again(i, index, m->offset);
     if (rc < 0) return; /* revoked meanwhile, or delivered twice: it comes again or is under way */
     struct item *t = item_new(i, ref, urgent);
-    if (!t) return; /* stays unfinished: the head is parked later */
+    if (!t) {
+        come_again(i, ref);
+        return;
+    }
     t->headers = *headers;
+    if (headers_err == 0) rc = job_decode(m->value, m->value_len, t->job, &fault);
+    if (headers_err == ERR_NOMEM || rc == ERR_NOMEM) { /* which says nothing about the message */
+        item_end(t, false);
+        return;
+    }
     if (headers_err) {
         refuse(t, m, headers_err, headers_fault->text);
         return;
     }
-    rc = job_decode(m->value, m->value_len, t->job, &fault);
     if (rc < 0) {
         memset(t->job, 0, sizeof(*t->job));
         refuse(t, m, rc, fault.text);
@@ -648,11 +700,11 @@ void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n)
 }
 
 /* Finished offsets of the tracked partitions; only those of p when given. */
-static size_t collect(struct intake *i, const struct kafka_partition *p, size_t n, struct kafka_partition *out,
-                      size_t max)
+static void collect(struct intake *i, const struct kafka_partition *p, size_t n, struct commit *ret)
 {
-    size_t count = 0;
-    for (size_t k = 0; k < offsets_count(i->offsets) && count < max; k++) {
+    const size_t most = offsets_count(i->offsets);
+    *ret = (struct commit){calloc(most ? most : 1, sizeof(*ret->p)), calloc(most ? most : 1, sizeof(*ret->of)), 0};
+    for (size_t k = 0; k < most && ret->p && ret->of; k++) {
         const char *topic;
         int32_t partition;
         uint32_t epoch;
@@ -662,33 +714,29 @@ static size_t collect(struct intake *i, const struct kafka_partition *p, size_t 
             continue;
         bool wanted = p == NULL;
         for (size_t x = 0; x < n && !wanted; x++) wanted = p[x].partition == partition && !strcmp(p[x].topic, topic);
-        if (wanted) out[count++] = (struct kafka_partition){topic, partition, offset};
+        if (!wanted) continue;
+        ret->of[ret->n] = (struct commit_of){(int)k, epoch};
+        ret->p[ret->n++] = (struct kafka_partition){topic, partition, offset};
     }
-    return count;
 }
 
-static void note_committed(struct intake *i, const struct kafka_partition *p, size_t n)
+/* The answer is in. */
+static void end_commit(struct intake *i, struct commit *c, bool done)
 {
-    for (size_t k = 0; k < n; k++) {
-        const char *topic;
-        int32_t partition;
-        uint32_t epoch;
-        int index = offsets_find(i->offsets, p[k].topic, p[k].partition);
-        if (index >= 0 && offsets_name(i->offsets, index, &topic, &partition, &epoch))
-            offsets_committed(i->offsets, index, epoch, p[k].offset);
-    }
+    for (size_t k = 0; k < c->n && done; k++)
+        offsets_committed(i->offsets, c->of[k].index, c->of[k].epoch, c->p[k].offset);
+    free(c->p);
+    free(c->of);
+    *c = (struct commit){NULL, NULL, 0};
 }
 
 static void commit_sync(struct intake *i, const struct kafka_partition *only, size_t n_only, int64_t wait_ms)
 {
-    size_t max = offsets_count(i->offsets);
-    AUTO_FREE struct kafka_partition *p = calloc(max ? max : 1, sizeof(*p));
-    size_t n = p ? collect(i, only, n_only, p, max) : 0;
-    if (!n) return;
-    int rc = kafka_in_commit_sync(i->in, p, n, wait_ms);
-    if (rc == 0)
-        note_committed(i, p, n);
-    else
+    struct commit c;
+    collect(i, only, n_only, &c);
+    int rc = c.n ? kafka_in_commit_sync(i->in, c.p, c.n, wait_ms) : 0;
+    end_commit(i, &c, rc == 0);
+    if (rc < 0)
         LOG(LOG_LEVEL_WARN, "commit-failed", "offsets were not committed; the messages come again and change nothing",
             LOG_S("error.code", err_name(rc)));
 }
@@ -708,8 +756,9 @@ void intake_on_revoked(void *arg, const struct kafka_partition *p, size_t n, boo
 void intake_on_committed(void *arg, const struct kafka_partition *p, size_t n, int err)
 {
     struct intake *i = arg;
-    i->commit_busy = 0;
-    if (err == 0) note_committed(i, p, n);
+    (void)p; /* what was sent is kept, with its epochs */
+    (void)n;
+    end_commit(i, &i->committing, err == 0);
 }
 
 /* A head that is open for too long is copied to the longest rung, so that the commit moves on; the copy finds the lease
@@ -730,10 +779,11 @@ static void park_heads(struct intake *i)
 static void on_commit_timer(void *arg)
 {
     struct intake *i = arg;
-    size_t max = offsets_count(i->offsets);
-    AUTO_FREE struct kafka_partition *p = calloc(max ? max : 1, sizeof(*p));
-    size_t n = p && i->in && !i->commit_busy ? collect(i, NULL, 0, p, max) : 0;
-    if (n && kafka_in_commit(i->in, p, n) == 0) i->commit_busy = 1;
+    if (i->in && !i->committing.n) {
+        collect(i, NULL, 0, &i->committing);
+        if (!i->committing.n || kafka_in_commit(i->in, i->committing.p, i->committing.n) < 0)
+            end_commit(i, &i->committing, false);
+    }
     if (!i->draining) park_heads(i);
     loop_timer_start(i->commit_timer, COMMIT_EVERY_MS);
 }
@@ -843,6 +893,7 @@ void intake_free(struct intake *i)
     if (i->commit_timer) loop_timer_free(i->commit_timer);
     if (i->gate_timer) loop_timer_free(i->gate_timer);
     if (i->lease_timer) loop_timer_free(i->lease_timer);
+    end_commit(i, &i->committing, false);
     offsets_free(i->offsets);
     free(i->gates);
     if (i->engine && saga_count(i->engine) == 0)

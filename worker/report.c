@@ -3,18 +3,19 @@
 #include "worker/report.h"
 
 #include "lib/err.h"
+#include "schema/minor.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define STATE_MAX   32768
-#define STATE_FIRST 2000
+#define STATE_MAX 32768
 
 struct report {
     struct kafka_port kafka;
     const struct clock *clock;
     char worker_id[JOB_BY_MAX];
     char events[128], keys[128];
+    struct buf value, state; /* kept from one transition to the next, empty between */
 };
 
 /* Waits for both delivery reports. */
@@ -34,12 +35,17 @@ int report_new(struct kafka_port kafka, const struct clock *clock, const struct 
     snprintf(rep->worker_id, sizeof(rep->worker_id), "%s", worker_id);
     snprintf(rep->events, sizeof(rep->events), "%s", topics->events);
     snprintf(rep->keys, sizeof(rep->keys), "%s", topics->keys);
+    buf_init(&rep->value, STATE_MAX);
+    buf_init(&rep->state, STATE_MAX);
     *ret_report = rep;
     return 0;
 }
 
 void report_free(struct report *r)
 {
+    if (!r) return;
+    buf_done(&r->value);
+    buf_done(&r->state);
     free(r);
 }
 
@@ -111,7 +117,7 @@ static int write_state(const struct rotation *r, struct buf *out)
 {
     struct record record = r->record;
     record.number = r->lease.user.number;
-    buf_adds(out, "{\"version\":\"keyroll.state/1\",\"record\":");
+    buf_adds(out, "{\"version\":\"keyroll.state/1" SCHEMA_MINOR "\"" SCHEMA_MINOR_MEMBER ",\"record\":");
     int rc = record_encode(&record, out);
     buf_adds(out, ",\"journal\":");
     bool open = r->has_journal && !r->closing;
@@ -133,19 +139,17 @@ static int produce(struct report *rep, const char *topic, const char *key, const
 static int send_both(struct report *rep, const struct rotation *r, const struct event *e, struct pair *p)
 {
     struct event_header_set headers;
-    AUTO_BUF struct buf value, state;
-    buf_init(&value, STATE_MAX);
-    buf_init(&state, STATE_MAX);
-    (void)buf_reserve(&state, STATE_FIRST); /* no memory: the first append says so */
-    int rc = event_encode(e, &value);
-    if (!rc) rc = write_state(r, &state);
+    buf_reset(&rep->value);
+    buf_reset(&rep->state);
+    int rc = event_encode(e, &rep->value);
+    if (!rc) rc = write_state(r, &rep->state);
     if (!rc) rc = event_headers(e, rep->worker_id, &headers);
     if (!rc && r->traceparent[0] && headers.n < EVENT_HEADERS_MAX)
         headers.headers[headers.n++] = (struct kafka_header){"traceparent", r->traceparent, strlen(r->traceparent)};
-    if (!rc) rc = produce(rep, rep->events, r->lease.user.key, &value, headers.headers, headers.n, p);
+    if (!rc) rc = produce(rep, rep->events, r->lease.user.key, &rep->value, headers.headers, headers.n, p);
     if (rc < 0) return rc;
     p->open = 2;
-    rc = produce(rep, rep->keys, r->lease.user.key, &state, NULL, 0, p);
+    rc = produce(rep, rep->keys, r->lease.user.key, &rep->state, NULL, 0, p);
     if (rc < 0) settle_one(p, rc); /* the first one's report completes the ticket, with this error */
     return 0;
 }
