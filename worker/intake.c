@@ -78,7 +78,7 @@ struct intake {
     struct saga_engine *engine;
     struct loop_timer *engine_timer, *commit_timer, *gate_timer, *lease_timer;
     int64_t rung_ms[OPTIONS_RETRIES_MAX]; /* not-before of the last message that was handed to each retry topic */
-    struct commit committing; /* sent and not answered: one at a time; n 0: none */
+    struct commit committing;             /* sent and not answered: one at a time; n 0: none */
     struct item *first;
     size_t n_items, n_ordinary;
     bool draining;
@@ -222,11 +222,10 @@ static void send_out(struct item *t)
     }
 }
 
-size_t intake_rung(const int64_t *delays_ms, size_t n, int64_t delay_ms)
+size_t intake_rung(size_t n, unsigned attempts)
 {
-    size_t k = 0;
-    while (k + 1 < n && delays_ms[k] < delay_ms) k++;
-    return k;
+    size_t k = attempts ? attempts - 1 : 0;
+    return k < n ? k : n - 1;
 }
 
 /* Jitter goes on top of the rung's delay, and never below what was published before: the head of a rung is the first
@@ -240,10 +239,10 @@ static int64_t not_before_ms(struct intake *i, size_t k)
     return i->rung_ms[k] = at;
 }
 
-static void hand_to_retry(struct item *t, int64_t delay_ms, bool counted, int err)
+/* k: which of the retry topics. */
+static void hand_to_retry(struct item *t, size_t k, bool counted, int err)
 {
     struct intake *i = t->intake;
-    size_t k = intake_rung(i->o.retry_delay_ms, i->o.n_retry, delay_ms);
     t->out_topic = i->o.topic_retry[k];
     t->out_headers = t->headers;
     t->out_headers.attempt += counted;
@@ -385,7 +384,6 @@ static void finish(struct item *t)
     const int err = r->error;
     char step[RECORD_STEP_MAX], reason[RECORD_TEXT_MAX], parked[RECORD_PARKED_MAX];
     int64_t first_ms = r->record.first_failed_ms;
-    int64_t delay_ms = r->record.next_ms == TIME_NONE ? 0 : r->record.next_ms - wall(i);
     unsigned attempts = r->record.attempts;
     bool again = r->again && outcome == OUTCOME_DONE && !err && !i->draining;
     snprintf(step, sizeof(step), "%s", r->step);
@@ -406,7 +404,7 @@ static void finish(struct item *t)
         item_end(t, t->handed_on || MUTANT(PARKED_DONE));
         return;
     case OUTCOME_RETRY:
-        hand_to_retry(t, delay_ms > 0 ? delay_ms : 0, true, err);
+        hand_to_retry(t, intake_rung(i->o.n_retry, attempts), true, err);
         return;
     case OUTCOME_ABANDONED:
         if (MUTANT(ABANDONED_DONE)) {
@@ -772,7 +770,7 @@ static void park_heads(struct intake *i)
         next = t->next;
         if (now - t->taken_mono_ms < most || t->out_topic || t->handed_on || !t->r || t->telling) continue;
         if (offsets_head(i->offsets, (int)t->ref.partition, &span) != t->ref.offset || span < 2) continue;
-        hand_to_retry(t, i->o.retry_delay_ms[i->o.n_retry - 1], false, 0);
+        hand_to_retry(t, i->o.n_retry - 1, false, 0);
     }
 }
 
