@@ -26,13 +26,6 @@ void states_done(struct states *s)
     map_done(&s->keys, free);
 }
 
-static int decode_part(const json_t *part, struct record *r, struct journal *j)
-{
-    AUTO_FREE char *text = json_dumps(part, JSON_COMPACT);
-    if (!text) return ERR_NOMEM;
-    return r ? record_decode(text, strlen(text), r) : journal_decode(text, strlen(text), j);
-}
-
 static bool version_known(const json_t *root)
 {
     const char *v = json_string_value(json_object_get(root, "version"));
@@ -49,9 +42,9 @@ int state_decode(const char *value, size_t len, struct state *ret)
     const json_t *record = json_object_get(root, "record"), *journal = json_object_get(root, "journal");
     *ret = (struct state){0};
     if (!json_is_object(record)) return ERR_SYNTAX;
-    int rc = decode_part(record, &ret->record, NULL);
+    int rc = record_read(record, &ret->record);
     if (rc == 0 && json_is_object(journal)) {
-        rc = decode_part(journal, NULL, &ret->journal);
+        rc = journal_read(journal, &ret->journal);
         ret->has_journal = rc == 0;
     }
     const json_t *ids = json_object_get(root, "exposed"), *id;
