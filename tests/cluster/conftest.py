@@ -110,7 +110,9 @@ class Release:
     def upgrade(self, *arguments, **config):
         """Upgrades with settings changed for good, and waits for the rollout."""
         self.values["config"].update(config)
-        return self.helm("upgrade", chart_files.CHART, "-f", self.write_values(), "--wait", "--timeout", "10m", *arguments)
+        done = self.helm("upgrade", chart_files.CHART, "-f", self.write_values(), "--wait", "--timeout", "10m", *arguments)
+        self.wait_ready()  # helm waits for the new pods only
+        return done
 
     def pods(self, component="worker"):
         """Returns the component's pods that are not on their way out."""
@@ -156,7 +158,7 @@ class PodWatch(processes.Process):
             at = text.find("{", at)
 
     def ends(self, component="worker"):
-        """Returns {pod/container's id: (exit code, reason)} of every container that ended."""
+        """Returns {pod/container's id: (exit code, reason)} of every container that ran and ended."""
         found = {}
         for pod in self.states():
             if pod["metadata"].get("labels", {}).get("app.kubernetes.io/component") != component:
@@ -164,8 +166,8 @@ class PodWatch(processes.Process):
             for status in pod["status"].get("containerStatuses", []):
                 for state in (status.get("state", {}), status.get("lastState", {})):
                     end = state.get("terminated")
-                    if end:
-                        found[f"{pod['metadata']['name']}/{end.get('containerID', '')[-8:]}"] = (end["exitCode"], end["reason"])
+                    if end and "containerID" in end:
+                        found[f"{pod['metadata']['name']}/{end['containerID'][-8:]}"] = (end["exitCode"], end["reason"])
         return found
 
 

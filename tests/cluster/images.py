@@ -1,4 +1,5 @@
 """The images of the cluster, as docker archives that containerd takes."""
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from support import image, provision
 
 SCRATCH_IMAGE = Path(__file__).resolve().parent / "box" / "scratch-image"
 REPOSITORY = "localhost/keyroll"
+KEDA_NAMES = {"keda": "keda", "keda-adapter": "keda-metrics-apiserver", "keda-admission-webhooks": "keda-admission-webhooks"}
 TAGS = ("test", "next")  # two builds of the same sources that differ in their label of the version only
 
 
@@ -25,12 +27,13 @@ def keyroll(scratch):
 def keda(scratch):
     """Packs KEDA's programs, each alone in an image of the name and path that its manifests use. Returns the archives."""
     archives = []
-    for program in provision.KEDA_PROGRAMS:
+    for program, name in KEDA_NAMES.items():
         layer = Path(scratch) / f"layer-{program}"
         layer.mkdir()
         shutil.copy(Path(os.environ["KEYROLL_KEDA"], program), layer / program)
         archive = Path(scratch) / f"{program}.tar"
-        subprocess.run([SCRATCH_IMAGE, archive, f"localhost/{program}:test", f'{{"User":"1000:1000","Entrypoint":["/{program}"]}}', layer], check=True)
+        configuration = json.dumps({"User": "1000:1000", "Entrypoint": [f"/{program}"]})
+        subprocess.run([SCRATCH_IMAGE, archive, f"localhost/{name}:test", configuration, layer], check=True)
         shutil.rmtree(layer)
         archives.append(archive)
     return archives

@@ -16,7 +16,7 @@ from support import deployment, ledger, prometheus, sandbox, servers
 from support.processes import wait_for
 
 MOST = 4
-SETTINGS = {**deployment.SHORT_WAITS, "iam_calls_per_s": 8, "max_in_flight": 48, "settle_timeout": "120s", "max_rotations_per_hour": 20}
+SETTINGS = {**deployment.SHORT_WAITS, "max_in_flight": 48, "settle_timeout": "120s", "max_rotations_per_hour": 20}
 AUTOSCALING = {
     "enabled": True, "kind": "keda", "minReplicas": 1, "maxReplicas": MOST, "scaleDownSeconds": 15,
     "keda": {"pollingInterval": 5, "fallback": {"failureThreshold": 3, "replicas": 1}, "kafka": {"lagThreshold": "50"},
@@ -48,7 +48,7 @@ class Targets(threading.Thread):
 def world(tmp_path_factory, licences):
     folder = tmp_path_factory.mktemp("keda")
     kafka, redis_server = servers.KafkaServer(folder), servers.RedisServer(folder, password="swordfish-1")
-    fleet = sandbox.SandboxFleet(folder, licences, new_key_delay_ms="100-1500", use_interval_ms=1000)
+    fleet = sandbox.SandboxFleet(folder, licences, new_key_delay_ms="100-1500", use_interval_ms=1000, iam_rate=12)
     watcher = prometheus.Prometheus(folder, [], discovery=folder / "targets.json")
     targets = Targets(folder / "targets.json", Release.namespace)
     servers.start_all(kafka, redis_server, watcher)
@@ -124,7 +124,7 @@ def test_replicas_follow_the_backlog_up(world):
 
 def test_and_down_again(world):
     """One by one, each draining; the fleet is rolled once all the same."""
-    world.upgrade(iam_calls_per_s=0)
+    world.fleet.settings(**{"iam-rate": 0})
     wait_for("every licence current", lambda: ledger.first_complaint(world.fleet.books(), "current") is None, 600, poll_s=1)
     seen = [replicas(world)]
 
