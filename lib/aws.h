@@ -4,6 +4,7 @@
 #ifndef KEYROLL_AWS_H
 #define KEYROLL_AWS_H
 
+#include "lib/aws_pace.h"
 #include "lib/secret.h"
 #include "lib/ticket.h"
 
@@ -64,6 +65,7 @@ struct aws_request {
     bool last_on_connection;  /* LIST_BUCKET: close the connection afterwards */
     const char *traceparent;  /* goes along as a header (trace.h); may be NULL */
     const char *session_note; /* job id, into the User-Agent so that CloudTrail joins calls with jobs; may be NULL */
+    struct aws_turn *turn;    /* a read that goes with the slot of this turn, if that is still good; may be NULL */
 };
 
 /* What a ticket is completed with: const struct aws_result *. Borrowed. */
@@ -89,6 +91,23 @@ struct aws_port {
     void *self;
     /* 0: the ticket completes exactly once, later. ERR_NOMEM, ERR_INVALID (empty user or key id): nothing happened. */
     int (*call)(void *self, const struct aws_request *req, struct ticket t);
+};
+
+/* A turn: leave to begin on an account, waited for before anything is taken or held for it. It comes with a slot of the
+ * account's read budget for the first call, and counts as a place among those who begin until it is ended or a few
+ * seconds old. Embedded in what waits, zeroed before its first use. */
+struct aws_turn {
+    struct aws_pace_item item;
+    void (*ready)(struct aws_turn *t); /* set before take(): called once, later, when the turn has come */
+    TAILQ_ENTRY(aws_turn) link;        /* among those who have a place */
+    bool has_place, has_slot;
+    int64_t begun_mono_ms;
+};
+struct aws_turn_port {
+    void *self;
+    /* 1: it is there already, ready() is not called. 0: ready() will be called, unless end() is. ERR_NOMEM. */
+    int (*take)(void *self, const char *account, struct aws_turn *t);
+    void (*end)(void *self, struct aws_turn *t); /* whatever state it is in, never taken included */
 };
 
 const char *aws_op_name(enum aws_op op);                 /* "CreateAccessKey" */

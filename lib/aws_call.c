@@ -20,6 +20,7 @@
 #include "lib/aws_s3.h"
 #include "lib/aws_sign.h"
 #include "lib/aws_sts.h"
+#include "lib/aws_turns.h"
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/http.h"
@@ -49,6 +50,7 @@ struct aws_call {
     struct aws_endpoint iam, sts;
     struct aws_sign_keys *keys;
     struct aws_pace *pace;
+    struct aws_turns turns;
     int64_t offset_ms; /* AWS's clock minus ours */
     bool closing;
     TAILQ_HEAD(, call) calls;
@@ -60,8 +62,8 @@ struct call {
     struct aws_pace_item pace;
     struct aws_call *c; /* NULL: the edge is gone, the ticket was completed */
     struct ticket ticket;
-    struct aws_request req; /* its strings lie in text; probe_secret is owned */
-    bool raw, identity_retried, clock_retried;
+    struct aws_request req;                              /* its strings lie in text; probe_secret is owned */
+    bool raw, identity_retried, clock_retried, has_slot; /* has_slot: its turn brought one */
     unsigned throttled;
     struct aws_identity *identity; /* NULL for probes */
     struct secret *probe;
@@ -107,7 +109,15 @@ int aws_call_new(struct loop *l, const struct aws_call_options *o, struct aws_ca
     TAILQ_INIT(&c->calls);
     int rc = endpoints_init(c, o);
     c->keys = aws_sign_keys_new(SIGN_KEYS);
-    c->pace = aws_pace_new(l, &(struct aws_pace_options){o->clock, o->calls_per_s, o->burst, o->budget, on_turn, c});
+    aws_turns_init(&c->turns, o->clock);
+    c->pace = c->turns.pace = aws_pace_new(l, &(struct aws_pace_options){.clock = o->clock,
+                                                                         .per_s = o->calls_per_s,
+                                                                         .burst = o->burst,
+                                                                         .budget = o->budget,
+                                                                         .on_turn = on_turn,
+                                                                         .arg = c,
+                                                                         .begin_at = aws_turns_begin_at,
+                                                                         .begin_arg = &c->turns});
     if (!rc && (!c->keys || !c->pace)) rc = ERR_NOMEM;
     if (rc < 0)
         aws_call_free(c);
@@ -373,6 +383,8 @@ static void read_reply(struct call *call, const struct http_reply *reply, struct
         read_success(call, reply, r);
     else
         read_refusal(call, reply, r);
+    if ((r->err == ERR_NET_BAD_REPLY || r->err == ERR_NET_REDIRECT) && !r->message[0])
+        (void)snprintf(r->message, sizeof(r->message), "HTTP %d, not an answer of AWS's API", reply->status);
 }
 
 static bool is_expired_token(const struct aws_result *r)
@@ -478,6 +490,10 @@ static int call_send(struct call *call)
 static int call_admit(struct call *call)
 {
     if (!is_iam(call)) return call_send(call);
+    if (call->has_slot) {
+        call->has_slot = false; /* a repetition queues */
+        return call_send(call);
+    }
     bool first = call->req.urgent || call->throttled;
     call->pace.order = call->req.emergency ? AWS_PACE_EMERGENCY : first ? AWS_PACE_BEGUN : AWS_PACE_ORDINARY;
     call->pace.leave_by_mono_ms = leave_by(call);
@@ -487,7 +503,11 @@ static int call_admit(struct call *call)
 
 static void on_turn(void *arg, struct aws_pace_item *item, bool expired)
 {
-    (void)arg;
+    struct aws_call *c = arg;
+    if (item->order == AWS_PACE_TURN) {
+        aws_turns_granted(&c->turns, item);
+        return;
+    }
     struct call *call = (struct call *)(void *)((char *)item - offsetof(struct call, pace));
     int rc = expired ? ERR_TIMEOUT : call_send(call);
     if (rc < 0) finish_error(call, rc, expired ? "its time passed while it waited for the account's rate" : "");
@@ -562,6 +582,7 @@ static struct call *call_new(struct aws_call *c, const struct aws_request *req, 
     (void)trace_header(req->traceparent, call->trace);
     call->req.traceparent = NULL;
     call->req.probe_secret = NULL;
+    call->req.turn = NULL;
     if (req->timeout_ms <= 0) call->req.timeout_ms = DEFAULT_TIMEOUT_MS;
     call->wall_ms = aws_call_now_ms(c);
     call->sent_wall_ms = TIME_NONE;
@@ -612,7 +633,14 @@ static int port_call(void *self, const struct aws_request *req, struct ticket t)
         call_free(call);
         return ERR_NOMEM;
     }
+    if (req->turn && is_iam(call) && family_of(call) == AWS_FAMILY_READ)
+        call->has_slot = aws_turns_use(&c->turns, req->turn, &call->pace.epoch);
     return launch(c, call);
+}
+
+struct aws_turn_port aws_call_turns(struct aws_call *c)
+{
+    return aws_turns_port(&c->turns);
 }
 
 void aws_call_budgets(const struct aws_call *c, void (*fn)(void *arg, const struct aws_pace_view *v), void *arg)

@@ -33,6 +33,8 @@ struct aws_call_options {
 MUST_CHECK int aws_call_new(struct loop *l, const struct aws_call_options *o, struct aws_call **ret_call);
 void aws_call_free(struct aws_call *c);
 struct aws_port aws_call_port(struct aws_call *c);
+/* Turns on the accounts' budgets, and places among those who begin (aws.h, aws_turns.h). Freed with the edge. */
+struct aws_turn_port aws_call_turns(struct aws_call *c);
 /* Corrected wall clock (own clock plus the offset learned from Date headers). */
 int64_t aws_call_now_ms(const struct aws_call *c);
 /* What is known of each account's budget. */

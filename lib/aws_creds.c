@@ -4,17 +4,18 @@
  *   get() -> usable? answer : fetch -> { provider chain | AssumeRole with our own set } -> settle -> drain: answer all
  *
  * The provider chain is a table in botocore's order; a row says whether it is configured and starts a fetch, which may
- * end at once (environment, files), at STS (roles, web identity) or at the container's endpoint. IMDSv2 would be one
- * more row. Refreshing follows the SDKs: from 15 minutes before expiry in the background, from 10 minutes before
- * everybody waits; for short-lived sets these become three quarters and half of their life. A failed fetch is not tried
- * again for a second, so that thousands of waiting jobs do not storm STS. No failure here has class UNKNOWN: nothing
- * was changed in AWS. Limits: no SSO, no credential_process, no MFA; a profile's chain of roles is four long. Loop
- * thread only. */
+ * end at once (environment, files), at STS (roles, web identity), at the container's endpoint or at the instance's
+ * metadata service. Refreshing follows the SDKs: from 15 minutes before expiry in the background, from 10 minutes
+ * before everybody waits; for short-lived sets these become three quarters and half of their life. A failed fetch is
+ * not tried again for a second, so that thousands of waiting jobs do not storm STS. No failure here has class UNKNOWN:
+ * nothing was changed in AWS. Limits: no SSO, no credential_process, no MFA; a profile's chain of roles is four long.
+ * Loop thread only. */
 #include "lib/aws_creds.h"
 
 #include "lib/aws_container.h"
 #include "lib/aws_endpoint.h"
 #include "lib/aws_error.h"
+#include "lib/aws_imds.h"
 #include "lib/aws_profile.h"
 #include "lib/aws_sign.h"
 #include "lib/aws_sts.h"
@@ -79,6 +80,7 @@ struct aws_creds {
     bool explicit_profile;
     struct aws_endpoint sts;
     struct aws_sign_keys *keys;
+    struct aws_imds *imds;
     struct loop_timer *drain;
     struct slot *own;
     TAILQ_HEAD(, slot) slots;
@@ -585,7 +587,7 @@ static bool container_configured(struct aws_creds *c)
     return !c->explicit_profile && aws_container_configured();
 }
 
-static void on_container(void *arg, int err, const char *message, struct aws_identity *identity)
+static void on_endpoint(void *arg, int err, const char *message, struct aws_identity *identity)
 {
     struct fetch *f = arg;
     if (f->slot) {
@@ -601,7 +603,24 @@ static int container_start(struct slot *s, struct aws_identity **ret_identity, c
     (void)ret_identity;
     CLEANUP(fetch_freep) struct fetch *f = fetch_new(s, NULL);
     if (!f) return ERR_NOMEM;
-    int rc = aws_container_fetch(s->c->http, on_container, f, reason);
+    int rc = aws_container_fetch(s->c->http, on_endpoint, f, reason);
+    if (rc < 0) return rc;
+    s->fetch = TAKE(f);
+    return 0;
+}
+
+/* Last: that it is there shows only in the asking, so whatever else is configured comes before it. */
+static bool imds_configured(struct aws_creds *c)
+{
+    return !c->explicit_profile && aws_imds_configured();
+}
+
+static int imds_start(struct slot *s, struct aws_identity **ret_identity, char reason[200])
+{
+    (void)ret_identity;
+    CLEANUP(fetch_freep) struct fetch *f = fetch_new(s, NULL);
+    if (!f) return ERR_NOMEM;
+    int rc = aws_imds_fetch(s->c->imds, on_endpoint, f, reason);
     if (rc < 0) return rc;
     s->fetch = TAKE(f);
     return 0;
@@ -615,6 +634,7 @@ static const struct provider chain[] = {
     {"shared file, profile", file_configured, file_start},
     {"config file, profile", config_configured, file_start},
     {"container endpoint", container_configured, container_start},
+    {"instance metadata", imds_configured, imds_start},
 };
 
 static const struct provider *provider_of(struct aws_creds *c)
@@ -649,7 +669,8 @@ static const char *why_none(struct aws_creds *c, char reason[200])
     else
         (void)snprintf(
             reason, 200,
-            "no AWS credentials in the environment, the shared files, a web identity token or a container endpoint");
+            "no AWS credentials in the environment, the shared files, a web identity token or a container endpoint, "
+            "and AWS_EC2_METADATA_DISABLED is set");
     return reason;
 }
 
@@ -782,9 +803,10 @@ int aws_creds_new(struct loop *l, const struct aws_creds_options *o, struct aws_
     if (!rc) rc = copy(&c->external_id, o->external_id);
     if (!rc) rc = copy(&c->session_name, o->session_name);
     c->keys = aws_sign_keys_new(16);
+    c->imds = aws_imds_new(c->http, c->clock);
     c->drain = loop_timer_new(l, on_drain, c);
     c->own = slot_new(c, "");
-    if (!rc && (!c->keys || !c->drain || !c->own)) rc = ERR_NOMEM;
+    if (!rc && (!c->keys || !c->imds || !c->drain || !c->own)) rc = ERR_NOMEM;
     if (rc < 0)
         aws_creds_free(c);
     else
@@ -807,6 +829,7 @@ void aws_creds_free(struct aws_creds *c)
         free(s);
     }
     aws_sign_keys_free(c->keys);
+    aws_imds_unref(c->imds);
     free(c->profile);
     free(c->role_template);
     free(c->external_id);

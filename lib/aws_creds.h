@@ -1,6 +1,6 @@
-/* Our own AWS identity: environment, shared files (profile, source_profile/role_arn), web identity, container endpoint;
- * AssumeRole per account. Refreshed ahead of expiry as the SDKs do (facts 9: advisory from 15 min, mandatory from 10
- * min before). Loop thread only. */
+/* Our own AWS identity: environment, shared files (profile, source_profile/role_arn), web identity, container endpoint,
+ * EC2 instance metadata; AssumeRole per account. Refreshed ahead of expiry as the SDKs do (facts 9: advisory from 15
+ * min, mandatory from 10 min before). Loop thread only. */
 #ifndef KEYROLL_AWS_CREDS_H
 #define KEYROLL_AWS_CREDS_H
 
@@ -50,7 +50,7 @@ struct aws_identity *aws_creds_now(struct aws_creds *c, const char *account);
 /* The set was refused (ExpiredToken, InvalidClientTokenId on our own key): fetch anew at the next get. */
 void aws_creds_invalidate(struct aws_creds *c, const char *account);
 /* Where our own identity comes from: "environment", "shared file, profile x", "web identity", "container endpoint",
- * "none". */
+ * "instance metadata", "none". */
 const char *aws_creds_source(struct aws_creds *c);
 
 #endif

@@ -1,7 +1,7 @@
 /* The rate of calls per AWS account and API family: a queue each, emergencies first, then what was begun, then the
- * rest. Slots come from the budget that all workers share (lib/budget.h, a port), or, without one, from a token bucket
- * of this process at a fixed rate. IAM's limits are per account and shared with every other tool in it; they are not
- * published. Loop thread only. */
+ * rest, then those who wait for their turn to begin (lib/aws_turns.h). Slots come from the budget that all workers
+ * share (lib/budget.h, a port), or, without one, from a token bucket of this process at a fixed rate. IAM's limits are
+ * per account and shared with every other tool in it; they are not published. Loop thread only. */
 #ifndef KEYROLL_AWS_PACE_H
 #define KEYROLL_AWS_PACE_H
 
@@ -26,7 +26,7 @@ struct aws_budget_port {
     int (*take)(void *self, const char *account, enum aws_family f, const struct budget_ask *ask, struct ticket t);
 };
 
-enum aws_pace_order { AWS_PACE_EMERGENCY, AWS_PACE_BEGUN, AWS_PACE_ORDINARY, AWS_PACE_ORDERS };
+enum aws_pace_order { AWS_PACE_EMERGENCY, AWS_PACE_BEGUN, AWS_PACE_ORDINARY, AWS_PACE_TURN, AWS_PACE_ORDERS };
 /* Embedded in what waits. Set order and leave_by_mono_ms before aws_pace_enter(). */
 struct aws_pace_item {
     TAILQ_ENTRY(aws_pace_item) link;
@@ -43,6 +43,10 @@ struct aws_pace_options {
     /* Called from the loop when a queued item may go, or may not any more (its time has passed). */
     void (*on_turn)(void *arg, struct aws_pace_item *item, bool expired);
     void *arg;
+    /* When the next item of order AWS_PACE_TURN may go, its slot apart: monotonic; now or past: at once. NULL: at once.
+     */
+    int64_t (*begin_at)(void *begin_arg);
+    void *begin_arg;
 };
 struct aws_pace *aws_pace_new(struct loop *l, const struct aws_pace_options *o); /* NULL: out of memory */
 /* Items still queued are forgotten, not called. Takes NULL. */
@@ -51,6 +55,8 @@ void aws_pace_free(struct aws_pace *p);
 MUST_CHECK int aws_pace_enter(struct aws_pace *p, const char *account, enum aws_family f, struct aws_pace_item *item);
 /* Takes an item out of its queue, if it is in one. */
 void aws_pace_leave(struct aws_pace *p, struct aws_pace_item *item);
+/* begin_at() may say something else now: the queues are looked at in the loop's next turn. */
+void aws_pace_wake(struct aws_pace *p);
 /* AWS throttled a call of this account whose item had this epoch: the budget is told; a fixed rate pauses a second. */
 void aws_pace_throttled(struct aws_pace *p, const char *account, enum aws_family f, int64_t sent_epoch);
 

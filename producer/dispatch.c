@@ -79,10 +79,13 @@ int64_t dispatch_hold_ms(int64_t tick_ms, unsigned times, bool changed)
     return ms < longest ? ms : longest;
 }
 
-static bool is_held(const struct dispatch *d, const char *user_key, const struct job *j, uint64_t signature)
+/* What parked had no effect and was counted before: once it may go on, only a message that still queues holds it. */
+static bool is_held(const struct dispatch *d, const char *user_key, const struct job *j, const struct survey_due *due)
 {
     const struct hold *h = map_get(&d->holds, user_key);
+    uint64_t signature = due->signature;
     if (!h || strcmp(h->job_id, j->job_id) != 0) return false;
+    if (due->verdict.recovered && h->signature != signature) return false;
     return clock_mono_ms(d->o.clock) - h->mono_ms <
            dispatch_hold_ms(d->o.o->tick_ms, h->times, h->signature != signature);
 }
@@ -158,11 +161,11 @@ static int publish_one(struct dispatch *d, const struct survey_due *due)
     int64_t now = clock_wall_ms(d->o.clock);
     int rc = s ? publish_make(due->row, &due->verdict, d->o.by, now, &s->job) : ERR_NOMEM;
     if (rc == 0) rc = job_key(&s->job, key);
-    if (rc == 0 && is_held(d, key, &s->job, due->signature)) {
+    if (rc == 0 && is_held(d, key, &s->job, due)) {
         free(s);
         return 0;
     }
-    bool counted = rc == 0 && counts(&s->job) && is_new(d, key, &s->job, due->signature);
+    bool counted = rc == 0 && counts(&s->job) && !due->verdict.recovered && is_new(d, key, &s->job, due->signature);
     if (counted && pace_left(&d->pace, d->o.o->max_rotations_per_hour, now) <= 0) {
         d->limited++;
         free(s);
@@ -175,7 +178,7 @@ static int publish_one(struct dispatch *d, const struct survey_due *due)
     if (rc == 0) {
         hold(d, key, &s->job, due->signature);
         if (counted) pace_count(&d->pace, now);
-        d->tokens -= 1;
+        if (!due->verdict.recovered) d->tokens -= 1;
         d->outstanding++;
         return 0;
     }
@@ -201,7 +204,7 @@ static void publish_some(void *arg)
 {
     struct dispatch *d = arg;
     int rc = 0;
-    for (int n = 0; n < 500 && d->at < d->n && may_publish(d); n++) {
+    for (int n = 0; n < 500 && d->at < d->n && (d->items[d->at].verdict.recovered || may_publish(d)); n++) {
         rc = publish_one(d, &d->items[d->at]);
         if (rc == ERR_BUSY) break;
         d->at++;

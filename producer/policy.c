@@ -8,6 +8,8 @@
  * and nothing else. */
 #include "producer/policy.h"
 
+#include "lib/fnv.h"
+
 #include "schema/options.h"
 
 #include <inttypes.h>
@@ -27,15 +29,9 @@ void policy_from_options(const struct options *o, struct policy *ret)
                            .rungs = (unsigned)o->retry_delays.n};
 }
 
-/* FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/), folded: every bit of the name counts, the same on every machine.
- */
 static uint64_t name_hash(const char *s)
 {
-    uint64_t h = 14695981039346656037ULL;
-    for (; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211ULL;
-    h ^= h >> 33;
-    h *= 0xff51afd7ed558ccdULL;
-    return h ^ (h >> 33);
+    return fnv_mix(fnv1a(FNV1A_START, s));
 }
 
 int64_t policy_age_ms(const struct policy *p, const char *licence)
@@ -56,6 +52,8 @@ const char *policy_rank_name(enum policy_rank r)
 
 int policy_compare(const struct policy_verdict *a, const struct policy_verdict *b)
 {
+    bool first = a->recovered && a->rank > POLICY_URGENT, second = b->recovered && b->rank > POLICY_URGENT;
+    if (first != second) return first ? (b->rank > POLICY_URGENT ? -1 : 1) : a->rank > POLICY_URGENT ? 1 : -1;
     if (a->rank != b->rank) return a->rank < b->rank ? -1 : 1;
     if (a->canary != b->canary) return a->canary ? -1 : 1;
     return (a->oldest_ms > b->oldest_ms) - (a->oldest_ms < b->oldest_ms);
@@ -93,6 +91,7 @@ static void due_at(struct policy_verdict *v, enum policy_rank rank, int64_t at_m
 /* When the scheduler may publish again after a failure: what is on a retry topic comes back from there first. */
 static int64_t ready_ms(const struct policy *p, const struct record *r)
 {
+    if (p->recovered && r->parked[0]) return TIME_NONE;
     bool on_rung = r->state == RECORD_RETRY && r->error && r->attempts >= 1 && r->attempts <= p->rungs;
     if (r->next_ms == TIME_NONE || !on_rung || r->updated_ms == TIME_NONE) return r->next_ms;
     int64_t delay = r->next_ms - r->updated_ms;
@@ -276,6 +275,17 @@ static bool judge_urgent(const struct policy *p, const struct store_peek *u, int
     return true;
 }
 
+/* A person asked for it, and the message is gone: it parked, or waits for longer than the retry topics. */
+static bool judge_asked(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
+{
+    const struct record *r = &u->record;
+    if (!r->asked || r->state != RECORD_RETRY) return false;
+    judge_rotate_now(v, r, record_current(r), JOB_OPERATOR);
+    due_at(v, POLICY_ROTATE, ready_ms(p, r), now_ms);
+    say(v, "asked for, and not done yet");
+    return true;
+}
+
 /* By age, or because the instance has no living key. */
 static void judge_age(const struct policy *p, const char *licence, const struct store_peek *u, int64_t now_ms,
                       struct policy_verdict *v)
@@ -351,7 +361,7 @@ static void judge_record(const struct policy *p, const char *licence, const stru
         return;
     }
     bool gone = judge_gone(p, u, now_ms, v), decided = gone || judge_planned(p, u, now_ms, v);
-    if (!gone && !policy_is_due(v)) decided = judge_urgent(p, u, now_ms, v) || decided;
+    if (!gone && !policy_is_due(v)) decided = judge_urgent(p, u, now_ms, v) || judge_asked(p, u, now_ms, v) || decided;
     if (!decided && r->audited_ms != TIME_NONE) judge_age(p, licence, u, now_ms, v);
     judge_or_audit(p, u, now_ms, v);
 }
@@ -371,6 +381,7 @@ void policy_judge(const struct policy *p, const char *licence, const struct stor
         judge_record(p, licence, u, now_ms, ret);
     ret->held = policy_is_due(ret) && p->observe && ret->kind != JOB_AUDIT;
     ret->canary = p->canary;
+    ret->recovered = policy_is_due(ret) && p->recovered && u->has_record && u->record.parked[0];
     if (ret->kind != JOB_ROTATE) ret->oldest_ms = ret->at_ms;
 }
 

@@ -16,6 +16,8 @@ struct policy {
     bool wordless;  /* why is left empty: the survey of a large fleet needs no words */
     unsigned rungs; /* retry topics: that many failures are tried again by Kafka, not by us */
 
+    bool recovered; /* what its record is parked on answers again (survey): it is due at once */
+
     /* Of one licence (policies_for); zeroed: none of it holds. */
     int64_t min_gap_ms;         /* after a finished rotation no scheduled one is begun for so long */
     bool canary;                /* goes first */
@@ -43,7 +45,8 @@ struct policy_verdict {
     bool held;  /* due, but mode = observe keeps it from being published */
     bool waits; /* it would be due, but calendar, gap, exclusion or an unknown policy keep it until at_ms */
     bool canary;
-    bool wordless; /* as in the policy */
+    bool recovered; /* due since what it was parked on answers again: goes before other work, and without pace */
+    bool wordless;  /* as in the policy */
     int kind,
         reason; /* enum job_kind and job_reason of the job that is due or comes next; kind -1: nothing is planned */
     bool urgent;
@@ -69,8 +72,8 @@ static inline bool policy_is_due(const struct policy_verdict *v)
 /* Puts a rotation that somebody else made due off to the time that policy allows: windows, exclusions, an unknown
  * policy. Pure. */
 void policy_put_off(const struct policy *p, int64_t now_ms, struct policy_verdict *v);
-/* Orders due work: by rank, then canaries, then the oldest key (what is no rotation: the longest due) first. For
- * qsort-like use. */
+/* Orders due work: what is urgent, what was parked, then by rank; canaries, then the oldest key (what is no rotation:
+ * the longest due) first. For qsort-like use. */
 int policy_compare(const struct policy_verdict *a, const struct policy_verdict *b);
 /* The age at which this licence's key is due: max_age less its own, stable part of the jitter; of a canary less all of
  * it. Pure. */

@@ -12,16 +12,20 @@
 #include "producer/schedule.h"
 
 #include "lib/aws_call.h"
+#include "lib/aws_creds.h"
 #include "lib/err.h"
 #include "lib/kafka_follow.h"
 #include "lib/log.h"
 #include "lib/metrics.h"
+#include "producer/alarms.h"
 #include "producer/campaigns.h"
+#include "producer/circuits.h"
 #include "producer/client.h"
 #include "producer/dead_watch.h"
 #include "producer/dispatch.h"
 #include "producer/fleet.h"
 #include "producer/leader.h"
+#include "producer/notify.h"
 #include "producer/probes.h"
 #include "producer/strays.h"
 #include "producer/survey.h"
@@ -36,7 +40,11 @@
 #define LEFT_OUT_MAX   20     /* lines about single licences per load */
 #define ONCE_LOOK_MS   20
 #define TRIGGER_SAY_MS 60000
-#define TRIGGER_LINES  20    /* lines a minute about events for which nothing was done */
+#define TRIGGER_LINES  20   /* lines a minute about events for which nothing was done */
+#define HURRY_MS       5000 /* after an alarm ticks are so close for so long: its record, other workers' breakers and */
+#define HURRY_TICK_MS  1000 /* a message that came too early are caught up with */
+#define ALARM_REST_MS  200  /* between the ticks that alarms ask for, */
+#define ALARM_SHARE    4    /* and so many times what the last one took */
 #define SAY_AGAIN_MS   60000 /* the same complaint is not logged more often */
 
 struct schedule {
@@ -53,11 +61,14 @@ struct schedule {
     struct dispatch *dispatch;
     struct strays *strays;
     struct dead_watch *dead;
+    struct circuits *circuits;
+    struct alarms *alarms;
+    struct notify *notify;     /* NULL: nobody is to be told */
     struct triggers *triggers; /* NULL: they are not read */
     struct probes *probes;
     struct metrics *metrics;
     struct loop_timer *tick, *once_timer;
-    int64_t tick_began_mono_ms, loaded_mono_ms;
+    int64_t tick_began_mono_ms, loaded_mono_ms, hurry_until_mono_ms, tick_took_ms;
     size_t unknown; /* licences without a record at the last survey */
     int64_t trigger_said_mono_ms;
     unsigned trigger_said; /* lines about events for which nothing was done */
@@ -69,7 +80,7 @@ struct schedule {
     char not_ready[200];
     struct {
         struct metric *licences, *due, *published, *failed, *oldest, *leader, *tick, *bad_rows, *restored, *limited,
-            *aged, *redis, *ready, *waiting, *dead_open, *resolved, *triggers;
+            *aged, *redis, *ready, *waiting, *dead_open, *resolved, *triggers, *notices;
     } m;
 };
 
@@ -127,6 +138,9 @@ static void make_metrics(struct schedule *s)
     s->m.triggers = metric_new(m, METRIC_COUNTER, "keyroll_triggers_total",
                                "Events of the triggers topic, by who sent them and what became of them", "source",
                                "outcome", NULL, 0);
+    s->m.notices =
+        metric_new(m, METRIC_COUNTER, "keyroll_notices_total",
+                   "Messages to people, by the way they went and whether they were taken", "way", "outcome", NULL, 0);
     metric_set(s->m.leader, NULL, NULL, 0);
     metrics_on_collect(m, on_collect, s);
 }
@@ -324,7 +338,9 @@ static void tick(void *arg)
 {
     struct schedule *s = arg;
     if (s->stopping) return;
-    loop_timer_start(s->tick, s->o->tick_ms);
+    int64_t soon = ALARM_SHARE * s->tick_took_ms > HURRY_TICK_MS ? ALARM_SHARE * s->tick_took_ms : HURRY_TICK_MS;
+    bool hurries = clock_mono_ms(&clock_system) < s->hurry_until_mono_ms && s->o->tick_ms > soon;
+    loop_timer_start(s->tick, hurries ? soon : s->o->tick_ms);
     load_inventory(s);
     if (survey_busy(s->survey)) return; /* a slow Redis: the tick after will do */
     (void)!load_policies(s);            /* told there */
@@ -332,6 +348,7 @@ static void tick(void *arg)
     if (!can_work(s)) return;
     dispatch_stop(s->dispatch);
     s->tick_began_mono_ms = clock_mono_ms(&clock_system);
+    circuits_look(s->circuits);
     int rc = campaigns_load(s->campaigns, (struct ticket){campaigns_read, s, 0});
     if (rc < 0 && rc != ERR_BUSY) complain(s, LOG_LEVEL_WARN, "campaigns", err_text(rc));
     strays_look(s->strays);
@@ -359,7 +376,8 @@ static void surveyed(void *arg, const struct survey_result *r)
         complain(s, LOG_LEVEL_WARN, "survey", err_text(r->err));
         return;
     }
-    metric_observe(s->m.tick, NULL, NULL, (double)(clock_mono_ms(&clock_system) - s->tick_began_mono_ms) / 1000);
+    s->tick_took_ms = clock_mono_ms(&clock_system) - s->tick_began_mono_ms;
+    metric_observe(s->m.tick, NULL, NULL, (double)s->tick_took_ms / 1000);
     if (r->unreadable) {
         char text[200];
         snprintf(text, sizeof text, "%zu records cannot be read (first: %s): a newer keyroll may have written them",
@@ -398,6 +416,41 @@ static void reported(void *arg, const struct job *j, int err, const char *detail
     LOG(LOG_LEVEL_INFO, "published", job_kind_name(j->kind), LOG_S("keyroll.licence", j->licence),
         LOG_S("keyroll.job_id", j->job_id), LOG_S("event.reason", job_reason_name(j->reason)),
         LOG_S("keyroll.key_id", j->replace_key_id[0] ? j->replace_key_id : NULL));
+}
+
+/* ---- alarms ---- */
+
+static bool recovered(void *arg, const char *breaker)
+{
+    return circuits_closed(((struct schedule *)arg)->circuits, breaker);
+}
+
+static void rung(void *arg, const struct event *e)
+{
+    struct schedule *s = arg;
+    int64_t now = clock_mono_ms(&clock_system), apart = ALARM_SHARE * s->tick_took_ms;
+    int64_t rest = s->tick_began_mono_ms + (apart > ALARM_REST_MS ? apart : ALARM_REST_MS) - now;
+    (void)e;
+    if (s->stopping) return;
+    s->hurry_until_mono_ms = now + HURRY_MS;
+    loop_timer_start(s->tick, rest > 0 ? rest : 0);
+}
+
+/* ---- people ---- */
+
+static void told_people(void *arg, const char *way, int err, const char *detail)
+{
+    struct schedule *s = arg;
+    metric_add(s->m.notices, way, err ? "failed" : "taken", 1);
+    if (!err) {
+        LOG0(LOG_LEVEL_INFO, "notified",
+             strcmp(way, "url") == 0 ? "notify_url took a message" : "notify_command took a message");
+        return;
+    }
+    char text[300];
+    snprintf(text, sizeof text, "notify_%s did not take a message: %.200s; it is tried again", way,
+             *detail ? detail : err_text(err));
+    complain(s, LOG_LEVEL_WARN, "notify", text);
 }
 
 /* ---- triggers ---- */
@@ -584,6 +637,7 @@ static void on_terminate(void *arg)
     loop_timer_stop(s->tick);
     dispatch_stop(s->dispatch);
     triggers_stop(s->triggers, 1000);
+    notify_stop(s->notify, 1000);
     leader_resign(s->leader, resigned, s);
 }
 
@@ -605,6 +659,20 @@ static void on_hangup(void *arg)
     tick_now(s);
 }
 
+static int open_notify(struct schedule *s, char **ret_why)
+{
+    const struct notify_options no = {.loop = s->c.loop,
+                                      .o = s->o,
+                                      .clock = &clock_system,
+                                      .rng = &rng_system,
+                                      .http = s->c.http,
+                                      .sent = told_people,
+                                      .on_fatal = kafka_fatal,
+                                      .on_log = kafka_logged,
+                                      .arg = s};
+    return notify_new(&no, &s->notify, ret_why);
+}
+
 static int open_edges(struct schedule *s)
 {
     const struct options *o = s->o;
@@ -618,6 +686,7 @@ static int open_edges(struct schedule *s)
     s->campaigns = campaigns_new(&po);
     if (!s->campaigns) return client_fail(&s->c, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     if (o->inventory_discover.n && (rc = client_aws(&s->c)) < 0) return rc;
+    if (notify_wanted(o) && (rc = client_http(&s->c)) < 0) return rc;
     const struct kafka_follow_options ko = {.brokers = o->brokers,
                                             .client_id = s->c.service,
                                             .topic = o->topic_keys,
@@ -636,6 +705,8 @@ static int open_edges(struct schedule *s)
     co.on_caught_up = campaigns_caught;
     if (rc == 0) rc = kafka_follow_new(s->c.loop, &co, &s->campaign_topic, &why);
     if (rc == 0) rc = dead_watch_new(&wo, &s->dead, &why);
+    const struct alarms_options ao = {s->c.loop, o, rung, kafka_fatal, kafka_logged, s};
+    if (rc == 0) rc = alarms_new(&ao, &s->alarms, &why);
     const struct triggers_options to = {.loop = s->c.loop,
                                         .o = o,
                                         .clock = &clock_system,
@@ -650,6 +721,7 @@ static int open_edges(struct schedule *s)
                                         .on_log = kafka_logged,
                                         .arg = s};
     if (rc == 0 && o->triggers_per_hour > 0) rc = triggers_new(&to, &s->triggers, &why);
+    if (rc == 0 && notify_wanted(o) && !s->once) rc = open_notify(s, &why);
     return rc < 0 ? client_fail(&s->c, rc, "Kafka: %s", why ? why : err_text(rc)) : 0;
 }
 
@@ -662,6 +734,7 @@ static int make_parts(struct schedule *s)
                                       .states = &s->states,
                                       .clock = &clock_system,
                                       .seen = seen,
+                                      .recovered = recovered,
                                       .done = surveyed,
                                       .arg = s,
                                       .adjust = campaigns_adjust,
@@ -672,6 +745,7 @@ static int make_parts(struct schedule *s)
     s->survey = survey_new(&so);
     s->fleet = fleet_new(&fo);
     s->strays = strays_new(&s->c.store, &s->states);
+    s->circuits = circuits_new(&s->c.store, &clock_system);
     s->tick = loop_timer_new(s->c.loop, tick, s);
     s->once_timer = loop_timer_new(s->c.loop, end_when_published, s);
     s->leader = s->dispatch ? leader_new(&lo) : NULL;
@@ -679,7 +753,7 @@ static int make_parts(struct schedule *s)
     if (rc < 0)
         return client_fail(&s->c, ERR_INVALID, "policy_file = %s: see above, and keyroll policy check",
                            s->o->policy_file ? s->o->policy_file : "");
-    if (s->survey && s->fleet && s->strays && s->tick && s->once_timer && s->leader) return 0;
+    if (s->survey && s->fleet && s->strays && s->circuits && s->tick && s->once_timer && s->leader) return 0;
     return client_fail(&s->c, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
 }
 
@@ -718,16 +792,22 @@ static void done(struct schedule *s)
     kafka_follow_free(s->keys, 1000);
     kafka_follow_free(s->campaign_topic, 1000);
     dead_watch_stop(s->dead, 1000);
+    alarms_free(TAKE(s->alarms), 1000);
     triggers_stop(s->triggers, 1000);
+    notify_stop(s->notify, 1000);
     loop_timer_free(s->tick);
     loop_timer_free(s->once_timer);
     kafka_out_free(TAKE(s->c.kafka), 2000); /* reports come in until here */
     redis_free(TAKE(s->c.redis));           /* and answers until here */
     aws_call_free(TAKE(s->c.aws));
+    aws_creds_free(TAKE(s->c.creds));
+    http_free(TAKE(s->c.http)); /* its completions come until here */
+    notify_free(s->notify);
     campaigns_free(s->campaigns);
     dead_watch_free(s->dead);
     triggers_free(s->triggers);
     strays_free(s->strays);
+    circuits_free(s->circuits);
     survey_free(s->survey);
     dispatch_free(s->dispatch);
     leader_free(s->leader);

@@ -42,6 +42,8 @@ struct survey_options {
     const struct clock *clock;
     /* Each licence with what Redis holds of it; may be NULL. user_key: as identity_key() writes it. */
     void (*seen)(void *arg, const char *user_key, const struct store_peek *u);
+    /* Does what a licence is parked on answer again? NULL: nobody knows. */
+    bool (*recovered)(void *arg, const char *breaker);
     void (*done)(void *arg, const struct survey_result *r);
     void *arg;
     /* May change the verdict on one licence (campaigns); row: its place in the inventory. NULL: policy alone decides.

@@ -298,8 +298,9 @@ static bool decide_look(struct ask *a, const struct inventory_row *row)
     struct policy_verdict v = {.rank = POLICY_AUDIT,
                                .kind = JOB_AUDIT,
                                .reason = JOB_DAILY,
+                               .urgent = a->trigger.urgent,
                                .rotation = a->u.has_record ? a->u.record.rotation : 0};
-    if (is_own_doing(a->t, a->trigger.actor)) {
+    if (!a->trigger.urgent && is_own_doing(a->t, a->trigger.actor)) {
         finish(a, TRIGGER_OWN, "keyroll did that itself");
         return false;
     }

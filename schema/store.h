@@ -103,6 +103,9 @@ struct store_record_put {
 };
 MUST_CHECK int store_record_put(struct store *s, const struct store_user *u, const struct record *r,
                                 const struct store_record_put *how, struct ticket t);
+/* Asked before every create. STORE_GATE_ANY: a leaked key is replaced however many went before; it counts for those
+ * after it, and a pause holds it, too. */
+#define STORE_GATE_ANY (-1)
 MUST_CHECK int store_gate(struct store *s, const char *account, int64_t most_per_hour, struct ticket t);
 /* Up to 200 users at once. */
 #define STORE_PEEK_MAX 200

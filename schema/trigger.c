@@ -165,7 +165,7 @@ static int read_eventbridge(const json_t *root, struct trigger *t, struct messag
 
 /* ---- our own form ---- */
 
-static const char *const actions[] = {"rotate", "exposed"};
+static const char *const actions[] = {"rotate", "exposed", "failing"};
 
 struct own {
     int action;
@@ -191,13 +191,15 @@ static int read_own(const json_t *root, struct trigger *t, struct message_fault 
     bool exposed = own.action == 1;
     set_kind(t, "keyroll", actions[own.action]);
     if (exposed ? !own.key_id[0] : !own.licence[0])
-        return refuse(ERR_INVALID, fault, exposed ? "exposed needs key_id" : "rotate needs licence");
+        return refuse(ERR_INVALID, fault, exposed ? "exposed needs key_id" : "rotate and failing need licence");
     if (own.key_id[0]) add_key(t, own.key_id);
     if (exposed && !t->keys.n) return refuse(ERR_INVALID, fault, "key_id: not a long-term access key");
     memcpy(t->licence, own.licence, sizeof t->licence);
     memcpy(t->actor, own.by, sizeof t->actor);
     memcpy(t->reason, own.reason, sizeof t->reason);
-    t->want = exposed ? TRIGGER_EXPOSED : TRIGGER_ROTATE;
+    static const int wants[] = {TRIGGER_ROTATE, TRIGGER_EXPOSED, TRIGGER_LOOK};
+    t->want = wants[own.action];
+    t->urgent = own.action == 2;
     return 0;
 }
 

@@ -15,12 +15,13 @@ enum trigger_want {
     TRIGGER_NOTHING, /* of a kind that is not known, or none of our business */
     TRIGGER_ROTATE,  /* our own form: rotate this licence */
     TRIGGER_EXPOSED, /* this key leaked */
-    TRIGGER_LOOK,    /* somebody made, changed or deleted a key: look for drift */
+    TRIGGER_LOOK,    /* somebody made, changed or deleted a key, or an instance says that its key fails: look */
 };
 
 /* Strings are "" when absent. */
 struct trigger {
     int want;                      /* enum trigger_want */
+    bool urgent;                   /* LOOK: an instance is cut off */
     char kind[TRIGGER_KIND_MAX];   /* "aws.health AWS_RISK_CREDENTIALS_EXPOSED", "aws.iam CreateAccessKey", "keyroll
                                       rotate" */
     char account[AWS_ACCOUNT_MAX]; /* of the user, where the event tells it for certain */

@@ -76,6 +76,10 @@ void lease_granted(struct lease *l, const struct store_lease *reply)
     l->held = true;
     l->lost = false;
     l->taken_mono_ms = l->asked_mono_ms;
+    if (!l->told_mono_ms) {
+        l->server_ms = reply->now_ms;
+        l->told_mono_ms = clock_mono_ms(l->leases->clock);
+    }
     append(l);
     l->leases->n++;
 }
@@ -94,6 +98,15 @@ void lease_dropped(struct lease *l)
 int64_t lease_until_mono_ms(const struct lease *l)
 {
     return l->held && !l->lost ? l->asked_mono_ms + l->leases->ttl_ms : 0;
+}
+
+bool lease_time_ms(const struct lease *l, int64_t *ret_ms, int64_t *ret_most_ms)
+{
+    if (!l->told_mono_ms) return false;
+    int64_t now = clock_mono_ms(l->leases->clock);
+    *ret_ms = l->server_ms + now - l->told_mono_ms;
+    if (ret_most_ms) *ret_most_ms = l->server_ms + now - l->taken_mono_ms;
+    return true;
 }
 
 int64_t lease_left_ms(const struct lease *l)

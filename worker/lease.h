@@ -20,7 +20,8 @@ struct lease {
     bool held, lost, renewing;
     int64_t asked_mono_ms; /* when the request that last prolonged it was made */
     int64_t taken_mono_ms;
-    uint64_t renewal; /* id of the renewal under way */
+    int64_t server_ms, told_mono_ms; /* Redis's time in the grant, and when it came; 0: no grant yet */
+    uint64_t renewal;                /* id of the renewal under way */
     int64_t renewal_asked_ms;
     struct lease *next, **link;
 };
@@ -34,7 +35,7 @@ void leases_tick(struct leases *l);
 void lease_init(struct lease *l, struct leases *owner, const char *user_key);
 /* The request for it is made now. */
 void lease_asking(struct lease *l);
-/* It was granted. */
+/* It was granted. The first grant sets lease_time_ms(). */
 void lease_granted(struct lease *l, const struct store_lease *reply);
 /* It ended (released, or was found lost): no more renewals. Safe to call twice, and before the memory goes. */
 void lease_dropped(struct lease *l);
@@ -42,6 +43,9 @@ void lease_dropped(struct lease *l);
 int64_t lease_left_ms(const struct lease *l);
 /* Monotonic time at which it surely ends. */
 int64_t lease_until_mono_ms(const struct lease *l);
+/* Redis's time now: what it said in the grant, and the monotonic clock since. False: no grant yet. Not later than it
+ * is; *ret_most_ms (NULL: not wanted) is not earlier: the answer may have been on its way, or in a frozen process. */
+bool lease_time_ms(const struct lease *l, int64_t *ret_ms, int64_t *ret_most_ms);
 /* Asks for a renewal now, if none is under way. */
 void lease_renew_now(struct lease *l);
 

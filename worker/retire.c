@@ -26,6 +26,7 @@ enum row {
     INACTIVE_EVENT,
     CLOSE,
     BACK,
+    MARKS,
     REACTIVATE,
     REACTIVATED_EVENT,
     DONE_RELEASE,
@@ -48,7 +49,7 @@ static struct saga_verdict check(struct saga *s)
     struct rotation *r = ROTATION(s);
     if (r->has_journal) {
         snprintf(r->target, sizeof(r->target), "%s", r->journal.key_old);
-        return saga_jump(r->journal.step == JOURNAL_REACTIVATE ? REACTIVATE : READ_FIRST);
+        return saga_jump(r->journal.step == JOURNAL_REACTIVATE ? MARKS : READ_FIRST);
     }
     const struct record_key *k = target(r);
     if (!k || r->env->policy.observe || k->role == KEY_CURRENT || k->next != KEY_NEXT_RETIRE)
@@ -197,7 +198,8 @@ static struct saga_verdict watched(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     int64_t most = r->env->policy.retire_watch_ms, gone = clock_mono_ms(r->env->clock) - r->watch_began_mono_ms;
-    if (gone >= most && r->polls == 0) return saga_next();
+    /* an exposed key does not come back: what is wrong with the instance is the audits' to tell */
+    if (gone >= most && (r->polls == 0 || step_is_exposed(r, r->target))) return saga_next();
     int64_t pause = most / 4 < WATCH_POLL_MS ? most / 4 : WATCH_POLL_MS;
     return saga_jump_in(WATCH, pause > 0 ? pause : 1);
 }
@@ -243,6 +245,7 @@ static struct saga_verdict back(struct saga *s)
 static struct saga_verdict reactivate(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
+    if (!step_marks_are_fresh(r)) return saga_jump(MARKS);
     if (step_is_exposed(r, r->target)) return saga_jump(READ_FIRST); /* never made Active again (R7) */
     return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->target, AWS_KEY_ACTIVE);
 }
@@ -309,6 +312,7 @@ static const struct saga_step rows[ROWS] = {
     [INACTIVE_EVENT] =   {"inactive event",   inactive_event,     step_event_got,        60000,  20,  READS},
     [CLOSE] =            {"finish",           close_record,       step_closed_got,       20000,  10,  READS},
     [BACK] =             {"back",             back,               step_journal_got,      20000,   5,  READS},
+    [MARKS] =            {"marks",            step_marks,         step_marks_got,        20000,   5,  READS},
     [REACTIVATE] =       {"reactivate",       reactivate,         reactivate_got,        60000,   8,  BY_ID},
     [REACTIVATED_EVENT] = {"reactivated event", reactivated_event, reactivated_got,      60000,  20,  READS},
     [DONE_RELEASE] =     {"release",          step_done,          step_done_got,         20000,   1,  0},

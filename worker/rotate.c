@@ -4,94 +4,19 @@
  * the row that follows it. R1..R14 name the rules of the design, section 2. */
 #include "lib/err.h"
 #include "lib/mutant.h"
-#include "worker/steps.h"
+#include "worker/rotate.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum row {
-    LEASE,
-    LIST,
-    READ,
-    DECIDE,
-    GATE,
-    INTENT,
-    INTENT_EVENT,
-    CREATE,
-    ESCROW,
-    CREATED_EVENT,
-    SETTLE,
-    SETTLE_STS,
-    SETTLE_BUCKET,
-    AWAIT,
-    AWAIT_EVENT,
-    AWAIT_RECORD,
-    REPAIR,
-    PIVOT,
-    OFFERED_EVENT,
-    SET,
-    CHECK,
-    TEST,
-    FINISH_PREPARE,
-    REPLACED_EVENT,
-    FINISH,
-    REVIEW_LIST,
-    REVIEW,
-    REVIVE,
-    LOST_PREPARE,
-    LOST_EVENT,
-    LOST_CLOSE,
-    DOUBT_LIST,
-    DOUBT_JUDGE,
-    DOUBT_READ,
-    DOUBT_LAST_USED,
-    DOUBT_JOURNAL,
-    DOUBT_EVENT,
-    DOUBT_DEACTIVATE,
-    DOUBT_INACTIVE,
-    DOUBT_WAIT,
-    DOUBT_RESUME,
-    DOUBT_UNUSED,
-    DOUBT_DELETE,
-    DOUBT_DELETED_EVENT,
-    ABSENT,
-    WITHDRAW,
-    WITHDRAW_EVENT,
-    WITHDRAW_WAIT,
-    WITHDRAW_READ,
-    WITHDRAW_JUDGE,
-    FORWARD,
-    WITHDRAW_DEACTIVATE,
-    WITHDRAW_PREPARE,
-    WITHDRAWN_EVENT,
-    WITHDRAW_CLOSE,
-    UNDO_READ,
-    UNDO,
-    UNDO_EVENT,
-    UNDO_DELETE,
-    UNDO_PREPARE,
-    UNDONE_EVENT,
-    UNDO_CLOSE,
-    ORPHAN,
-    DONE_RELEASE,
-    FAIL_RECORD,
-    PARK,
-    ROWS
-};
-
-#define CHECK_POLL_MS    1000
-#define CHECK_POLLS      5
-#define PROOF_FRESH_MS   2000
-#define SET_ROUNDS       3
-#define DOUBT_POLL_MS    1000
-#define DOUBT_POLLS      3
-#define WAIT_IN_PLACE_MS 60000
-#define DATE_SLACK_MS    2000  /* CreateDate has whole seconds; clocks are corrected by the Date header */
-#define CREATE_SPAN_MS   60000 /* from the journalled intent to the last try of the call */
+#define CHECK_POLL_MS  1000
+#define CHECK_POLLS    5
+#define PROOF_FRESH_MS 2000
+#define SET_ROUNDS     3
 
 /* ---- decide ---- */
 
-static struct saga_verdict ask_person(struct rotation *r, enum record_state state, const char *reason)
+struct saga_verdict rotate_ask_person(struct rotation *r, enum record_state state, const char *reason)
 {
     char text[RECORD_TEXT_MAX]; /* reason may be our own */
     snprintf(text, sizeof(text), "%s", reason);
@@ -105,11 +30,33 @@ static struct saga_verdict ask_person(struct rotation *r, enum record_state stat
     return saga_jump(FAIL_RECORD);
 }
 
-static struct saga_verdict wait_until(struct rotation *r, int64_t until_ms, enum record_state state, const char *reason)
+struct saga_verdict rotate_wait_until(struct rotation *r, int64_t until_ms, enum record_state state, const char *reason)
 {
     rotation_note_wait(r, until_ms, "%s", reason);
     r->end_state = state;
     return saga_jump(FAIL_RECORD);
+}
+
+struct saga_verdict rotate_patience(struct rotation *r)
+{
+    int64_t left = step_patience_ms(r);
+    if (left <= WAIT_IN_PLACE_MS) return saga_jump_in(LIST, left + 1); /* and survey again */
+    return rotate_wait_until(r, step_now_ms(r) + left, RECORD_RETRY,
+                             "taken over from a worker whose last calls may still land");
+}
+
+struct saga_verdict rotate_effect_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct aws_result *a = result;
+    if (a->err == ERR_TIMEOUT) return saga_again(100);
+    if (a->err == ERR_AWS_NO_ENTITY) return saga_next(); /* gone already: what was wanted */
+    return step_aws_error(r, a) ? saga_fail(a->err) : saga_next();
+}
+
+struct saga_verdict rotate_close_journal(struct saga *s)
+{
+    return step_put_record(ROTATION(s), true, true, STORE_PAIR_SAME, NULL);
 }
 
 /* The pair is written (again) only after one more look at the key: a key that died meanwhile would take the instance
@@ -127,18 +74,18 @@ static struct saga_verdict resume_set(struct rotation *r)
     const struct journal *j = &r->journal;
     const struct aws_key *k = step_listed(r, j->key_new);
     if (!k) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
-    if (k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, j->key_new)) return saga_jump(REVIVE);
+    if (k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, j->key_new)) return saga_jump(MARKS);
     if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, j->key_new)) return saga_jump(TEST);
     if (r->seen == INSTANCE_SEEN_ID && strcmp(r->seen_id, j->key_old) && !record_find(&r->record, r->seen_id)) {
         char text[RECORD_TEXT_MAX];
         snprintf(text, sizeof(text),
                  "the instance uses %s, which keyroll did not give it (it gave %s); run: keyroll adopt %s", r->seen_id,
                  j->key_new, r->job->licence);
-        return ask_person(r, RECORD_DRIFTED, text);
+        return rotate_ask_person(r, RECORD_DRIFTED, text);
     }
     if (j->assisted) {
         if (r->job->confirm && r->seen == INSTANCE_SEEN_UNKNOWN) return saga_jump(TEST);
-        return wait_until(
+        return rotate_wait_until(
             r, step_now_ms(r) + r->env->policy.assisted_poll_ms, RECORD_AWAITING,
             r->job->confirm
                 ? "confirmed, but the instance still shows another key: paste the pair again (keyroll reveal)"
@@ -148,7 +95,7 @@ static struct saga_verdict resume_set(struct rotation *r)
 }
 
 /* A failover lost the pivot's write, but the write to the instance got there: what it uses is never undone (I1). */
-static bool is_offered_after_all(const struct rotation *r)
+bool rotate_is_offered(const struct rotation *r)
 {
     return r->seen == INSTANCE_SEEN_ID && r->journal.key_new[0] && !strcmp(r->seen_id, r->journal.key_new);
 }
@@ -162,13 +109,14 @@ static struct saga_verdict resume(struct rotation *r)
     case JOURNAL_DOUBT:
         return saga_jump(DOUBT_RESUME);
     case JOURNAL_CREATED:
-        if (is_offered_after_all(r)) return saga_jump(FORWARD);
+        if (rotate_is_offered(r)) return saga_jump(FORWARD);
         return saga_jump(r->secret ? SETTLE : UNDO);
     case JOURNAL_AWAIT:
-        if (is_offered_after_all(r)) return saga_jump(FORWARD);
+        if (rotate_is_offered(r)) return saga_jump(FORWARD);
         if (!r->secret) return saga_jump(UNDO);
         if (r->can.can_write) return saga_jump(SETTLE);
-        return wait_until(r, TIME_NONE, RECORD_AWAITING, "a new key is ready: keyroll reveal shows the pair to paste");
+        return rotate_wait_until(r, TIME_NONE, RECORD_AWAITING,
+                                 "a new key is ready: keyroll reveal shows the pair to paste");
     case JOURNAL_SET:
         return resume_set(r);
     case JOURNAL_WITHDRAW:
@@ -176,7 +124,7 @@ static struct saga_verdict resume(struct rotation *r)
     case JOURNAL_UNDO:
         return saga_jump(UNDO_DELETE);
     default:
-        return ask_person(r, RECORD_AWAITING, "the journal names a step that a rotation does not have");
+        return rotate_ask_person(r, RECORD_AWAITING, "the journal names a step that a rotation does not have");
     }
 }
 
@@ -222,11 +170,11 @@ static struct saga_verdict act_on_slots(struct rotation *r)
     case SLOT_CREATE:
         return saga_jump(GATE);
     case SLOT_REPAIR:
-        return r->kept_secret ? saga_jump(REPAIR) : ask_person(r, RECORD_DRIFTED, r->slots.reason);
+        return r->kept_secret ? saga_jump(REPAIR) : rotate_ask_person(r, RECORD_DRIFTED, r->slots.reason);
     case SLOT_FREE:
         return free_slot(r);
     case SLOT_WAIT: /* the record plans retire and reap; they make the room */
-        return wait_until(r, hurry_exposed(r) ? TIME_NONE : r->slots.until_ms, RECORD_NEW, r->slots.reason);
+        return rotate_wait_until(r, hurry_exposed(r) ? TIME_NONE : r->slots.until_ms, RECORD_NEW, r->slots.reason);
     case SLOT_NOTHING:
         if (r->job->kind != JOB_ROTATE) { /* handed over, and still nothing is found that could be done */
             rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "%s of %s waits: the instance does not show that it uses %s",
@@ -234,18 +182,18 @@ static struct saga_verdict act_on_slots(struct rotation *r)
             r->end_state = RECORD_STUCK;
             return saga_jump(FAIL_RECORD);
         }
-        if (hurry_exposed(r)) return wait_until(r, TIME_NONE, RECORD_NEW, "an exposed key is retired at once");
+        if (hurry_exposed(r)) return rotate_wait_until(r, TIME_NONE, RECORD_NEW, "an exposed key is retired at once");
         return saga_jump(DONE_RELEASE);
     case SLOT_LOST: /* R12: gone from AWS while nothing was open */
         record_remove(&r->record, r->slots.key_id);
         return saga_jump(DECIDE);
     case SLOT_DRIFTED:
-        return ask_person(r, RECORD_DRIFTED, r->slots.reason);
+        return rotate_ask_person(r, RECORD_DRIFTED, r->slots.reason);
     case SLOT_PERSON:
-        return ask_person(r,
-                          r->record.state == RECORD_DRIFTED || r->record.state == RECORD_EXCLUDED ? r->record.state
-                                                                                                  : RECORD_AWAITING,
-                          r->slots.reason);
+        return rotate_ask_person(
+            r,
+            r->record.state == RECORD_DRIFTED || r->record.state == RECORD_EXCLUDED ? r->record.state : RECORD_AWAITING,
+            r->slots.reason);
     }
     return saga_end(OUTCOME_ABANDONED);
 }
@@ -268,7 +216,7 @@ static struct saga_verdict decide(struct saga *s)
     if (r->has_journal && !MUTANT(DONE_BEFORE_JOURNAL)) return resume(r);
     if (r->env->policy.observe) return saga_jump(DONE_RELEASE);
     if (drifted && r->record.state != RECORD_DRIFTED && r->record.state != RECORD_EXCLUDED)
-        return ask_person(r, RECORD_DRIFTED, drift);
+        return rotate_ask_person(r, RECORD_DRIFTED, drift);
     const struct keyslots_in in = {.keys = r->keys,
                                    .n_keys = r->n_keys,
                                    .seen = r->seen,
@@ -287,7 +235,9 @@ static struct saga_verdict decide(struct saga *s)
 static struct saga_verdict gate(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    int rc = store_gate(r->env->store, r->job->account, r->env->policy.max_per_hour, saga_ticket(s));
+    bool leaked = step_is_exposed(r, r->slots.old_id);
+    int64_t most = leaked ? STORE_GATE_ANY : r->env->policy.max_per_hour;
+    int rc = store_gate(r->env->store, r->job->account, most, saga_ticket(s));
     return rc < 0 ? saga_fail(rc) : saga_wait();
 }
 
@@ -295,10 +245,10 @@ static struct saga_verdict gate_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
     const struct store_reply *g = result;
-    if (g->err == ERR_PAUSED) return wait_until(r, step_now_ms(r) + 60000, RECORD_NEW, g->text);
+    if (g->err == ERR_PAUSED) return rotate_wait_until(r, step_now_ms(r) + 60000, RECORD_NEW, g->text);
     if (g->err == ERR_RATE_LIMITED)
-        return wait_until(r, step_now_ms(r) + g->wait_ms, RECORD_NEW,
-                          "max_rotations_per_hour is used up; raise it, or wait");
+        return rotate_wait_until(r, step_now_ms(r) + g->wait_ms, RECORD_NEW,
+                                 "max_rotations_per_hour is used up; raise it, or wait");
     return g->err ? saga_fail(g->err) : saga_next();
 }
 
@@ -307,7 +257,8 @@ static struct saga_verdict intent(struct saga *s)
     struct rotation *r = ROTATION(s);
     if (s->attempt == 0) {
         begin_journal(r);
-        r->journal.intent_ms = r->journal.intent_last_ms = step_now_ms(r);
+        r->journal.intent_ms = step_now_ms(r);
+        r->journal.intent_last_ms = step_latest_ms(r);
     }
     return step_put_journal(r, JOURNAL_INTENT);
 }
@@ -426,8 +377,8 @@ static struct saga_verdict await_event(struct saga *s)
 static struct saga_verdict await_record(struct saga *s)
 {
     (void)s;
-    return wait_until(ROTATION(s), TIME_NONE, RECORD_AWAITING,
-                      "a new key is ready: keyroll reveal shows the pair to paste");
+    return rotate_wait_until(ROTATION(s), TIME_NONE, RECORD_AWAITING,
+                             "a new key is ready: keyroll reveal shows the pair to paste");
 }
 
 /* ---- set: the pivot ---- */
@@ -459,7 +410,7 @@ static struct saga_verdict pivot(struct saga *s)
     if (s->attempt == 0 && !is_proven(r)) return saga_jump(SETTLE);
     j->direction = DIRECTION_SET;
     if (j->offered_ms == TIME_NONE) j->offered_ms = step_now_ms(r);
-    j->written_ms = step_now_ms(r);
+    j->written_ms = step_latest_ms(r);
     return step_put_journal(r, JOURNAL_SET);
 }
 
@@ -480,8 +431,8 @@ static struct saga_verdict set(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->journal.assisted)
-        return wait_until(r, step_now_ms(r), RECORD_AWAITING,
-                          "the kept pair must be pasted again: keyroll reveal shows it");
+        return rotate_wait_until(r, step_now_ms(r), RECORD_AWAITING,
+                                 "the kept pair must be pasted again: keyroll reveal shows it");
     if (s->attempt == 0 && !is_proven(r)) return prove_and_write(r, 0); /* once more directly before `set` */
     return step_instance(r, INSTANCE_WRITE_KEY, false);
 }
@@ -623,17 +574,19 @@ static struct saga_verdict review(struct saga *s)
         return saga_jump(FAIL_RECORD);
     }
     if (r->polls++ == 0) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
-    int64_t at = r->journal.written_ms + 2 * r->can.write_life_ms; /* as for a withdrawal */
+    int64_t left = step_left_ms(r, r->journal.written_ms + 2 * r->can.write_life_ms); /* as for a withdrawal */
     bool shown = r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, r->journal.key_new);
-    if (!shown && step_now_ms(r) < at)
-        return wait_until(r, at + 1, RECORD_RETRY,
-                          "somebody else deleted the new key: waiting until no late write of it can land");
+    if (!shown && left)
+        return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY,
+                                 "somebody else deleted the new key: waiting until no late write of it can land");
     return saga_jump(LOST_PREPARE);
 }
 
 static struct saga_verdict revive(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
+    if (!step_marks_are_fresh(r)) return saga_jump(MARKS);
+    if (step_is_exposed(r, r->journal.key_new)) return resume_set(r); /* marked meanwhile: never Active again (R7) */
     return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_new, AWS_KEY_ACTIVE);
 }
 
@@ -685,354 +638,6 @@ static struct saga_verdict lost_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_LOST);
 }
 
-/* ---- doubt: a create whose reply was lost (R4) ---- */
-
-static bool was_seen(const struct journal *j, const char *id)
-{
-    for (size_t i = 0; i < j->n_seen; i++)
-        if (!strcmp(j->seen[i], id)) return true;
-    return false;
-}
-
-static size_t newcomers(struct rotation *r, const struct aws_key **ret_first)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < r->n_keys; i++) {
-        if (was_seen(&r->journal, r->keys[i].id) || record_find(&r->record, r->keys[i].id)) continue;
-        if (n++ == 0) *ret_first = &r->keys[i];
-    }
-    return n;
-}
-
-static struct saga_verdict doubt_absent(struct rotation *r)
-{
-    /* AWS takes the signed call until its clock limit is over; what it made then shows in lists a little later still */
-    const struct rotation_policy *p = &r->env->policy;
-    int64_t believe_ms = r->journal.intent_last_ms + p->skew_limit_ms + p->create_doubt_ms;
-    if (step_now_ms(r) >= believe_ms && r->polls > 0) return saga_jump(ABSENT);
-    if (r->polls++ < DOUBT_POLLS) return saga_jump_in(DOUBT_LIST, DOUBT_POLL_MS);
-    return wait_until(r, believe_ms + 1, RECORD_RETRY,
-                      "the reply to CreateAccessKey was lost; no new key is listed so far");
-}
-
-static struct saga_verdict doubt_judge(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    struct journal *j = &r->journal;
-    const struct aws_key *k = NULL;
-    char text[RECORD_TEXT_MAX];
-    size_t n = newcomers(r, &k);
-    if (n == 0) return doubt_absent(r);
-    bool in_window = k->created_ms != TIME_NONE && k->created_ms >= j->intent_ms - DATE_SLACK_MS &&
-                     k->created_ms <= j->intent_last_ms + CREATE_SPAN_MS + r->env->policy.skew_limit_ms;
-    if (n > 1 || !in_window) {
-        snprintf(text, sizeof(text),
-                 "the reply to CreateAccessKey was lost and key %s%s%s may be ours or somebody else's; run: keyroll "
-                 "adopt %s",
-                 k->id, n > 1 ? " or " : "", n > 1 ? r->keys[r->n_keys - 1].id : "", r->job->licence);
-        return ask_person(r, RECORD_AWAITING, text);
-    }
-    snprintf(j->key_doubt, sizeof(j->key_doubt), "%s", k->id);
-    return saga_next();
-}
-
-static struct saga_verdict doubt_read_got(struct saga *s, const void *result)
-{
-    struct rotation *r = ROTATION(s);
-    char text[RECORD_TEXT_MAX];
-    struct saga_verdict v = step_read_got(s, result);
-    if (v.move != SAGA_NEXT) return v;
-    if (r->seen != INSTANCE_SEEN_ID || strcmp(r->seen_id, r->journal.key_doubt)) return saga_next();
-    snprintf(text, sizeof(text), "the instance uses %s, whose secret keyroll never had; run: keyroll adopt %s",
-             r->seen_id, r->job->licence);
-    return ask_person(r, RECORD_DRIFTED, text);
-}
-
-static struct saga_verdict doubt_last_used(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    return step_aws(r, AWS_ACCESS_KEY_LAST_USED, r->journal.key_doubt, AWS_KEY_ACTIVE);
-}
-
-static struct saga_verdict doubt_last_used_got(struct saga *s, const void *result)
-{
-    struct rotation *r = ROTATION(s);
-    const struct aws_result *a = result;
-    char text[RECORD_TEXT_MAX];
-    if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
-    if (a->used == AWS_USED_NEVER || MUTANT(UNKNOWN_IS_UNUSED)) return saga_next();
-    snprintf(text, sizeof(text),
-             "the reply to CreateAccessKey was lost; key %s looks like ours but %s; run: keyroll adopt %s",
-             r->journal.key_doubt, a->used == AWS_USED_AT ? "was used" : "nobody knows whether it was used",
-             r->job->licence);
-    return ask_person(r, RECORD_AWAITING, text);
-}
-
-static struct saga_verdict doubt_journal(struct saga *s)
-{
-    return step_put_journal(ROTATION(s), JOURNAL_DOUBT);
-}
-
-static struct saga_verdict doubt_event(struct saga *s)
-{
-    return step_put_event(ROTATION(s), EVENT_LOST);
-}
-
-static struct saga_verdict patience(struct rotation *r)
-{
-    int64_t left = step_patience_ms(r);
-    if (left <= WAIT_IN_PLACE_MS) return saga_jump_in(LIST, left + 1); /* and survey again */
-    return wait_until(r, step_now_ms(r) + left, RECORD_RETRY,
-                      "taken over from a worker whose last calls may still land");
-}
-
-static struct saga_verdict doubt_deactivate(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    if (step_patience_ms(r)) return patience(r);
-    return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_doubt, AWS_KEY_INACTIVE);
-}
-
-static struct saga_verdict effect_got(struct saga *s, const void *result)
-{
-    struct rotation *r = ROTATION(s);
-    const struct aws_result *a = result;
-    if (a->err == ERR_TIMEOUT) return saga_again(100);
-    if (a->err == ERR_AWS_NO_ENTITY) return saga_next(); /* gone already: what was wanted */
-    return step_aws_error(r, a) ? saga_fail(a->err) : saga_next();
-}
-
-static struct saga_verdict doubt_inactive(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    if (r->journal.doubt_inactive_ms == TIME_NONE) r->journal.doubt_inactive_ms = step_now_ms(r);
-    return step_put_journal(r, JOURNAL_DOUBT);
-}
-
-static struct saga_verdict doubt_wait(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    char text[RECORD_TEXT_MAX];
-    int64_t at = r->journal.doubt_inactive_ms + r->env->policy.newcomer_wait_ms, left = at - step_now_ms(r);
-    if (left <= 0) return saga_jump(LIST);
-    if (left <= 2000) return saga_jump_in(LIST, left + 1);
-    snprintf(text, sizeof(text), "the secret of key %s was lost with its reply: it is Inactive and will be deleted",
-             r->journal.key_doubt);
-    return wait_until(r, at + 1, RECORD_RETRY, text);
-}
-
-static struct saga_verdict doubt_resume(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    const struct journal *j = &r->journal;
-    const struct aws_key *k = step_listed(r, j->key_doubt);
-    if (!k) return r->polls++ == 0 ? saga_jump_in(LIST, DOUBT_POLL_MS) : saga_jump(ABSENT);
-    if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, k->id)) return saga_jump(DOUBT_READ);
-    if (k->status == AWS_KEY_ACTIVE) return saga_jump(DOUBT_DEACTIVATE);
-    if (k->status != AWS_KEY_INACTIVE)
-        return ask_person(r, RECORD_AWAITING, "a key whose secret was lost has a status that keyroll does not know");
-    if (j->doubt_inactive_ms == TIME_NONE) return saga_jump(DOUBT_INACTIVE);
-    if (step_now_ms(r) < j->doubt_inactive_ms + r->env->policy.newcomer_wait_ms) return saga_jump(DOUBT_WAIT);
-    return saga_next();
-}
-
-static struct saga_verdict doubt_delete(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    if (step_patience_ms(r)) return patience(r);
-    return step_aws(r, AWS_DELETE_ACCESS_KEY, r->journal.key_doubt, AWS_KEY_INACTIVE);
-}
-
-static struct saga_verdict deleted_event(struct saga *s)
-{
-    return step_put_event(ROTATION(s), EVENT_DELETED);
-}
-
-/* The lost create is resolved: nothing of it is there. The journal ends, the lease stays, the survey begins anew. */
-static struct saga_verdict absent(struct saga *s)
-{
-    return step_put_record(ROTATION(s), true, false, STORE_PAIR_SAME, NULL);
-}
-
-static struct saga_verdict absent_got(struct saga *s, const void *result)
-{
-    struct rotation *r = ROTATION(s);
-    struct saga_verdict v = step_record_got(s, result);
-    if (v.move != SAGA_NEXT) return v;
-    r->has_journal = false;
-    r->lease.user.journal_version = 0;
-    r->polls = 0;
-    return saga_jump(LIST);
-}
-
-/* ---- withdraw: the instance refused a key that it was offered (R1) ---- */
-
-static struct saga_verdict withdraw(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    if (r->journal.repair) return saga_jump(FAIL_RECORD); /* nothing new was offered: there is nothing to take back */
-    if (s->attempt == 0) r->journal.written_ms = step_now_ms(r); /* all writes were begun before now */
-    return step_put_journal(r, JOURNAL_WITHDRAW);
-}
-
-static struct saga_verdict withdraw_event(struct saga *s)
-{
-    return step_put_event(ROTATION(s), EVENT_WITHDRAWN);
-}
-
-static struct saga_verdict withdraw_wait(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    /* until the last write cannot land any more, and then until what landed is shown */
-    int64_t at = r->journal.written_ms + 2 * r->can.write_life_ms, left = at - step_now_ms(r);
-    if (left <= 0 || MUTANT(UNDO_OFFERED)) return saga_next();
-    if (left <= WAIT_IN_PLACE_MS) return saga_again(left + 1);
-    return wait_until(r, at + 1, RECORD_RETRY,
-                      "the instance refused the new key: waiting until no late write can land");
-}
-
-static struct saga_verdict withdraw_judge(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, r->journal.key_new))
-        return saga_next(); /* it landed: forward */
-    if (r->seen == INSTANCE_SEEN_UNKNOWN)
-        return ask_person(
-            r, RECORD_AWAITING,
-            "the instance refused the new key and cannot be read: look which key it uses, then run keyroll adopt");
-    if (step_patience_ms(r)) return patience(r);
-    return saga_jump(WITHDRAW_DEACTIVATE);
-}
-
-static struct saga_verdict forward(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    r->journal.direction = DIRECTION_SET;
-    if (r->journal.offered_ms == TIME_NONE) r->journal.offered_ms = r->journal.written_ms = step_now_ms(r);
-    return step_put_journal(r, JOURNAL_SET);
-}
-
-static struct saga_verdict forward_got(struct saga *s, const void *result)
-{
-    struct saga_verdict v = step_journal_got(s, result);
-    return v.move == SAGA_NEXT ? saga_jump(TEST) : v;
-}
-
-static struct saga_verdict withdraw_deactivate(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_new, AWS_KEY_INACTIVE);
-}
-
-static struct saga_verdict withdraw_prepare(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    int64_t now = step_now_ms(r);
-    struct record_key *k = record_add(&r->record, r->journal.key_new);
-    if (k) {
-        k->role = KEY_UNUSED;
-        k->status = AWS_KEY_INACTIVE;
-        k->listed = true;
-        k->rotation = r->journal.rotation;
-        k->created_ms = r->journal.key_new_created_ms;
-        k->offered_ms = r->journal.offered_ms;
-        k->inactive_ms = now;
-        k->next = KEY_NEXT_REAP;
-        k->next_ms = now + r->env->policy.quarantine_ms;
-    }
-    r->record.state = RECORD_FAILED;
-    r->record.attempts++;
-    r->record.error = r->error ? r->error : ERR_INSTANCE_REFUSED;
-    if (r->reason[0]) snprintf(r->record.reason, sizeof(r->record.reason), "%s", r->reason);
-    snprintf(r->record.step, sizeof(r->record.step), "set");
-    r->record.next_ms = now + r->env->policy.retry_cap_ms;
-    if (!r->error) rotation_note(r, ERR_INSTANCE_REFUSED, true, "the instance refused the new key; it was withdrawn");
-    r->closing = true;
-    r->end_outcome = OUTCOME_DEAD;
-    return saga_next();
-}
-
-static struct saga_verdict withdrawn_event(struct saga *s)
-{
-    return step_put_event(ROTATION(s), EVENT_INACTIVE);
-}
-
-static struct saga_verdict close_journal(struct saga *s)
-{
-    return step_put_record(ROTATION(s), true, true, STORE_PAIR_SAME, NULL);
-}
-
-/* ---- undo: a key that was never offered ---- */
-
-/* One more look before anything is taken back: see is_offered_after_all(). */
-static struct saga_verdict undo_read_got(struct saga *s, const void *result)
-{
-    struct rotation *r = ROTATION(s);
-    const int why = r->error; /* of the failure that is undone: a read that went well clears it */
-    char reason[RECORD_TEXT_MAX];
-    memcpy(reason, r->reason, sizeof(reason));
-    struct saga_verdict v = step_read_got(s, result);
-    if (v.move != SAGA_NEXT) return v;
-    if (is_offered_after_all(r)) return saga_jump(FORWARD);
-    r->error = why;
-    memcpy(r->reason, reason, sizeof(reason));
-    return v;
-}
-
-static struct saga_verdict undo(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    r->journal.direction = DIRECTION_UNDO;
-    r->journal.secret_lost = r->secret == NULL;
-    return step_put_journal(r, JOURNAL_UNDO);
-}
-
-static struct saga_verdict undo_event(struct saga *s)
-{
-    return step_put_event(ROTATION(s), EVENT_UNDO_STARTED);
-}
-
-static struct saga_verdict undo_delete(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    if (is_offered_after_all(r)) { /* the direction is decided and cannot be turned (R1) */
-        char text[RECORD_TEXT_MAX];
-        snprintf(text, sizeof(text),
-                 "the instance uses %s, whose rotation was being undone: it stays; run: keyroll adopt %s",
-                 r->journal.key_new, r->job->licence);
-        return ask_person(r, RECORD_DRIFTED, text);
-    }
-    if (step_patience_ms(r)) return patience(r);
-    return step_aws(r, AWS_DELETE_ACCESS_KEY, r->journal.key_new, AWS_KEY_INACTIVE);
-}
-
-static struct saga_verdict undo_prepare(struct saga *s)
-{
-    struct rotation *r = ROTATION(s);
-    struct record *rec = &r->record;
-    bool lost = r->journal.secret_lost && !r->error;
-    if (lost)
-        rotation_note(r, ERR_SEAL_KEY, true, "the sealed secret of %s could not be opened: the key was deleted unused",
-                      r->journal.key_new);
-    if (!r->error) /* resumed: the record does not know any more why */
-        rotation_note(r, ERR_AWS_NOT_READY, true, "the rotation was undone before %s was offered", r->journal.key_new);
-    rec->attempts++;
-    bool dead = !lost && (err_class(r->error) == ERR_CLASS_PERMANENT || rec->attempts >= r->env->policy.max_attempts);
-    rec->state = dead ? RECORD_FAILED : RECORD_RETRY;
-    rec->error = r->error;
-    snprintf(rec->reason, sizeof(rec->reason), "%s", r->reason);
-    snprintf(rec->step, sizeof(rec->step), "%s", r->step);
-    rec->next_ms = step_now_ms(r) + (dead ? r->env->policy.retry_cap_ms : r->env->policy.retry_delays_ms[0]);
-    r->end_outcome = dead ? OUTCOME_DEAD : OUTCOME_DONE;
-    r->closing = true;
-    return saga_next();
-}
-
-static struct saga_verdict undone_event(struct saga *s)
-{
-    return step_put_event(ROTATION(s), EVENT_UNDONE);
-}
-
 /* ---- the rest ---- */
 
 /* R14: escrow was refused for certain, so nobody else knows of this key; the one effect allowed without a lease. */
@@ -1064,7 +669,7 @@ static struct saga_verdict orphan_got(struct saga *s, const void *result)
 #define BY_ID (SAGA_LEASED | SAGA_EFFECT | SAGA_REPEATABLE)
 
 /* clang-format off */
-static const struct saga_step rows[ROWS] = {
+static const struct saga_step rows[ROTATE_ROWS] = {
     /*                    name                start               got                   timeout  tries  flags */
     [LEASE] =            {"lease",            step_lease,         step_lease_got,        20000,   5,  SAGA_BOUNDARY},
     [LIST] =             {"survey",           step_list,          step_list_got,        900000,   4,  READS | SAGA_BOUNDARY},
@@ -1093,41 +698,42 @@ static const struct saga_step rows[ROWS] = {
     [FINISH] =           {"finish",           finish,             step_closed_got,       20000,  10,  PUTS},
     [REVIEW_LIST] =      {"review",           step_list,          step_list_got,        900000,   4,  READS},
     [REVIEW] =           {"review",           review,             NULL,                      0,   1,  SAGA_LEASED},
+    [MARKS] =            {"marks",            step_marks,         step_marks_got,        20000,   5,  READS},
     [REVIVE] =           {"revive",           revive,             revive_got,            60000,   4,  BY_ID},
     [LOST_PREPARE] =     {"lost",             lost_prepare,       NULL,                      0,   1,  SAGA_LEASED},
     [LOST_EVENT] =       {"lost event",       lost_event,         step_event_got,        60000,  20,  PUTS},
-    [LOST_CLOSE] =       {"lost",             close_journal,      step_closed_got,       20000,  10,  PUTS},
+    [LOST_CLOSE] =       {"lost",             rotate_close_journal,      step_closed_got,       20000,  10,  PUTS},
     [DOUBT_LIST] =       {"doubt",            step_list,          step_list_got,        900000,   4,  READS},
     [DOUBT_JUDGE] =      {"doubt",            doubt_judge,        NULL,                      0,   1,  SAGA_LEASED},
     [DOUBT_READ] =       {"doubt read",       step_read,          doubt_read_got,       900000,   4,  READS},
     [DOUBT_LAST_USED] =  {"doubt last used",  doubt_last_used,    doubt_last_used_got,  900000,   4,  READS},
     [DOUBT_JOURNAL] =    {"doubt journal",    doubt_journal,      step_journal_got,      20000,   5,  PUTS},
     [DOUBT_EVENT] =      {"doubt event",      doubt_event,        step_event_got,        60000,  20,  PUTS},
-    [DOUBT_DEACTIVATE] = {"doubt deactivate", doubt_deactivate,   effect_got,            60000,   4,  BY_ID},
+    [DOUBT_DEACTIVATE] = {"doubt deactivate", doubt_deactivate,   rotate_effect_got,            60000,   4,  BY_ID},
     [DOUBT_INACTIVE] =   {"doubt inactive",   doubt_inactive,     step_journal_got,      20000,   5,  PUTS},
     [DOUBT_WAIT] =       {"doubt wait",       doubt_wait,         NULL,                      0,   1,  SAGA_LEASED},
     [DOUBT_RESUME] =     {"doubt",            doubt_resume,       NULL,                      0,   1,  SAGA_LEASED},
     [DOUBT_UNUSED] =     {"doubt last used",  doubt_last_used,    doubt_last_used_got,  900000,   4,  READS},
-    [DOUBT_DELETE] =     {"doubt delete",     doubt_delete,       effect_got,            60000,   4,  BY_ID},
-    [DOUBT_DELETED_EVENT] = {"deleted event", deleted_event,      step_event_got,        60000,  20,  PUTS},
-    [ABSENT] =           {"absent",           absent,             absent_got,            20000,   5,  PUTS},
+    [DOUBT_DELETE] =     {"doubt delete",     doubt_delete,       rotate_effect_got,            60000,   4,  BY_ID},
+    [DOUBT_DELETED_EVENT] = {"deleted event", doubt_deleted_event,      step_event_got,        60000,  20,  PUTS},
+    [ABSENT] =           {"absent",           doubt_absent_put,             doubt_absent_got,            20000,   5,  PUTS},
     [WITHDRAW] =         {"withdraw",         withdraw,           step_journal_got,      20000,   5,  PUTS},
     [WITHDRAW_EVENT] =   {"withdraw event",   withdraw_event,     step_event_got,        60000,  20,  PUTS},
     [WITHDRAW_WAIT] =    {"withdraw wait",    withdraw_wait,      NULL,                      0,   1,  SAGA_LEASED | SAGA_BOUNDARY},
     [WITHDRAW_READ] =    {"withdraw read",    step_read,          step_read_got,        900000,   4,  READS},
     [WITHDRAW_JUDGE] =   {"withdraw",         withdraw_judge,     NULL,                      0,   1,  SAGA_LEASED},
-    [FORWARD] =          {"forward",          forward,            forward_got,           20000,   5,  PUTS},
-    [WITHDRAW_DEACTIVATE] = {"withdraw key",  withdraw_deactivate, effect_got,           60000,   4,  BY_ID},
+    [FORWARD] =          {"forward",          withdraw_forward,            withdraw_forward_got,           20000,   5,  PUTS},
+    [WITHDRAW_DEACTIVATE] = {"withdraw key",  withdraw_deactivate, rotate_effect_got,           60000,   4,  BY_ID},
     [WITHDRAW_PREPARE] = {"withdraw",         withdraw_prepare,   NULL,                      0,   1,  SAGA_LEASED},
-    [WITHDRAWN_EVENT] =  {"withdrawn event",  withdrawn_event,    step_event_got,        60000,  20,  PUTS},
-    [WITHDRAW_CLOSE] =   {"withdraw",         close_journal,      step_closed_got,       20000,  10,  PUTS},
+    [WITHDRAWN_EVENT] =  {"withdrawn event",  withdraw_done_event,    step_event_got,        60000,  20,  PUTS},
+    [WITHDRAW_CLOSE] =   {"withdraw",         rotate_close_journal,      step_closed_got,       20000,  10,  PUTS},
     [UNDO_READ] =        {"undo read",        step_read,          undo_read_got,        900000,   4,  READS},
     [UNDO] =             {"undo",             undo,               step_journal_got,      20000,   5,  PUTS},
     [UNDO_EVENT] =       {"undo event",       undo_event,         step_event_got,        60000,  20,  PUTS},
-    [UNDO_DELETE] =      {"undo delete",      undo_delete,        effect_got,            60000,   4,  BY_ID},
+    [UNDO_DELETE] =      {"undo delete",      undo_delete,        rotate_effect_got,            60000,   4,  BY_ID},
     [UNDO_PREPARE] =     {"undo",             undo_prepare,       NULL,                      0,   1,  SAGA_LEASED},
-    [UNDONE_EVENT] =     {"undone event",     undone_event,       step_event_got,        60000,  20,  PUTS},
-    [UNDO_CLOSE] =       {"undo",             close_journal,      step_closed_got,       20000,  10,  PUTS},
+    [UNDONE_EVENT] =     {"undone event",     undo_done_event,       step_event_got,        60000,  20,  PUTS},
+    [UNDO_CLOSE] =       {"undo",             rotate_close_journal,      step_closed_got,       20000,  10,  PUTS},
     [ORPHAN] =           {"orphan",           orphan,             orphan_got,            60000,   8,  SAGA_REPEATABLE},
     [DONE_RELEASE] =     {"release",          step_done,          step_done_got,         20000,   1,  0},
     [FAIL_RECORD] =      {"record",           step_fail_record,   step_fail_record_got,  20000,   8,  PUTS},
@@ -1195,4 +801,4 @@ static struct saga_verdict failed(struct saga *s, int row, int err)
     return rotation_failed(r, row, err, FAIL_RECORD, PARK);
 }
 
-const struct saga_table rotate_table = {"rotate", rows, ROWS, failed};
+const struct saga_table rotate_table = {"rotate", rows, ROTATE_ROWS, failed};

@@ -53,6 +53,7 @@ int rotation_begin(struct saga_engine *e, struct rotation *r)
 void rotation_free(struct rotation *r)
 {
     if (!r) return;
+    if (r->env->turns.end) r->env->turns.end(r->env->turns.self, &r->turn);
     lease_dropped(&r->lease);
     secret_free(r->secret);
     secret_free(r->kept_secret);

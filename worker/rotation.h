@@ -36,6 +36,7 @@ struct rotation_env {
     const struct clock *clock;
     const struct rng *rng;
     struct aws_port aws;
+    struct aws_turn_port turns; /* take NULL: every job begins at once */
     struct instance_port instance;
     struct store *store;
     struct leases *leases;
@@ -61,10 +62,13 @@ struct rotation {
     struct rotation_env *env;
     struct job *job; /* owned */
     struct lease lease;
+    struct aws_turn turn; /* waited for before the lease */
+    bool turned;
     struct instance_abilities can;
 
     /* What is known, loaded with the lease and kept up to date. */
     bool has_journal;
+    enum record_state state_before; /* the record's, as it was loaded */
     struct record record;
     struct journal journal;
     struct secret *secret;      /* the new key's (or, for a repair, the kept pair's); NULL: not at hand */
@@ -89,6 +93,8 @@ struct rotation {
     int64_t settle_began_mono_ms, settle_ok_mono_ms;
     unsigned polls; /* rounds of the current poll */
     int64_t watch_began_mono_ms;
+    int64_t marks_mono_ms; /* when the marks of exposed keys were asked for last, by step_marks */
+    unsigned looks;        /* how often */
     char opid[STORE_TOKEN_MAX];
     bool put_unknown; /* an earlier try of this write had no answer (R14) */
     int64_t sent_ms;  /* X-Amz-Date of the create */

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,14 +16,35 @@
 #define CALL_MIN_MS         1000 /* a mutating call is not begun with less time than this */
 #define HELD_POLL_MAX_MS    2000 /* a lease that is busy is asked for again at the latest after this */
 #define UNSENT_AGAIN_MS     100
+#define TURN_LOOK_MS        3600000 /* it is woken */
 #define HELD_BACK_SLACK_MS  1000
+#define MARKS_FRESH_MS      5000
+#define MARKS_LOOKS         8 /* each for one more try of the call, in one run */
 #define RELEASE_FROM_END    3 /* every table ends with the rows release, record, park */
 #define KAFKA_DOWN_AGAIN_MS 500
 #define PARKED_AGAIN_MS     60000 /* should nobody say that it is back */
 
+/* Times in journal and record are compared by whatever worker comes next. So they are not this host's wall clock but
+ * Redis's, which all workers share, carried on by the monotonic clock: a wall clock that jumps, or two that disagree,
+ * count for nothing. Where ending a wait early would break something, Redis's clock is not trusted alone (a replica on
+ * another host may take over): such stamps are the later of both clocks and such waits end by the earlier one, so one
+ * clock that is wrong makes a wait longer, never shorter. */
 int64_t step_now_ms(const struct rotation *r)
 {
-    return clock_wall_ms(r->env->clock);
+    int64_t now;
+    return lease_time_ms(&r->lease, &now, NULL) ? now : clock_wall_ms(r->env->clock);
+}
+
+int64_t step_latest_ms(const struct rotation *r)
+{
+    int64_t wall = clock_wall_ms(r->env->clock), now, most;
+    return lease_time_ms(&r->lease, &now, &most) && most > wall ? most : wall;
+}
+
+int64_t step_left_ms(const struct rotation *r, int64_t until_ms)
+{
+    int64_t wall = clock_wall_ms(r->env->clock), now = step_now_ms(r), left = until_ms - (now < wall ? now : wall);
+    return left > 0 ? left : 0;
 }
 
 const struct aws_key *step_listed(const struct rotation *r, const char *id)
@@ -34,9 +56,11 @@ const struct aws_key *step_listed(const struct rotation *r, const char *id)
 
 bool step_is_exposed(const struct rotation *r, const char *id)
 {
-    for (size_t i = 0; !MUTANT(EXPOSED_REVIVED) && id[0] && i < r->n_exposed; i++)
+    if (MUTANT(EXPOSED_REVIVED) || !id[0]) return false;
+    for (size_t i = 0; i < r->n_exposed; i++)
         if (!strcmp(r->exposed[i], id)) return true;
-    return false;
+    const struct record_key *k = record_find_const(&r->record, id); /* the mark itself may be lost */
+    return k && k->exposed;
 }
 
 /* ---- how a run ends -----------------------------------------------------------------------------------------------
@@ -107,10 +131,38 @@ struct saga_verdict rotation_failed(struct rotation *r, int row, int err, int fa
 /* ---- lease --------------------------------------------------------------------------------------------------------
  */
 
+static void on_turn(struct aws_turn *t)
+{
+    struct rotation *r = (struct rotation *)(void *)((char *)t - offsetof(struct rotation, turn));
+    r->turned = true;
+    saga_wake(&r->saga);
+}
+
+/* A job that would only queue for its account's budget holds no lease meanwhile. Who is urgent, or goes on with what
+ * was begun, does not wait for a turn: its calls go before those of others. */
+static bool has_turn(struct rotation *r)
+{
+    const struct aws_turn_port *p = &r->env->turns;
+    const struct job *j = r->job;
+    bool waits = !j->urgent && !j->confirm && j->reason != JOB_RESUME && j->reason != JOB_POLL;
+    if (!p->take || !waits || r->turned || r->lease.held) return true;
+    if (r->turn.item.account) return false; /* in the queue already */
+    r->turn.ready = on_turn;
+    r->turned = p->take(p->self, j->account, &r->turn) != 0; /* without memory for it: now */
+    return r->turned;
+}
+
+/* It has begun: its first calls are answered. */
+static void end_turn(struct rotation *r)
+{
+    if (r->env->turns.end) r->env->turns.end(r->env->turns.self, &r->turn);
+}
+
 struct saga_verdict step_lease(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->env->draining && !r->lease.held) return saga_fail(ERR_DRAINING);
+    if (!has_turn(r)) return saga_again(TURN_LOOK_MS);
     lease_asking(&r->lease);
     int rc = store_acquire(r->env->store, &r->lease.user, saga_ticket(s));
     if (rc == ERR_REDIS_DOWN || rc == ERR_BUSY) return saga_again(1000);
@@ -134,16 +186,45 @@ static void load_pairs(struct rotation *r, const struct store_lease *l)
         r->secret = secret_copy(r->kept_secret);
 }
 
-static int load_exposed(struct rotation *r, const struct store_lease *l)
+static int load_exposed(struct rotation *r, const char (*ids)[AWS_KEY_ID_MAX], size_t n)
 {
     free(TAKE(r->exposed));
     r->n_exposed = 0;
-    if (!l->n_exposed) return 0;
-    r->exposed = calloc(l->n_exposed, sizeof(*r->exposed));
-    if (!r->exposed) return ERR_NOMEM;
-    r->n_exposed = l->n_exposed;
-    memcpy(r->exposed, l->exposed, l->n_exposed * sizeof(*r->exposed));
+    if (n) {
+        r->exposed = calloc(n, sizeof(*r->exposed));
+        if (!r->exposed) return ERR_NOMEM;
+        r->n_exposed = n;
+        memcpy(r->exposed, ids, n * sizeof(*r->exposed));
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct record_key *k = record_find(&r->record, ids[i]);
+        if (k) k->exposed = true;
+    }
     return 0;
+}
+
+bool step_marks_are_fresh(const struct rotation *r)
+{
+    return r->looks && clock_mono_ms(r->env->clock) - r->marks_mono_ms <= MARKS_FRESH_MS;
+}
+
+struct saga_verdict step_marks(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    const char *key = r->lease.user.key;
+    if (s->attempt == 0 && r->looks++ >= MARKS_LOOKS) return saga_fail(r->error ? r->error : ERR_NEEDS_PERSON);
+    r->marks_mono_ms = clock_mono_ms(r->env->clock);
+    int rc = store_peek(r->env->store, &key, 1, saga_ticket(s));
+    return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+struct saga_verdict step_marks_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct store_peek_reply *p = result;
+    if (p->err) return saga_fail(p->err);
+    int rc = p->n == 1 ? load_exposed(r, p->users[0].exposed_ids, p->users[0].n_exposed) : ERR_SYNTAX;
+    return rc < 0 ? saga_fail(rc) : saga_next();
 }
 
 static int load(struct rotation *r, const struct store_lease *l)
@@ -155,12 +236,9 @@ static int load(struct rotation *r, const struct store_lease *l)
         if (until > r->journal.patient_ms) r->journal.patient_ms = until;
     }
     if (l->has_record) r->record = l->record;
-    int rc = load_exposed(r, l);
+    r->state_before = r->record.state;
+    int rc = load_exposed(r, l->exposed, l->n_exposed);
     if (rc < 0) return rc;
-    for (size_t i = 0; i < l->n_exposed; i++) {
-        struct record_key *k = record_find(&r->record, l->exposed[i]);
-        if (k) k->exposed = true;
-    }
     load_pairs(r, l);
     return 0;
 }
@@ -264,7 +342,7 @@ struct saga_verdict step_put_journal_sealed(struct rotation *r, enum journal_ste
     struct journal *j = &r->journal;
     fresh_opid(r);
     j->step = step;
-    j->updated_ms = step_now_ms(r);
+    j->updated_ms = step_latest_ms(r);
     j->number = r->lease.user.number;
     int rc = store_journal_put(r->env->store, &r->lease.user, j, r->opid, sealed, len, saga_ticket(&r->saga));
     return rc < 0 ? saga_fail(rc) : saga_wait();
@@ -364,7 +442,8 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
                             .emergency = r->job->urgent,
                             .timeout_ms = p->read_timeout_ms,
                             .traceparent = r->traceparent,
-                            .session_note = r->job->job_id};
+                            .session_note = r->job->job_id,
+                            .turn = &r->turn};
     if (is_mutation(op)) {
         q.timeout_ms = effect_time_ms(r);
         q.deadline_mono_ms = lease_until_mono_ms(&r->lease) - LEASE_MARGIN_MS;
@@ -428,8 +507,7 @@ struct saga_verdict step_list_got(struct saga *s, const void *result)
 int64_t step_patience_ms(const struct rotation *r)
 {
     if (!r->has_journal || r->journal.patient_ms == TIME_NONE) return 0;
-    int64_t left = r->journal.patient_ms - step_now_ms(r);
-    return left > 0 ? left : 0;
+    return step_left_ms(r, r->journal.patient_ms);
 }
 
 /* ---- instance -----------------------------------------------------------------------------------------------------
@@ -468,7 +546,10 @@ struct saga_verdict step_read(struct saga *s)
     struct rotation *r = ROTATION(s);
     r->seen = INSTANCE_SEEN_UNKNOWN;
     r->seen_id[0] = '\0';
-    if (!r->can.can_read) return saga_next();
+    if (!r->can.can_read) {
+        end_turn(r);
+        return saga_next();
+    }
     return step_instance(r, INSTANCE_READ_KEY, saga_row(s)->flags & SAGA_LAST_CALL);
 }
 
@@ -476,6 +557,7 @@ struct saga_verdict step_read_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
     const struct instance_result *i = result;
+    end_turn(r);
     if (i->err == ERR_INSTANCE_UNSUPPORTED) return saga_next();
     if (instance_error(r, i)) return saga_fail(i->err);
     r->seen = i->seen;
@@ -552,6 +634,7 @@ static void judge_failure(struct rotation *r)
         r->end_outcome = OUTCOME_DONE;
         return;
     }
+    if (r->job->kind == JOB_ROTATE && r->job->reason == JOB_OPERATOR) rec->asked = true;
     if (park(r)) return;
     if (r->counted) rec->attempts++;
     if (rec->first_failed_ms == TIME_NONE) rec->first_failed_ms = now;
@@ -559,10 +642,12 @@ static void judge_failure(struct rotation *r)
     if (r->end_state == RECORD_AWAITING || r->end_state == RECORD_DRIFTED || r->end_state == RECORD_EXCLUDED) {
         rec->state = r->end_state; /* a person is asked: no dead letter, nothing is tried meanwhile */
         rec->next_ms = r->next_ms;
+        rec->asked = false;
         r->end_outcome = OUTCOME_DONE;
         return;
     }
     if (spent) {
+        rec->asked = false;
         rec->state = r->has_journal || r->end_state == RECORD_STUCK ? RECORD_STUCK : RECORD_FAILED;
         rec->next_ms = now + r->env->policy.retry_cap_ms;
         r->end_outcome = OUTCOME_DEAD;
@@ -571,7 +656,10 @@ static void judge_failure(struct rotation *r)
     int64_t delay = retry_delay_ms(r, rec->attempts);
     rec->state = RECORD_RETRY;
     rec->next_ms = r->next_ms != TIME_NONE ? r->next_ms : now + delay;
-    bool on_rung = rec->attempts <= r->env->policy.n_retry_delays && r->next_ms == TIME_NONE;
+    /* what the other side asked to wait longer than the rung does waits in the record: a rung would bring it early */
+    const struct rotation_policy *p = &r->env->policy;
+    bool on_rung = rec->attempts <= p->n_retry_delays && p->n_retry_delays && r->next_ms == TIME_NONE &&
+                   delay <= p->retry_delays_ms[rec->attempts ? rec->attempts - 1 : 0];
     r->end_outcome = on_rung ? OUTCOME_RETRY : OUTCOME_DONE;
 }
 

@@ -22,6 +22,11 @@ step_got_fn step_read_got;
 /* The instance exercises its key. */
 step_start_fn step_test;
 step_got_fn step_test_got; /* failure: the row's retries, then `failed` */
+/* Which keys are marked as exposed: read again before a key is made Active, a mark may have come since the lease. */
+step_start_fn step_marks;
+step_got_fn step_marks_got;
+/* step_marks was asked a moment ago. */
+bool step_marks_are_fresh(const struct rotation *r);
 /* Plain "it worked" for journal puts, record puts and events. */
 step_got_fn step_journal_got, step_record_got, step_event_got;
 /* Gives the lease back: there is nothing more to do. */
@@ -55,8 +60,14 @@ int step_aws_error(struct rotation *r, const struct aws_result *a);
 /* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
 int64_t step_patience_ms(const struct rotation *r);
 const struct aws_key *step_listed(const struct rotation *r, const char *id);
+/* By the mark, as read last, or by the record. */
 bool step_is_exposed(const struct rotation *r, const char *id);
+/* The time that stamps and waits go by: Redis's since the lease was granted, this host's before. */
 int64_t step_now_ms(const struct rotation *r);
+/* For a stamp that a later call's safety hangs on: not earlier than now, whichever of both clocks is wrong. */
+int64_t step_latest_ms(const struct rotation *r);
+/* What is left until such a moment: 0 only when it has surely passed. */
+int64_t step_left_ms(const struct rotation *r, int64_t until_ms);
 
 /* Notes why a run ends. counted: as a failed attempt. */
 void rotation_note(struct rotation *r, int err, bool counted, const char *fmt, ...) PRINTF_LIKE(4, 5);

@@ -120,7 +120,7 @@ class Rig:
             pipe.hget(key, "doc")
         return {record["licence"]: record for record in map(json.loads, filter(None, pipe.execute()))}
 
-    def job(self, row, kind, key="", rotation=0):
+    def job(self, row, kind, key="", rotation=0, urgent=False):
         """Returns (key, value) of a job message."""
         user = row["user"] or f"SynergistExpress-{row['licence']}"
         now_ms = int(time.time() * 1000)
@@ -131,6 +131,8 @@ class Rig:
                "created_at_ms": now_ms, "requested_by": "bench", "rotation": rotation}
         if key:
             job["replace_key_id"] = key
+        if urgent:
+            job.update(urgent=True, reason="operator")
         return f"{row['account']}/{user.lower()}", json.dumps(job)
 
     def jobs(self, kind, rows=None):
@@ -146,9 +148,9 @@ class Rig:
         assert len(made) == len(rows), f"{len(made)} keys of {len(rows)} licences are due for {kind}"
         return made
 
-    def publish(self, jobs):
+    def publish(self, jobs, topic="jobs"):
         for key, value in jobs:
-            self.producer.produce(f"{self.name}.jobs", value=value, key=key)
+            self.producer.produce(f"{self.name}.{topic}", value=value, key=key)
         left = self.producer.flush(60)
         assert left == 0, f"{left} jobs were not delivered"
 

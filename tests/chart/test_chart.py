@@ -205,6 +205,20 @@ def test_pod_identity_reaches_its_agent_only_where_it_is_used(find):
     assert agent("cron", "scheduler") and not agent("full", "worker") and not agent("cron", "topics")
 
 
+def test_the_metadata_service_is_asked_only_where_it_is_used(find):
+    def address(policy):
+        return [rule for rule in policy["spec"]["egress"] if {"ipBlock": {"cidr": "169.254.169.254/32"}} in rule.get("to", [])]
+
+    def off(deployment):
+        container = deployment["spec"]["template"]["spec"]["containers"][0]
+        return [one["value"] for one in container["env"] if one["name"] == "AWS_EC2_METADATA_DISABLED"]
+    assert not address(find("full", "NetworkPolicy", "worker")) and off(find("full", "Deployment", "worker")) == ["true"]
+    made = [one for one in yaml.safe_load_all(template("full", "--set", "aws.identity=instanceProfile").stdout) if one]
+    policy, = [one for one in made if one["kind"] == "NetworkPolicy" and one["metadata"]["name"].endswith("worker")]
+    worker, = [one for one in made if one["kind"] == "Deployment" and one["metadata"]["name"].endswith("worker")]
+    assert address(policy)[0]["ports"] == [{"port": 80, "protocol": "TCP"}] and off(worker) == []
+
+
 def test_rules_as_rendered(find, tmp_path):
     file = tmp_path / "rules.yaml"
     for case in ("full", "cron"):

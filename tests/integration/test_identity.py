@@ -1,4 +1,5 @@
-"""The programs' own AWS identity from a container endpoint (ECS, EKS Pod Identity) that behaves as documented."""
+"""The programs' own AWS identity from a container endpoint (ECS, EKS Pod Identity) and from EC2's instance metadata
+service, each a server that behaves as documented."""
 import datetime
 import http.server
 import json
@@ -12,21 +13,11 @@ from support import deployment, fleet
 LIFE_S = 6
 
 
-class Agent(http.server.ThreadingHTTPServer):
-    """Gives a session that lives for LIFE_S, only for the token that the file holds now; each answer changes the token."""
-
-    def __init__(self, token_file, session):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.token_file, self.session = token_file, session
+class Server(http.server.ThreadingHTTPServer):
+    def __init__(self, handler, session):
+        super().__init__(("127.0.0.1", 0), handler)
+        self.session = session
         self.given, self.refused, self.lock = 0, 0, threading.Lock()
-        self.renew()
-        self.url = f"http://127.0.0.1:{self.server_port}/v1/credentials"
-
-    def renew(self):
-        self.token = f"pod-token-{self.given}"
-        fresh = self.token_file.with_suffix(".new")
-        fresh.write_text(self.token + "\n")
-        fresh.rename(self.token_file)  # as the kubelet does it
 
     def __enter__(self):
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -37,10 +28,41 @@ class Agent(http.server.ThreadingHTTPServer):
         self.server_close()
 
 
+class Agent(Server):
+    """Gives a session that lives for LIFE_S, only for the token that the file holds now; each answer changes the token."""
+
+    def __init__(self, token_file, session):
+        super().__init__(AgentHandler, session)
+        self.token_file = token_file
+        self.renew()
+        self.url = f"http://127.0.0.1:{self.server_port}/v1/credentials"
+
+    def renew(self):
+        self.token = f"pod-token-{self.given}"
+        fresh = self.token_file.with_suffix(".new")
+        fresh.write_text(self.token + "\n")
+        fresh.rename(self.token_file)  # as the kubelet does it
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
+    def credentials(self):
+        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=LIFE_S)
+        return {"AccessKeyId": self.server.session["AccessKeyId"], "SecretAccessKey": self.server.session["SecretAccessKey"],
+                "Token": self.server.session["SessionToken"], "Expiration": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+    def answer(self, status, body, content_type="application/json", headers=()):
+        text = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in (("Content-Type", content_type), ("Content-Length", str(len(text))), *headers):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text)
+
+
+class AgentHandler(Handler):
     def do_GET(self):
         with self.server.lock:
             if self.path != "/v1/credentials" or self.headers.get("Authorization") != self.server.token:
@@ -48,18 +70,60 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.answer(403, {"code": "AccessDenied", "message": "unauthorized"})
             self.server.given += 1
             self.server.renew()
-        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=LIFE_S)
-        return self.answer(200, {"AccessKeyId": self.server.session["AccessKeyId"],
-                                 "SecretAccessKey": self.server.session["SecretAccessKey"],
-                                 "Token": self.server.session["SessionToken"], "Expiration": end.strftime("%Y-%m-%dT%H:%M:%SZ")})
+        return self.answer(200, self.credentials())
 
-    def answer(self, status, body):
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+
+class Metadata(Server):
+    """The instance metadata service, version 2 only (HttpTokens=required), of an instance with the role "pod". A session
+    token serves for one round of credentials, then it is unknown, as after a restart of the service. With hop_limit 1
+    the answers to a PUT die on their way into the container."""
+
+    ROLE = "pod"
+
+    def __init__(self, session, hop_limit=2):
+        super().__init__(MetadataHandler, session)
+        self.hop_limit, self.token, self.without_token, self.tokens, self.silent = hop_limit, None, 0, 0, threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def __exit__(self, *exc):
+        self.silent.set()
+        super().__exit__(*exc)
+
+
+class MetadataHandler(Handler):
+    def text(self, status, body, **headers):
+        return self.answer(status, body, "text/plain", headers.items())
+
+    def do_PUT(self):
+        ttl = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
+        if self.path != "/latest/api/token" or not ttl.isdigit() or not 1 <= int(ttl) <= 21600:
+            return self.text(400, "")
+        if "X-Forwarded-For" in self.headers:
+            return self.text(403, "")
+        with self.server.lock:
+            self.server.tokens += 1
+            if self.server.hop_limit < 2:
+                self.close_connection = True
+                return self.server.silent.wait(30)
+            self.server.token = f"AQAAA{self.server.tokens}=="
+        return self.text(200, self.server.token, **{"X-aws-ec2-metadata-token-ttl-seconds": ttl})
+
+    def do_GET(self):
+        folder = "/latest/meta-data/iam/security-credentials/"
+        token = self.headers.get("X-aws-ec2-metadata-token")
+        with self.server.lock:
+            self.server.without_token += token is None
+            if token is None or token != self.server.token:
+                self.server.refused += 1
+                return self.text(401, "")
+            if self.path == folder:
+                return self.text(200, self.server.ROLE)
+            if self.path != folder + self.server.ROLE:
+                return self.text(404, "")
+            self.server.given += 1
+            self.server.token = None
+        return self.answer(200, {"Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-01-01T00:00:00Z",
+                                 **self.credentials()}, "text/plain")
 
 
 @pytest.fixture
@@ -97,3 +161,40 @@ def test_container_endpoint(tmp_path, kafka, redis_server, small, session):
         made.wait_stage("current", 120)
         assert made.finish("current") == []
         assert agent.given >= 2 and agent.refused == 0, (agent.given, agent.refused)
+
+
+def by_metadata(made, server):
+    """Without any other identity. made: a deployment or one's commands."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del made.env[name]
+    made.env.update(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=server.url)
+    made.keyroll.__init__(made.folder, made.settings, **made.env)
+
+
+def test_instance_metadata(tmp_path, kafka, redis_server, small, session):
+    """Rotations go on over many refreshes; a token that is refused is replaced; nothing is asked without one."""
+    with Metadata(session) as server, deployment.Deployment(tmp_path, kafka, redis_server, small) as made:
+        by_metadata(made, server)
+        made.topics_apply()
+        worker = made.worker()
+        made.scheduler()
+        made.wait_stage("current", 120)
+        assert made.finish("current") == []
+        assert any(line.get("event.action") == "start" and "instance metadata" in str(line) for line in worker.logged())
+        assert server.given >= 3 and server.refused >= 1 and server.tokens >= server.refused, vars(server)
+        assert server.without_token == 0
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_no_instance_metadata(tmp_path, kafka, redis_server, small, session, disabled):
+    """A hop limit of 1 is told as what it is, soon; switched off, the service is not asked at all."""
+    with Metadata(session, hop_limit=1) as server, deployment.Deployment(tmp_path, kafka, redis_server, small) as made:
+        by_metadata(made, server)
+        made.topics_apply()
+        if disabled:
+            made.env.update(AWS_EC2_METADATA_DISABLED="true")
+            made.keyroll.__init__(made.folder, made.settings, **made.env)
+        done = made.keyroll.run("doctor", check=False)
+        assert done.status == 3, done
+        assert ("AWS_EC2_METADATA_DISABLED" if disabled else "hop limit must be 2") in done.out + done.err, done
+        assert (server.tokens > 0) == (not disabled) and server.without_token == 0

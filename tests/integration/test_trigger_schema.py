@@ -9,8 +9,9 @@ from integration import test_schema as messages
 
 SEEDS = [{"version": "keyroll.trigger/1", "action": "rotate", "licence": "0001", "by": "crm", "reason": "the customer asked é"},
          {"version": "keyroll.trigger/1.4", "action": "rotate", "licence": "A+b", "key_id": "AKIAIOSFODNN7EXAMPLE", "reason": ""},
-         {"version": "keyroll.trigger/1", "action": "exposed", "key_id": "AKIAIOSFODNN7EXAMPLE", "reason": "on a pastebin", "more": [1]}]
-VALUES = [None, True, 0, "", "x", "rotate", "exposed", "delete", "ASIAIOSFODNN7EXAMPLE", "AKIA", "A" * 128, "A" * 129, "x" * 47, "x" * 48, "a b", "a/b",
+         {"version": "keyroll.trigger/1", "action": "exposed", "key_id": "AKIAIOSFODNN7EXAMPLE", "reason": "on a pastebin", "more": [1]},
+         {"version": "keyroll.trigger/1", "action": "failing", "licence": "0001", "reason": "attachments cannot be opened"}]
+VALUES = [None, True, 0, "", "x", "rotate", "exposed", "failing", "delete", "ASIAIOSFODNN7EXAMPLE", "AKIA", "A" * 128, "A" * 129, "x" * 47, "x" * 48, "a b", "a/b",
           "é" * 100, "é" * 101, "~" * 100, "~" * 101, "\u007f", "a\nb", [], {}, "keyroll.trigger/1", "keyroll.trigger/1.", "keyroll.trigger/01"]
 
 
@@ -44,5 +45,5 @@ def test_own_form(full):
         assert (said == b"ok") == expected, f"{value}: {said} {words}, the schema: {expected}"
         accepted += expected
         if expected:
-            assert json.loads(words)["want"] == {"rotate": 1, "exposed": 2}[value["action"]]
+            assert json.loads(words)["want"] == {"rotate": 1, "exposed": 2, "failing": 3}[value["action"]]
     assert len(values) // 10 < accepted < len(values)

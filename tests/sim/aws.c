@@ -151,7 +151,9 @@ static int port_call(void *self, const struct aws_request *q, struct ticket t)
     o->sent_wall_ms = sim_wall_ms(p->aws->o.net->sim);
     o->result = (struct aws_result){.retry_after_ms = -1, .date_ms = o->sent_wall_ms, .sent_wall_ms = o->sent_wall_ms};
     if (q->op == AWS_CREATE_ACCESS_KEY) p->aws->o.truth->create_sent_ms = p->aws->o.net->sim->mono_ms;
-    if (is_mutation(q->op) && p->aws->o.acts) p->aws->o.acts(p->aws->o.arg, p->client, aws_op_name(q->op), o->key_id);
+    const char *what =
+        q->op == AWS_UPDATE_ACCESS_KEY && q->status == AWS_KEY_ACTIVE ? SIM_MAKES_ACTIVE : aws_op_name(q->op);
+    if (is_mutation(q->op) && p->aws->o.acts) p->aws->o.acts(p->aws->o.arg, p->client, what, o->key_id);
     sim_op_begin(p->aws->o.net, p->client, &o->op, &aws_class, aws_op_name(q->op), is_mutation(q->op), q->timeout_ms,
                  t);
     return 0;

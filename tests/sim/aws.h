@@ -7,6 +7,7 @@
 #include "tests/sim/truth.h"
 
 struct sim_aws;
+#define SIM_MAKES_ACTIVE "UpdateAccessKey Active" /* for acts */
 
 struct sim_aws_options {
     struct sim_net *net;

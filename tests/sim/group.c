@@ -361,6 +361,7 @@ void sim_group_woke(struct sim_worker *k)
     struct sim_group *g = &k->world->group;
     if (k->in.joined) {
         for (int t = 0; t < SIM_TOPICS; t++) fetch(&g->logs[t]);
+        rebalance_in(g, 1); /* nobody else was there while it slept */
         return;
     }
     for (int t = 0; t < SIM_TOPICS; t++) give_up(k, t, true);

@@ -47,7 +47,6 @@ static void expose(struct sim_world *w)
     struct sim_key *k = sim_truth_find(&w->truth, w->truth.instance.id);
     if (!k) return;
     k->exposed = true;
-    k->exposed_ms = w->sim.mono_ms;
     sim_say(&w->sim, "%s is exposed", k->id);
     (void)!store_mark_exposed(&w->person_store, SIM_USER_KEY, k->id, (struct ticket){ignore, NULL, 0});
 }
@@ -159,8 +158,6 @@ static void of_workers(struct sim_world *w, int n, int64_t arg)
     else if (n == HAPPEN_FREEZE && k->alive)
         sim_client_freeze(&k->client, 1000 + arg % 100000);
     else if (n == HAPPEN_CLOCK) {
-        w->truth.clock_jumped = true;
-        w->truth.quarantine_ms = w->o.rotation.quarantine_ms - 12 * HOUR_MS; /* two workers' clocks may be apart */
         k->wall_off_ms += arg / 8 % 2 ? HOUR_MS : -HOUR_MS;
         sim_say(&w->sim, "the clock of %s is off by %lld ms", k->name, (long long)k->wall_off_ms);
     }

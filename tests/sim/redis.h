@@ -19,7 +19,11 @@ void sim_redis_flush(struct sim_redis *r);
 /* The server goes: what is under way is lost, calls are refused for down_ms. Then it is back with a new run id, without
  * its last `lost_writes` writing commands (at most 16; -1: with nothing at all), and up(arg) is called. */
 void sim_redis_restart(struct sim_redis *r, int64_t down_ms, int lost_writes);
+/* It will never lose its last writes only: need not keep them. */
+void sim_redis_no_failover(struct sim_redis *r);
 void sim_redis_on_up(struct sim_redis *r, sim_fn *up, void *arg);
+/* effect(arg) is called after each command and script. */
+void sim_redis_on_effect(struct sim_redis *r, sim_fn *effect, void *arg);
 bool sim_redis_is_down(const struct sim_redis *r);
 const struct redis_server *sim_redis_server(const struct sim_redis *r);
 /* How many times it lost data (flush, or restart with lost writes). */
@@ -35,10 +39,11 @@ bool sim_redis_evict(struct sim_redis *r, const char *key);
 void sim_redis_each(struct sim_redis *r,
                     void (*fn)(void *arg, const char *key, const char *field, const char *value, size_t len),
                     void *arg);
-/* Runs one command or script now, without a network: the reply as one line of text ("OK", "(nil)", "[a, 1]"), for
- * tests. */
-void sim_redis_run(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args,
-                   const struct redis_arg *args, char *out, size_t size);
+/* Runs one command (script NULL) or script now, without a network. reply: zeroed; what is returned lives in it until
+ * sim_reply_free(). */
+struct sim_reply;
+const struct redis_value *sim_redis_run(struct sim_redis *r, const struct redis_script *script, size_t n_keys,
+                                        size_t n_args, const struct redis_arg *args, struct sim_reply *reply);
 /* A hash over all that is stored, without expiry times. */
 uint64_t sim_redis_digest(struct sim_redis *r);
 

@@ -4,6 +4,7 @@
 #include "tests/sim/redis_db.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,14 +167,24 @@ static void remove_key(struct sim_db *db, struct sim_db_key *k)
     db->n--;
 }
 
+static struct sim_db_key *named(const struct sim_db *db, const char *name)
+{
+    for (size_t i = 0; i < db->n; i++)
+        if (!strcmp(db->keys[i].name, name)) return &db->keys[i];
+    return NULL;
+}
+
+const struct sim_db_key *sim_db_look(const struct sim_db *db, const char *name, int64_t now_ms)
+{
+    const struct sim_db_key *k = named(db, name);
+    return k && k->expire_ms >= now_ms ? k : NULL; /* as Redis: in its last millisecond it is there */
+}
+
 struct sim_db_key *sim_db_find(struct sim_db *db, const char *name, int64_t now_ms)
 {
-    for (size_t i = 0; i < db->n; i++) {
-        if (strcmp(db->keys[i].name, name)) continue;
-        if (db->keys[i].expire_ms > now_ms) return &db->keys[i];
-        remove_key(db, &db->keys[i]);
-        return NULL;
-    }
+    struct sim_db_key *k = named(db, name);
+    if (!k || sim_db_look(db, name, now_ms)) return k;
+    remove_key(db, k);
     return NULL;
 }
 
@@ -233,11 +244,22 @@ static struct redis_value *bulk(struct run *r, const struct sim_db_field *f)
     return f ? sim_reply_string(r->reply, REDIS_STRING, f->data, f->len) : sim_reply_value(r->reply, REDIS_NIL);
 }
 
-static bool number(const char *s, int64_t *ret)
+#define NOT_AN_INTEGER "ERR value is not an integer or out of range"
+
+/* As Redis reads one: no blanks, no sign but '-', no leading zeros, 64 bits. */
+static bool number(const char *s, size_t len, int64_t *ret)
 {
-    char *end;
-    *ret = strtoll(s, &end, 10);
-    return *s && !*end;
+    const char *digits = s + (*s == '-');
+    if (!*digits || (*digits == '0' && len > 1) || strspn(digits, "0123456789") != len - (size_t)(digits - s))
+        return false;
+    errno = 0;
+    *ret = strtoll(s, NULL, 10);
+    return errno == 0;
+}
+
+static bool number_arg(const struct run *r, size_t i, int64_t *ret)
+{
+    return number(r->argv[i].data, r->argv[i].len, ret);
 }
 
 enum want { WANT_STRING, WANT_HASH, WANT_SET };
@@ -269,21 +291,31 @@ static struct redis_value *cmd_get(struct run *r)
     return r->error ? r->error : bulk(r, k ? &k->fields[0] : NULL);
 }
 
+/* now + n units. False: no such time. */
+static bool time_after(const struct run *r, int64_t n, int64_t unit, int64_t *ret_ms)
+{
+    return !__builtin_mul_overflow(n, unit, ret_ms) && !__builtin_add_overflow(*ret_ms, r->now_ms, ret_ms);
+}
+
 static struct redis_value *cmd_set(struct run *r)
 {
-    int64_t expire = INT64_MAX, n;
+    int64_t expire = INT64_MAX, n = 0;
+    size_t unit = 0, when = 0;
     bool only_new = false;
     for (size_t i = 3; i < r->argc; i++) {
         bool px = !strcasecmp(arg(r, i), "PX"), ex = !strcasecmp(arg(r, i), "EX");
         if (!strcasecmp(arg(r, i), "NX")) {
             only_new = true;
-        } else if ((px || ex) && i + 1 < r->argc && number(arg(r, i + 1), &n) && n > 0) {
-            expire = r->now_ms + (px ? n : n * 1000);
-            i++;
+        } else if ((px || ex) && !unit && i + 1 < r->argc) {
+            unit = px ? 1 : 1000;
+            when = ++i;
         } else {
             return fail(r, "ERR syntax error");
         }
     }
+    if (unit && !number_arg(r, when, &n)) return fail(r, NOT_AN_INTEGER);
+    if (unit && (n <= 0 || !time_after(r, n, (int64_t)unit, &expire)))
+        return fail(r, "ERR invalid expire time in 'set' command");
     struct sim_db_key *k = sim_db_find(r->db, arg(r, 1), r->now_ms);
     if (k && only_new) return sim_reply_value(r->reply, REDIS_NIL);
     if (k) remove_key(r->db, k);
@@ -375,29 +407,47 @@ static struct redis_value *cmd_hgetall(struct run *r)
     return a;
 }
 
+/* The sum under a field of k, which stays as it is on failure. */
+static struct redis_value *add_to(struct run *r, struct sim_db_key *k, const char *field, int64_t by,
+                                  const char *refusal)
+{
+    int64_t sum = 0;
+    char text[24];
+    const struct sim_db_field *f = sim_db_field(k, field);
+    if (f && !number(f->data, f->len, &sum)) return fail(r, refusal);
+    if (__builtin_add_overflow(sum, by, &sum)) return fail(r, "ERR increment or decrement would overflow");
+    int n = snprintf(text, sizeof(text), "%" PRId64, sum);
+    set_field(k, field, text, (size_t)n);
+    r->db->writes++;
+    return integer(r, sum);
+}
+
 static struct redis_value *cmd_hincrby(struct run *r)
 {
-    int64_t by, old = 0;
-    char text[24];
+    int64_t by;
+    if (!number_arg(r, 3, &by)) return fail(r, NOT_AN_INTEGER);
     struct sim_db_key *k = find_or_add(r, WANT_HASH);
-    if (r->error) return r->error;
-    const struct sim_db_field *f = sim_db_field(k, arg(r, 2));
-    if (!number(arg(r, 3), &by)) return fail(r, "ERR value is not an integer or out of range");
-    if (f && !number(f->data, &old)) return fail(r, "ERR hash value is not an integer");
-    int n = snprintf(text, sizeof(text), "%" PRId64, old + by);
-    set_field(k, arg(r, 2), text, (size_t)n);
-    r->db->writes++;
-    return integer(r, old + by);
+    return r->error ? r->error : add_to(r, k, arg(r, 2), by, "ERR hash value is not an integer");
+}
+
+static struct redis_value *cmd_incr(struct run *r)
+{
+    struct sim_db_key *k = find_or_add(r, WANT_STRING);
+    return r->error ? r->error : add_to(r, k, "", 1, NOT_AN_INTEGER);
 }
 
 static struct redis_value *expire_in(struct run *r, int64_t unit)
 {
-    int64_t n;
+    int64_t n, when;
+    if (!number_arg(r, 2, &n)) return fail(r, NOT_AN_INTEGER);
+    if (!time_after(r, n, unit, &when)) return fail(r, "ERR invalid expire time in 'expire' command");
     struct sim_db_key *k = sim_db_find(r->db, arg(r, 1), r->now_ms);
-    if (!number(arg(r, 2), &n)) return fail(r, "ERR value is not an integer or out of range");
     if (!k) return integer(r, 0);
-    k->expire_ms = r->now_ms + n * unit;
     r->db->writes++;
+    if (when <= r->now_ms)
+        remove_key(r->db, k);
+    else
+        k->expire_ms = when;
     return integer(r, 1);
 }
 
@@ -484,13 +534,14 @@ static const struct command {
     size_t least, most; /* arguments, the name included */
     struct redis_value *(*run)(struct run *r);
 } commands[] = {
-    {"GET", 2, 2, cmd_get},         {"SET", 3, 6, cmd_set},           {"DEL", 2, 99, cmd_del},
-    {"EXISTS", 2, 99, cmd_exists},  {"HGET", 3, 3, cmd_hget},         {"HSET", 4, 99, cmd_hset},
-    {"HMGET", 3, 99, cmd_hmget},    {"HDEL", 3, 99, cmd_hdel},        {"HGETALL", 2, 2, cmd_hgetall},
-    {"HINCRBY", 4, 4, cmd_hincrby}, {"HEXISTS", 3, 3, cmd_hexists},   {"EXPIRE", 3, 3, cmd_expire},
-    {"PEXPIRE", 3, 3, cmd_pexpire}, {"PTTL", 2, 2, cmd_pttl},         {"SADD", 3, 99, cmd_sadd},
-    {"SREM", 3, 99, cmd_srem},      {"SMEMBERS", 2, 2, cmd_smembers}, {"SCARD", 2, 2, cmd_scard},
-    {"TIME", 1, 1, cmd_time},       {"FLUSHALL", 1, 2, cmd_flushall},
+    /* the frequent ones first */
+    {"HGET", 3, 3, cmd_hget},       {"TIME", 1, 1, cmd_time},         {"PTTL", 2, 2, cmd_pttl},
+    {"HMGET", 3, 99, cmd_hmget},    {"PEXPIRE", 3, 3, cmd_pexpire},   {"HSET", 4, 99, cmd_hset},
+    {"GET", 2, 2, cmd_get},         {"SMEMBERS", 2, 2, cmd_smembers}, {"SET", 3, 6, cmd_set},
+    {"DEL", 2, 99, cmd_del},        {"EXISTS", 2, 99, cmd_exists},    {"HDEL", 3, 99, cmd_hdel},
+    {"HGETALL", 2, 2, cmd_hgetall}, {"HINCRBY", 4, 4, cmd_hincrby},   {"HEXISTS", 3, 3, cmd_hexists},
+    {"EXPIRE", 3, 3, cmd_expire},   {"SADD", 3, 99, cmd_sadd},        {"SREM", 3, 99, cmd_srem},
+    {"SCARD", 2, 2, cmd_scard},     {"FLUSHALL", 1, 2, cmd_flushall}, {"INCR", 2, 2, cmd_incr},
 };
 
 struct redis_value *sim_db_command(struct sim_db *db, size_t argc, const struct redis_arg *argv, int64_t now_us,

@@ -35,7 +35,10 @@ struct sim_db {
 };
 void sim_db_clear(struct sim_db *db);
 void sim_db_copy(struct sim_db *to, const struct sim_db *from);
+/* The key, unless its time is over; then it is removed, as a command does. */
 struct sim_db_key *sim_db_find(struct sim_db *db, const char *name, int64_t now_ms);
+/* The same without a trace: what expired is there again when the clock is set back. */
+const struct sim_db_key *sim_db_look(const struct sim_db *db, const char *name, int64_t now_ms);
 const struct sim_db_field *sim_db_field(const struct sim_db_key *k, const char *name);
 /* Runs one command. Unknown commands and wrong types give a REDIS_ERROR. now_us: server time in microseconds. */
 struct redis_value *sim_db_command(struct sim_db *db, size_t argc, const struct redis_arg *argv, int64_t now_us,

@@ -19,8 +19,6 @@
 #define CREATE_LIFE_MS                                                                                                 \
     (21 * 60000)                  /* so long after a create without an answer a newcomer may be taken for ours (R4)    \
                                    */
-#define LATE_MS      10000        /* a write that lands so late was waited for by the wall clock */
-#define RUN_MS       300000       /* a mark that was set during a run is seen by the next one */
 #define USE_GRAIN_MS (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */
 
 void sim_truth_init(struct sim_truth *t, struct sim *s)
@@ -82,7 +80,7 @@ static struct sim_key *new_key(struct sim_truth *t, enum sim_by by)
     k->made_ms = t->sim->mono_ms;
     k->created_wall_ms = sim_wall_ms(t->sim) / 1000 * 1000; /* CreateDate has whole seconds */
     k->inactive_wall_ms = TIME_NONE;
-    k->outside_ms = -1;
+    k->outside_ms = k->marked_ms = -1;
     return k;
 }
 
@@ -205,9 +203,6 @@ int sim_truth_update(struct sim_truth *t, const char *id, enum aws_key_status st
     instance_uses(t);
     bool worked = sim_truth_works(t);
     if (by == SIM_BY_KEYROLL && status == AWS_KEY_INACTIVE) judge_against(t, k, false);
-    bool known = k->exposed && t->sim->mono_ms - k->exposed_ms > RUN_MS;
-    if (by == SIM_BY_KEYROLL && status == AWS_KEY_ACTIVE && known)
-        sim_violate(t, "R7: %s is exposed and made Active again", id);
     remember_list(t);
     if (status == AWS_KEY_INACTIVE && k->status != AWS_KEY_INACTIVE) k->inactive_wall_ms = sim_wall_ms(t->sim);
     k->status = status;
@@ -237,7 +232,6 @@ int sim_truth_delete(struct sim_truth *t, const char *id, enum sim_by by)
 /* A stranger touched the key after its last proof before the write: nobody can see that coming. */
 static bool was_touched_since(const struct sim_truth *t, const char *id, int64_t begun_ms, enum sim_by by)
 {
-    if (t->clock_jumped && t->sim->mono_ms - begun_ms > LATE_MS) return true; /* a withdrawal's wait was cut short */
     for (size_t i = 0; i < t->n; i++) {
         const struct sim_key *k = &t->keys[i];
         if (strcmp(k->id, id)) continue;

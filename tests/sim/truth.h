@@ -15,7 +15,7 @@ struct sim_key {
     char id[24], secret[SIM_SECRET_MAX];
     enum aws_key_status status;
     bool exists, exposed;
-    int64_t exposed_ms;  /* since when */
+    int64_t marked_ms;   /* since when the mark lies in Redis; -1 not yet */
     enum sim_by made_by; /* STRANGER also for the keys that were there at the start */
     bool original;       /* was there at the start */
     int64_t made_ms;     /* monotonic */
@@ -51,7 +51,6 @@ struct sim_truth {
     int64_t instance_read_ms;    /* last time keyroll looked */
     int64_t listed_ms;           /* last time keyroll saw a list */
     int64_t outside_ms;          /* last time a stranger touched any key */
-    bool clock_jumped;           /* a worker's wall clock is off: waits that it counted may be short */
     int64_t create_sent_ms;      /* when keyroll sent its last CreateAccessKey; -1 never */
     bool held_accepted;          /* the instance once held an accepted key */
     unsigned creates, deletes;   /* by keyroll */

@@ -12,6 +12,7 @@
 #define LEASE_TTL_MS 15000
 #define DAY_MS       INT64_C(86400000)
 #define EVENTS_MAX   400000
+#define LOOK_MS      6000 /* from asking for the marks to the call that makes a key Active */
 
 int keyroll_mutant = MUTANT_NONE;
 
@@ -337,6 +338,30 @@ static void judge_sealed(struct sim_world *w, const struct sim_worker *k, const 
     sim_violate(&w->truth, "I2: %s offers %s, whose secret lies sealed nowhere", k->name, key_id);
 }
 
+/* When the marks of exposed keys came to lie in Redis. */
+static void on_redis_effect(void *arg)
+{
+    struct sim_world *w = arg;
+    char key[STORE_KEY_MAX];
+    for (size_t i = 0; i < w->truth.n; i++) {
+        struct sim_key *k = &w->truth.keys[i];
+        if (!k->exposed || k->marked_ms >= 0) continue;
+        store_key(&w->scheduler_store, SIM_USER_KEY, "exposed", key);
+        if (sim_redis_peek(w->redis, key, k->id, NULL)) k->marked_ms = w->sim.mono_ms;
+    }
+}
+
+/* R7. A mark that comes between the last look and the call is seen by the next run; one that Redis lost is not seen. */
+static void judge_revival(struct sim_world *w, const struct sim_worker *k, const char *key_id)
+{
+    char key[STORE_KEY_MAX];
+    const struct sim_key *x = sim_truth_find(&w->truth, key_id);
+    if (!x || x->marked_ms < 0 || w->sim.mono_ms - x->marked_ms <= LOOK_MS) return;
+    store_key(&w->scheduler_store, SIM_USER_KEY, "exposed", key);
+    if (sim_redis_peek(w->redis, key, key_id, NULL))
+        sim_violate(&w->truth, "R7: %s makes %s Active again, which is marked as exposed", k->name, key_id);
+}
+
 static void on_acts(void *arg, struct sim_client *c, const char *what, const char *key_id)
 {
     struct sim_world *w = arg;
@@ -344,6 +369,7 @@ static void on_acts(void *arg, struct sim_client *c, const char *what, const cha
     if (!k->calling) return;
     judge_lease(w, k, what);
     if (!strcmp(what, instance_op_name(INSTANCE_WRITE_KEY))) judge_sealed(w, k, key_id);
+    if (!strcmp(what, SIM_MAKES_ACTIVE)) judge_revival(w, k, key_id);
 }
 
 static bool holds_secret(const struct sim_world *w, const char *text)
@@ -386,6 +412,7 @@ struct sim_world *sim_world_new(const struct sim_options *o)
     w->truth.quarantine_ms = o->rotation.quarantine_ms;
     w->redis = sim_redis_new(&w->net);
     sim_redis_on_up(w->redis, on_redis_up, w);
+    sim_redis_on_effect(w->redis, on_redis_effect, w);
     w->aws = sim_aws_new(&(struct sim_aws_options){&w->net, &w->truth, o->rotation.skew_limit_ms, on_acts, w});
     w->truth.unreadable = !o->can.can_read;
     w->instance = sim_instance_new(&(struct sim_instance_options){&w->net, &w->truth, o->can, "sim", on_acts, w});
@@ -573,6 +600,9 @@ const char *sim_check_end(struct sim_world *w)
     if (sim_leased(w)) sim_violate(&w->truth, "a lease is left");
     if (has_journal && !is_named_state(r.state))
         sim_violate(&w->truth, "I8: a journal is left open in state %s", record_state_name(r.state));
+    if (r.state != RECORD_CURRENT && !is_named_state(r.state))
+        sim_violate(&w->truth, "I8: it rests as %s, which no person is asked about: %s", record_state_name(r.state),
+                    r.reason);
     if (is_named_state(r.state) && !r.reason[0])
         sim_violate(&w->truth, "I8: state %s without a reason", record_state_name(r.state));
     for (int t = 0; sim_messages(w) && t < SIM_TOPICS; t++) {

@@ -134,7 +134,7 @@ static const struct http_reply reply_nothing = {.body = "",
                                                 .detail = ""};
 
 /* Lets a request leave the queue; false when it refused (and completed). */
-static bool leave(struct sent *s)
+static inline bool leave(struct sent *s)
 {
     const char *const *headers = NULL;
     assert_true(s->open && !s->left);
@@ -152,7 +152,7 @@ static bool leave(struct sent *s)
     return true;
 }
 
-static const char *header(const struct sent *s, const char *name)
+static inline const char *header(const struct sent *s, const char *name)
 {
     for (size_t i = 0; i < s->n_headers; i++)
         if (strncmp(s->headers[i], name, strlen(name)) == 0 && s->headers[i][strlen(name)] == ':')
@@ -161,7 +161,7 @@ static const char *header(const struct sent *s, const char *name)
 }
 
 /* The oldest request without a reply. */
-static struct sent *oldest(void)
+static inline struct sent *oldest(void)
 {
     for (size_t i = 0; i < n_sent; i++)
         if (sent[i].open) return &sent[i];
@@ -169,7 +169,7 @@ static struct sent *oldest(void)
     return NULL;
 }
 
-static void reply_with(struct sent *s, struct http_reply r)
+static inline void reply_with(struct sent *s, struct http_reply r)
 {
     if (!s->left && !leave(s)) return;
     r.started_mono_ms = s->left_at;
@@ -177,7 +177,7 @@ static void reply_with(struct sent *s, struct http_reply r)
     sent_close(s, &r);
 }
 
-static void reply(struct sent *s, int status, const char *body)
+static inline void reply(struct sent *s, int status, const char *body)
 {
     struct http_reply r = reply_nothing;
     r.status = status;
@@ -185,7 +185,7 @@ static void reply(struct sent *s, int status, const char *body)
     reply_with(s, r);
 }
 
-static void reply_lost(struct sent *s, int err)
+static inline void reply_lost(struct sent *s, int err)
 {
     struct http_reply r = reply_nothing;
     r.err = err;

@@ -66,6 +66,7 @@ static int setup(void **state)
                                         "AWS_CONTAINER_AUTHORIZATION_TOKEN",
                                         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) (void)unsetenv(names[i]);
+    (void)setenv("AWS_EC2_METADATA_DISABLED", "true", 1);
     (void)unlink(path_of("credentials"));
     (void)unlink(path_of("config"));
     (void)unlink(path_of("token"));
@@ -368,6 +369,33 @@ static void container_addresses(void **state)
     assert_non_null(strstr(got.message, "FULL_URI is not allowed"));
 }
 
+static void instance_metadata_comes_last(void **state)
+{
+    (void)state;
+    (void)unsetenv("AWS_EC2_METADATA_DISABLED");
+    open_creds("absent", NULL); /* whoever names a profile means that one */
+    assert_string_equal(aws_creds_source(creds), "none");
+    aws_creds_free(creds);
+    open_creds(NULL, NULL);
+    assert_string_equal(aws_creds_source(creds), "instance metadata");
+    ask(NULL);
+    reply_plain(oldest(), 200, "TOKEN");
+    reply_plain(oldest(), 200, "role");
+    reply_plain(oldest(), 200, contained("ASIAINSTANCE00000001", HOUR_MS));
+    turn(0);
+    assert_int_equal(got.err, 0);
+    assert_string_equal(got.key_id, "ASIAINSTANCE00000001");
+    turn(45 * 60000); /* refreshed ahead of expiry, with the same session token */
+    assert_non_null(aws_creds_now(creds, NULL));
+    assert_string_equal(oldest()->given, "X-aws-ec2-metadata-token: TOKEN");
+    (void)setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials", 1);
+    assert_string_equal(aws_creds_source(creds), "container endpoint");
+    (void)setenv("AWS_ACCESS_KEY_ID", "AKIAENV", 1);
+    assert_string_equal(aws_creds_source(creds), "environment");
+    aws_creds_free(creds); /* with a fetch under way */
+    creds = NULL;
+}
+
 static void use_environment(void)
 {
     (void)setenv("AWS_ACCESS_KEY_ID", "AKIAENV", 1);
@@ -558,6 +586,7 @@ int main(void)
         T(web_identity),
         T(container_endpoint),
         T(container_addresses),
+        T(instance_metadata_comes_last),
         T(a_role_per_account_is_shared),
         T(failures_have_no_unknown_outcome),
         T(refreshed_ahead_of_expiry),

@@ -218,6 +218,53 @@ static void repairs(void **state)
     expect_nothing();
 }
 
+static void parked(void **state)
+{
+    (void)state;
+    struct policy back = policy;
+    back.recovered = true;
+    well(100 * DAY);
+    u.record.state = RECORD_RETRY;
+    u.record.error = ERR_BREAKER_OPEN;
+    u.record.next_ms = NOW + HOUR;
+    policy_judge(&back, "0001", &u, NOW, &v);
+    assert_int_equal(v.rank, POLICY_NOTHING); /* it failed by itself: its time stands */
+    snprintf(u.record.parked, sizeof u.record.parked, "host:example.com:443");
+    expect_nothing();
+    assert_false(v.recovered);
+    policy_judge(&back, "0001", &u, NOW, &v);
+    assert_int_equal(v.rank, POLICY_ROTATE);
+    assert_true(v.recovered);
+    u.has_journal = true;
+    u.journal.step = JOURNAL_SET;
+    policy_judge(&back, "0001", &u, NOW, &v);
+    assert_int_equal(v.rank, POLICY_RESUME);
+    assert_true(v.recovered);
+    u.lease_ms = 1000; /* a worker is at it already */
+    policy_judge(&back, "0001", &u, NOW, &v);
+    assert_int_equal(v.rank, POLICY_NOTHING);
+    assert_false(v.recovered);
+}
+
+/* A person's request outlives its message, whatever the key's age. */
+static void asked_for(void **state)
+{
+    (void)state;
+    well(DAY);
+    u.record.state = RECORD_RETRY;
+    u.record.asked = true;
+    u.record.next_ms = NOW + 1;
+    expect_nothing();
+    assert_int_equal(v.kind, JOB_ROTATE);
+    assert_int_equal(v.at_ms, NOW + 1);
+    u.record.next_ms = NOW;
+    expect(POLICY_ROTATE, JOB_ROTATE, JOB_OPERATOR);
+    u.record.state = RECORD_FAILED; /* a dead letter was sent: replay is the person's to ask for */
+    expect(POLICY_AUDIT, JOB_AUDIT, JOB_DAILY);
+    record_settle(&u.record);
+    assert_false(u.record.asked);
+}
+
 static void by_age(void **state)
 {
     (void)state;
@@ -314,6 +361,10 @@ static void order(void **state)
     assert_true(policy_compare(&b, &c) < 0);
     assert_true(policy_compare(&c, &b) > 0);
     assert_int_equal(policy_compare(&c, &c), 0);
+    c.recovered = true; /* goes before all but what is urgent */
+    assert_true(policy_compare(&c, &b) < 0 && policy_compare(&c, &a) < 0 && policy_compare(&a, &c) > 0);
+    a.rank = POLICY_URGENT;
+    assert_true(policy_compare(&c, &a) > 0 && policy_compare(&a, &c) < 0 && policy_compare(&c, &c) == 0);
 }
 
 /* The spread is even enough that no day of the jitter is empty for a thousand licences. */
@@ -397,6 +448,8 @@ int main(void)
         cmocka_unit_test(planned_keys),
         cmocka_unit_test(exposed_keys),
         cmocka_unit_test(repairs),
+        cmocka_unit_test(parked),
+        cmocka_unit_test(asked_for),
         cmocka_unit_test(by_age),
         cmocka_unit_test(failures),
         cmocka_unit_test(daily_audit),

@@ -64,6 +64,7 @@ static void random_record(struct record *r)
     snprintf(r->step, sizeof(r->step), "%s", dice(2) ? "make room" : "");
     r->error = -(int)dice(97);
     r->attempts = (unsigned)dice(100);
+    r->asked = dice(2);
     r->repair = dice(2);
     r->drifts = (unsigned)dice(3);
     r->first_failed_ms = a_time();

@@ -113,6 +113,14 @@ static void our_own(void **state)
                             "\"AKIAIOSFODNN7EXAMPLE\",\"reason\":\"on a pastebin\"}"),
                      0);
     assert_int_equal(t.want, TRIGGER_EXPOSED);
+    assert_false(t.urgent);
+    assert_int_equal(decode("{\"version\":\"keyroll.trigger/1\",\"action\":\"failing\",\"licence\":\"0001\",\"reason\":"
+                            "\"no attachment opens\"}"),
+                     0);
+    assert_int_equal(t.want, TRIGGER_LOOK);
+    assert_true(t.urgent);
+    assert_int_equal(decode("{\"version\":\"keyroll.trigger/1\",\"action\":\"failing\",\"reason\":\"x\"}"),
+                     ERR_INVALID);
     assert_int_equal(decode("{\"version\":\"keyroll.trigger/1\",\"action\":\"rotate\",\"reason\":\"x\"}"), ERR_INVALID);
     assert_int_equal(decode("{\"version\":\"keyroll.trigger/1\",\"action\":\"exposed\",\"licence\":\"1\",\"reason\":"
                             "\"x\"}"),

@@ -107,6 +107,9 @@ securityContext:
   valueFrom: {secretKeyRef: {name: {{ $secret | quote }}, key: {{ . }}}}
 {{- end }}
 {{- end }}
+{{- if ne $root.Values.aws.identity "instanceProfile" }}
+- {name: AWS_EC2_METADATA_DISABLED, value: "true"}
+{{- end }}
 {{- with index . 1 }}
 {{ toYaml . }}
 {{- end }}

@@ -24,6 +24,13 @@
   ports:
     - {port: 80, protocol: TCP}
 {{- end }}
+{{- if and (has "https" (index . 1)) (eq $root.Values.aws.identity "instanceProfile") }}
+# The node's metadata service, whose hop limit must be 2.
+- to:
+    - ipBlock: {cidr: 169.254.169.254/32}
+  ports:
+    - {port: 80, protocol: TCP}
+{{- end }}
 {{- with $policy.extraEgress }}
 {{ toYaml . }}
 {{- end }}

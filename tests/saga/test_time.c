@@ -1,0 +1,109 @@
+/* Clocks that lie: a worker's wall clock jumps by an hour, forwards or back, while a wait is under way that something
+ * late depends on. No such wait may end early (R1, R4, R5, R7). */
+#include "tests/saga/saga_test.h"
+
+static int64_t jump_ms;    /* by how much the clocks of all workers jump */
+static int64_t seen_at_ms; /* when the marked call was begun last; -1 never */
+
+static void jump(struct sim_world *w)
+{
+    for (unsigned i = 0; i < w->o.workers; i++) w->workers[i].wall_off_ms += jump_ms;
+}
+
+static void note_call(struct sim_world *w)
+{
+    seen_at_ms = w->sim.mono_ms;
+}
+
+static struct sim_world *make(struct sim_rule *rules, size_t n)
+{
+    struct sim_options o = plain_options(3);
+    o.workers = 2;
+    o.rules = rules;
+    o.n_rules = n;
+    seen_at_ms = -1;
+    return sim_world_new(&o);
+}
+
+static void live(struct sim_world *w)
+{
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+}
+
+/* R1: the instance refuses the pair and applies it nearly at the end of a write's life. */
+static void a_withdrawal_waits(void)
+{
+    struct sim_rule rules[] = {{SIM_ANY, .step = "set", .fault = {SIM_REFUSED_LATER, 115000}},
+                               {SIM_ANY, .step = "withdraw event", .act = jump}};
+    struct sim_world *w = make(rules, ARRAY_LEN(rules));
+    live(w);
+    assert_true(rules[1].hit);
+    sim_world_free(w);
+}
+
+/* R7: a worker dies at its destructive call, another one takes over. */
+static void a_takeover_waits(void)
+{
+    struct sim_rule rules[] = {
+        {SIM_ANY, .table = "retire", .step = "journal", .act = note_call},
+        {SIM_ANY, .table = "retire", .step = "deactivate", .fault = {SIM_CRASH_BEFORE, 0}, .act = jump},
+        {SIM_ANY, .table = "retire", .step = "deactivate", .skip = 1, .act = note_call}};
+    struct sim_world *w = make(rules, ARRAY_LEN(rules));
+    sim_start_plain(w);
+    sim_schedule(w);
+    while (!rules[0].hit && sim_step(&w->sim)) continue;
+    const int64_t journalled_ms = w->sim.mono_ms;
+    while (!rules[2].hit && sim_step(&w->sim)) continue;
+    assert_true(w->sim.mono_ms - journalled_ms >= w->o.rotation.skew_limit_ms);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
+/* R4: absence of a key whose create got no answer is believed after the last moment at which AWS may still make it. */
+static void a_doubt_waits(void)
+{
+    struct sim_rule rules[] = {{SIM_ANY, .step = "create", .fault = {SIM_LATE_EFFECT, 850000}},
+                               {SIM_ANY, .step = "doubt", .act = jump}};
+    struct sim_world *w = make(rules, ARRAY_LEN(rules));
+    live(w);
+    assert_int_equal(w->truth.creates, 2);
+    sim_world_free(w);
+}
+
+/* R5: the truth counts the quarantine by a clock that is right. */
+static void a_quarantine_lasts(void)
+{
+    struct sim_rule rules[] = {{SIM_ANY, .table = "retire", .step = "inactive event", .act = jump}};
+    struct sim_world *w = make(rules, ARRAY_LEN(rules));
+    live(w);
+    sim_world_free(w);
+}
+
+static void all(int64_t by_ms)
+{
+    jump_ms = by_ms;
+    a_withdrawal_waits();
+    a_takeover_waits();
+    a_doubt_waits();
+    a_quarantine_lasts();
+}
+
+static void a_jump_forwards(void **state)
+{
+    (void)state;
+    all(HOUR_MS);
+}
+
+static void a_jump_back(void **state)
+{
+    (void)state;
+    all(-HOUR_MS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_jump_forwards), cmocka_unit_test(a_jump_back)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,129 @@
+/* Publishing what is due: held back, paced, and what was parked without either. */
+#include "lib/err.h"
+#include "producer/dispatch.h"
+#include "schema/options.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#define NOW  1800000000000LL
+#define MANY 50
+
+static int64_t now_mono_ms = 1000000;
+static int64_t wall_ms(void *self)
+{
+    (void)self;
+    return NOW + now_mono_ms;
+}
+static int64_t mono_ms(void *self)
+{
+    (void)self;
+    return now_mono_ms;
+}
+static const struct clock clock = {NULL, wall_ms, mono_ms};
+
+static size_t sent, delivered;
+static struct ticket tickets[1000];
+static int produce(void *self, const struct kafka_message_out *m, struct ticket t)
+{
+    (void)self, (void)m;
+    tickets[sent++] = t;
+    return 0;
+}
+static void list(struct dispatch *d, struct survey_due *due, size_t n)
+{
+    struct kafka_report report = {.err = 0};
+    dispatch_list(d, due, n);
+    while (delivered < sent) ticket_complete(tickets[delivered++], &report);
+}
+static void reported(void *arg, const struct job *j, int err, const char *detail)
+{
+    (void)arg, (void)j, (void)detail;
+    assert_int_equal(err, 0);
+}
+
+static char names[MANY][16];
+static struct inventory_row rows[MANY];
+static struct survey_due due[MANY];
+static char jobs[] = "jobs", urgent[] = "urgent";
+static struct options options = {.tick_ms = 3600000,
+                                 .plan_publish_rate = 1,
+                                 .max_rotations_per_hour = 5,
+                                 .topic_jobs = jobs,
+                                 .topic_urgent = urgent};
+
+static struct dispatch *begin(struct loop **ret_loop)
+{
+    const struct dispatch_options d =
+        { *ret_loop = loop_new(), {NULL, produce}, &options, &clock, "me", reported, NULL};
+    assert_non_null(d.loop);
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "L%04zu", i % 10000);
+        rows[i] = (struct inventory_row){.licence = names[i],
+                                         .account = "123456789012",
+                                         .user = names[i],
+                                         .bucket = "bucket",
+                                         .region = "eu-west-1",
+                                         .instance_url = "https://x.example.com",
+                                         .time_zone = "",
+                                         .policy = "",
+                                         .profile = "default",
+                                         .credentials = "env:LOGIN"};
+        due[i] = (struct survey_due){.row = &rows[i], .signature = 1};
+        due[i].verdict = (struct policy_verdict){.rank = POLICY_ROTATE, .kind = JOB_ROTATE, .reason = JOB_SCHEDULED};
+    }
+    sent = delivered = 0;
+    return dispatch_new(&d);
+}
+
+/* As survey and policy would say: the jobs ran, parked, and what they parked on answers again. */
+static void recover(bool recovered, uint64_t signature)
+{
+    for (size_t i = 0; i < MANY; i++) {
+        due[i].verdict.recovered = recovered;
+        due[i].signature = signature;
+    }
+}
+
+static void what_was_parked_goes_at_once(void **state)
+{
+    struct loop *l;
+    struct dispatch *d = begin(&l);
+    (void)state;
+    list(d, due, MANY);
+    assert_int_equal(sent, 1); /* one a second */
+    for (int i = 0; i < 10; i++) {
+        now_mono_ms += 1000;
+        list(d, due, MANY);
+    }
+    assert_int_equal(sent, 5); /* five an hour, and none twice */
+    recover(false, 2);
+    now_mono_ms += 1;
+    list(d, due, MANY);
+    assert_int_equal(sent, 5); /* it parked: still held, and still counted */
+    recover(true, 2);
+    list(d, due, MANY);
+    assert_int_equal(sent, 5 + MANY);
+    list(d, due, MANY);
+    assert_int_equal(sent, 5 + MANY); /* these messages queue */
+    recover(true, 3);
+    list(d, due, MANY);
+    assert_int_equal(sent, 5 + 2 * MANY); /* a worker that did not know yet parked them again */
+    recover(false, 3);
+    now_mono_ms += 100;
+    list(d, due, MANY);
+    assert_int_equal(sent, 5 + 2 * MANY);
+    dispatch_free(d);
+    loop_free(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(what_was_parked_goes_at_once)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

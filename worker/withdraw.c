@@ -1,0 +1,174 @@
+/* Taking a new key back (R1): withdraw, when it was offered to the instance and refused, and undo, when it was never
+ * offered. What the instance uses is never taken back. Rows of rotate.c's table. */
+#include "lib/err.h"
+#include "lib/mutant.h"
+#include "worker/rotate.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- withdraw: the instance refused a key that it was offered (R1) ---- */
+
+struct saga_verdict withdraw(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (r->journal.repair) return saga_jump(FAIL_RECORD); /* nothing new was offered: there is nothing to take back */
+    if (s->attempt == 0) r->journal.written_ms = step_latest_ms(r); /* all writes were begun before now */
+    return step_put_journal(r, JOURNAL_WITHDRAW);
+}
+
+struct saga_verdict withdraw_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_WITHDRAWN);
+}
+
+struct saga_verdict withdraw_wait(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    /* until the last write cannot land any more, and then until what landed is shown */
+    int64_t left = step_left_ms(r, r->journal.written_ms + 2 * r->can.write_life_ms);
+    if (!left || MUTANT(UNDO_OFFERED)) return saga_next();
+    if (left <= WAIT_IN_PLACE_MS) return saga_again(left + 1);
+    return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY,
+                             "the instance refused the new key: waiting until no late write can land");
+}
+
+struct saga_verdict withdraw_judge(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, r->journal.key_new))
+        return saga_next(); /* it landed: forward */
+    if (r->seen == INSTANCE_SEEN_UNKNOWN)
+        return rotate_ask_person(
+            r, RECORD_AWAITING,
+            "the instance refused the new key and cannot be read: look which key it uses, then run keyroll adopt");
+    if (step_patience_ms(r)) return rotate_patience(r);
+    return saga_jump(WITHDRAW_DEACTIVATE);
+}
+
+struct saga_verdict withdraw_forward(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    r->journal.direction = DIRECTION_SET;
+    if (r->journal.offered_ms == TIME_NONE) {
+        r->journal.offered_ms = step_now_ms(r);
+        r->journal.written_ms = step_latest_ms(r);
+    }
+    return step_put_journal(r, JOURNAL_SET);
+}
+
+struct saga_verdict withdraw_forward_got(struct saga *s, const void *result)
+{
+    struct saga_verdict v = step_journal_got(s, result);
+    return v.move == SAGA_NEXT ? saga_jump(TEST) : v;
+}
+
+struct saga_verdict withdraw_deactivate(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_new, AWS_KEY_INACTIVE);
+}
+
+struct saga_verdict withdraw_prepare(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    int64_t now = step_now_ms(r);
+    struct record_key *k = record_add(&r->record, r->journal.key_new);
+    if (k) {
+        k->role = KEY_UNUSED;
+        k->status = AWS_KEY_INACTIVE;
+        k->listed = true;
+        k->rotation = r->journal.rotation;
+        k->created_ms = r->journal.key_new_created_ms;
+        k->offered_ms = r->journal.offered_ms;
+        k->inactive_ms = now;
+        k->next = KEY_NEXT_REAP;
+        k->next_ms = now + r->env->policy.quarantine_ms;
+    }
+    r->record.state = RECORD_FAILED;
+    r->record.attempts++;
+    r->record.error = r->error ? r->error : ERR_INSTANCE_REFUSED;
+    if (r->reason[0]) snprintf(r->record.reason, sizeof(r->record.reason), "%s", r->reason);
+    snprintf(r->record.step, sizeof(r->record.step), "set");
+    r->record.next_ms = now + r->env->policy.retry_cap_ms;
+    if (!r->error) rotation_note(r, ERR_INSTANCE_REFUSED, true, "the instance refused the new key; it was withdrawn");
+    r->closing = true;
+    r->end_outcome = OUTCOME_DEAD;
+    return saga_next();
+}
+
+struct saga_verdict withdraw_done_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_INACTIVE);
+}
+
+/* ---- undo: a key that was never offered ---- */
+
+/* One more look before anything is taken back: see rotate_is_offered(). */
+struct saga_verdict undo_read_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const int why = r->error; /* of the failure that is undone: a read that went well clears it */
+    char reason[RECORD_TEXT_MAX];
+    memcpy(reason, r->reason, sizeof(reason));
+    struct saga_verdict v = step_read_got(s, result);
+    if (v.move != SAGA_NEXT) return v;
+    if (rotate_is_offered(r)) return saga_jump(FORWARD);
+    r->error = why;
+    memcpy(r->reason, reason, sizeof(reason));
+    return v;
+}
+
+struct saga_verdict undo(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    r->journal.direction = DIRECTION_UNDO;
+    r->journal.secret_lost = r->secret == NULL;
+    return step_put_journal(r, JOURNAL_UNDO);
+}
+
+struct saga_verdict undo_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_UNDO_STARTED);
+}
+
+struct saga_verdict undo_delete(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    if (rotate_is_offered(r)) { /* the direction is decided and cannot be turned (R1) */
+        char text[RECORD_TEXT_MAX];
+        snprintf(text, sizeof(text),
+                 "the instance uses %s, whose rotation was being undone: it stays; run: keyroll adopt %s",
+                 r->journal.key_new, r->job->licence);
+        return rotate_ask_person(r, RECORD_DRIFTED, text);
+    }
+    if (step_patience_ms(r)) return rotate_patience(r);
+    return step_aws(r, AWS_DELETE_ACCESS_KEY, r->journal.key_new, AWS_KEY_INACTIVE);
+}
+
+struct saga_verdict undo_prepare(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    struct record *rec = &r->record;
+    bool lost = r->journal.secret_lost && !r->error;
+    if (lost)
+        rotation_note(r, ERR_SEAL_KEY, true, "the sealed secret of %s could not be opened: the key was deleted unused",
+                      r->journal.key_new);
+    if (!r->error) /* resumed: the record does not know any more why */
+        rotation_note(r, ERR_AWS_NOT_READY, true, "the rotation was undone before %s was offered", r->journal.key_new);
+    rec->attempts++;
+    bool dead = !lost && (err_class(r->error) == ERR_CLASS_PERMANENT || rec->attempts >= r->env->policy.max_attempts);
+    rec->state = dead ? RECORD_FAILED : RECORD_RETRY;
+    rec->error = r->error;
+    snprintf(rec->reason, sizeof(rec->reason), "%s", r->reason);
+    snprintf(rec->step, sizeof(rec->step), "%s", r->step);
+    rec->next_ms = step_now_ms(r) + (dead ? r->env->policy.retry_cap_ms : r->env->policy.retry_delays_ms[0]);
+    r->end_outcome = dead ? OUTCOME_DEAD : OUTCOME_DONE;
+    r->closing = true;
+    return saga_next();
+}
+
+struct saga_verdict undo_done_event(struct saga *s)
+{
+    return step_put_event(ROTATION(s), EVENT_UNDONE);
+}
