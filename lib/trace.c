@@ -20,7 +20,10 @@ static void add_hex(const struct rng *rng, char *out, size_t n)
     unsigned char bytes[16];
     rng->fill(rng->self, bytes, n);
     bytes[n - 1] |= 1;
-    for (size_t i = 0; i < n; i++) snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = "0123456789abcdef"[bytes[i] >> 4];
+        out[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
+    }
 }
 
 void trace_make(const struct rng *rng, char out[TRACE_PARENT_MAX])

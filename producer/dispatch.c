@@ -41,10 +41,13 @@ struct dispatch {
     unsigned lists;
 };
 
-/* A message under way: what its report is about. */
+/* A message under way: what its report is about. Many may wait for the broker at once, so only that is kept of the job.
+ */
 struct sent {
     struct dispatch *d;
-    struct job job;
+    struct dispatch_sent m; /* its strings lie in text */
+    const char *user_key;
+    char text[];
 };
 
 static void publish_some(void *arg);
@@ -115,10 +118,9 @@ static void hold(struct dispatch *d, const char *user_key, const struct job *j, 
     h->mono_ms = clock_mono_ms(d->o.clock);
 }
 
-static void release(struct dispatch *d, const struct job *j)
+static void release(struct dispatch *d, const char *user_key)
 {
-    char key[IDENTITY_KEY_MAX];
-    if (job_key(j, key) == 0) free(map_take(&d->holds, key));
+    free(map_take(&d->holds, user_key));
 }
 
 /* Forgets what is long past, so that licences that left do not stay for ever. */
@@ -137,14 +139,36 @@ static void prune(struct dispatch *d)
 
 /* ---- publishing ---- */
 
+static const char *keep(char **at, const char *text)
+{
+    size_t len = strlen(text) + 1;
+    char *copy = memcpy(*at, text, len);
+    *at += len;
+    return copy;
+}
+
+static struct sent *sent_new(struct dispatch *d, const struct job *j, const char *user_key)
+{
+    size_t len = strlen(j->job_id) + strlen(j->licence) + strlen(j->replace_key_id) + strlen(user_key) + 4;
+    struct sent *s = malloc(sizeof *s + len);
+    if (!s) return NULL;
+    char *at = s->text;
+    *s = (struct sent){.d = d, .m = {.kind = j->kind, .reason = j->reason}};
+    s->m.job_id = keep(&at, j->job_id);
+    s->m.licence = keep(&at, j->licence);
+    s->m.key_id = keep(&at, j->replace_key_id);
+    s->user_key = keep(&at, user_key);
+    return s;
+}
+
 static void on_report(void *self, uint64_t id, const void *result)
 {
     struct sent *s = self;
     const struct kafka_report *r = result;
     (void)id;
     s->d->outstanding--;
-    if (r->err) release(s->d, &s->job);
-    s->d->o.reported(s->d->o.arg, &s->job, r->err, r->detail ? r->detail : "");
+    if (r->err) release(s->d, s->user_key);
+    s->d->o.reported(s->d->o.arg, &s->m, r->err, r->detail ? r->detail : "");
     free(s);
 }
 
@@ -153,38 +177,47 @@ static bool counts(const struct job *j)
     return j->kind == JOB_ROTATE && j->reason == JOB_SCHEDULED;
 }
 
+/* Hands the job to Kafka. counted: as one of the hour's new keys. */
+static int send(struct dispatch *d, const struct survey_due *due, const struct job *j, const char *user_key,
+                bool counted)
+{
+    struct sent *s = sent_new(d, j, user_key);
+    if (!s) return ERR_NOMEM;
+    int rc = publish_job(d->o.kafka, d->o.o, j, (struct ticket){on_report, s, 0});
+    if (rc < 0) {
+        free(s);
+        return rc;
+    }
+    hold(d, user_key, j, due->signature);
+    if (counted) pace_count(&d->pace, j->created_at_ms);
+    if (!due->verdict.recovered) d->tokens -= 1;
+    d->outstanding++;
+    return 0;
+}
+
 /* 0: done with this one, in one way or the other. ERR_BUSY: the client's queue is full, later. */
 static int publish_one(struct dispatch *d, const struct survey_due *due)
 {
-    struct sent *s = calloc(1, sizeof *s);
+    struct job j = {.job_id = ""};
     char key[IDENTITY_KEY_MAX];
     int64_t now = clock_wall_ms(d->o.clock);
-    int rc = s ? publish_make(due->row, &due->verdict, d->o.by, now, &s->job) : ERR_NOMEM;
-    if (rc == 0) rc = job_key(&s->job, key);
-    if (rc == 0 && is_held(d, key, &s->job, due)) {
-        free(s);
-        return 0;
-    }
-    bool counted = rc == 0 && counts(&s->job) && !due->verdict.recovered && is_new(d, key, &s->job, due->signature);
+    int rc = publish_make(due->row, &due->verdict, d->o.by, now, &j);
+    if (rc == 0) rc = job_key(&j, key);
+    if (rc == 0 && is_held(d, key, &j, due)) return 0;
+    bool counted = rc == 0 && counts(&j) && !due->verdict.recovered && is_new(d, key, &j, due->signature);
     if (counted && pace_left(&d->pace, d->o.o->max_rotations_per_hour, now) <= 0) {
         d->limited++;
-        free(s);
         return 0;
     }
-    if (rc == 0) {
-        s->d = d;
-        rc = publish_job(d->o.kafka, d->o.o, &s->job, (struct ticket){on_report, s, 0});
-    }
-    if (rc == 0) {
-        hold(d, key, &s->job, due->signature);
-        if (counted) pace_count(&d->pace, now);
-        if (!due->verdict.recovered) d->tokens -= 1;
-        d->outstanding++;
-        return 0;
-    }
-    if (s && rc != ERR_BUSY) d->o.reported(d->o.arg, &s->job, rc, "");
-    free(s);
-    return rc == ERR_BUSY ? ERR_BUSY : 0;
+    if (rc == 0) rc = send(d, due, &j, key, counted);
+    if (rc == 0 || rc == ERR_BUSY) return rc;
+    const struct dispatch_sent m = {.kind = due->verdict.kind,
+                                    .reason = due->verdict.reason,
+                                    .job_id = j.job_id,
+                                    .licence = due->row->licence,
+                                    .key_id = ""};
+    d->o.reported(d->o.arg, &m, rc, "");
+    return 0;
 }
 
 /* Tokens for the time that has gone by; at most one second's worth is saved up. */

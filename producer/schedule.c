@@ -394,7 +394,7 @@ static void surveyed(void *arg, const struct survey_result *r)
     loop_timer_start(s->once_timer, 0);
 }
 
-static void reported(void *arg, const struct job *j, int err, const char *detail)
+static void reported(void *arg, const struct dispatch_sent *j, int err, const char *detail)
 {
     struct schedule *s = arg;
     if (err) {
@@ -409,7 +409,7 @@ static void reported(void *arg, const struct job *j, int err, const char *detail
     metric_add(s->m.published, job_kind_name(j->kind), job_reason_name(j->reason), 1);
     LOG(LOG_LEVEL_INFO, "published", job_kind_name(j->kind), LOG_S("keyroll.licence", j->licence),
         LOG_S("keyroll.job_id", j->job_id), LOG_S("event.reason", job_reason_name(j->reason)),
-        LOG_S("keyroll.key_id", j->replace_key_id[0] ? j->replace_key_id : NULL));
+        LOG_S("keyroll.key_id", j->key_id[0] ? j->key_id : NULL));
 }
 
 /* ---- alarms ---- */

@@ -41,9 +41,9 @@ static void list(struct dispatch *d, struct survey_due *due, size_t n)
     dispatch_list(d, due, n);
     while (delivered < sent) ticket_complete(tickets[delivered++], &report);
 }
-static void reported(void *arg, const struct job *j, int err, const char *detail)
+static void reported(void *arg, const struct dispatch_sent *m, int err, const char *detail)
 {
-    (void)arg, (void)j, (void)detail;
+    (void)arg, (void)m, (void)detail;
     assert_int_equal(err, 0);
 }
 
