@@ -549,10 +549,19 @@ static void kafka_logged(void *arg, int level, const char *fac, const char *text
     complain(s, level <= 4 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "kafka", line);
 }
 
+/* The next wave begins when the last of this one is proven, not with the tick after that. */
+static void tick_for_wave(struct schedule *s)
+{
+    int64_t apart = ALARM_SHARE * s->tick_took_ms > HURRY_TICK_MS ? ALARM_SHARE * s->tick_took_ms : HURRY_TICK_MS;
+    int64_t rest = s->tick_began_mono_ms + apart - clock_mono_ms(&clock_system);
+    if (!s->stopping && apart < s->o->tick_ms) loop_timer_start(s->tick, rest > 0 ? rest : 0);
+}
+
 static void state_message(void *arg, const struct kafka_message_in *m)
 {
     struct schedule *s = arg;
     int rc = states_take(&s->states, m->key, m->value, m->value_len);
+    if (kafka_follow_caught_up(s->keys) && campaigns_wait(s->campaigns)) tick_for_wave(s);
     if (rc < 0)
         LOG(LOG_LEVEL_WARN, "state", "a message of the keys topic cannot be read: its user could not be restored",
             LOG_S("keyroll.user", m->key), LOG_S("error.message", err_text(rc)), LOG_I("kafka.offset", m->offset));
