@@ -383,6 +383,8 @@ static void read_reply(struct call *call, const struct http_reply *reply, struct
         read_success(call, reply, r);
     else
         read_refusal(call, reply, r);
+    if ((r->err == ERR_NET_BAD_REPLY || r->err == ERR_NET_REDIRECT) && !r->message[0])
+        (void)snprintf(r->message, sizeof(r->message), "HTTP %d, not an answer of AWS's API", reply->status);
 }
 
 static bool is_expired_token(const struct aws_result *r)

@@ -76,6 +76,8 @@ static int find(const struct row *rows, size_t n, const char *code)
 static int by_status(enum aws_op op, int status, bool aws_said)
 {
     if (status >= 500) return ERR_AWS_FAILURE;
+    /* Who redirects or refuses here is not AWS's API: a key may have been made all the same. */
+    if (op == AWS_CREATE_ACCESS_KEY && !aws_said) return ERR_NET_BAD_REPLY;
     if (status == 429) return ERR_AWS_THROTTLED;
     if (op == AWS_LIST_BUCKET && status == 301) return ERR_BUCKET_REGION;
     if (status >= 300 && status < 400) return ERR_NET_REDIRECT;

@@ -8,6 +8,7 @@
 #include "lib/secret.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,6 +80,13 @@ static int reserve(struct buf *b, size_t extra)
     return 0;
 }
 
+/* What reserve() would find without doing anything, as it mostly is: texts are put together from bits. The cap is asked
+ * too, since the limit of a kept buffer may have been lowered. */
+static bool has_room(const struct buf *b, size_t extra)
+{
+    return !b->error && extra < b->cap - b->len && b->len + extra <= b->max;
+}
+
 int buf_reserve(struct buf *b, size_t bytes)
 {
     return reserve(b, bytes);
@@ -86,7 +94,7 @@ int buf_reserve(struct buf *b, size_t bytes)
 
 int buf_add(struct buf *b, const void *data, size_t len)
 {
-    int rc = reserve(b, len);
+    int rc = has_room(b, len) ? 0 : reserve(b, len);
     if (rc < 0) return rc;
     if (len) memcpy(b->data + b->len, data, len);
     b->len += len;
@@ -101,22 +109,25 @@ int buf_adds(struct buf *b, const char *s)
 
 int buf_addc(struct buf *b, char c)
 {
-    return buf_add(b, &c, 1);
+    if (!has_room(b, 1)) return buf_add(b, &c, 1);
+    b->data[b->len++] = c;
+    b->data[b->len] = '\0';
+    return 0;
 }
 
 int buf_addf(struct buf *b, const char *fmt, ...)
 {
-    va_list measure, print;
-    va_start(measure, fmt);
-    va_copy(print, measure);
-    int len = vsnprintf(NULL, 0, fmt, measure);
-    va_end(measure);
+    va_list first, again;
+    size_t room = b->error || !b->data ? 0 : b->cap - b->len; /* most texts fit: printed once */
+    va_start(first, fmt);
+    va_copy(again, first);
+    int len = vsnprintf(room ? b->data + b->len : NULL, room, fmt, first);
+    va_end(first);
     int rc = len < 0 ? (b->error = ERR_INVALID) : reserve(b, (size_t)len);
-    if (rc == 0) {
-        (void)vsnprintf(b->data + b->len, (size_t)len + 1, fmt, print); /* measured above */
-        b->len += (size_t)len;
-    }
-    va_end(print);
+    if (rc == 0 && (size_t)len >= room) (void)vsnprintf(b->data + b->len, (size_t)len + 1, fmt, again);
+    if (rc == 0) b->len += (size_t)len;
+    if (rc < 0 && room) b->data[b->len] = '\0';
+    va_end(again);
     return rc;
 }
 

@@ -447,7 +447,8 @@ static int set_fixed_options(struct slot *slot)
     SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_TCP_NODELAY, 1L);
-    SET(CURLOPT_PATH_AS_IS, 1L); /* what was signed is what is sent */
+    SET(CURLOPT_PATH_AS_IS, 1L);    /* what was signed is what is sent */
+    SET(CURLOPT_BUFFERSIZE, 4096L); /* replies are short; each buffer is made and wiped with its handle */
     SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
     SET(CURLOPT_DNS_CACHE_TIMEOUT, (long)DNS_KEEP_S);
     SET(CURLOPT_USERAGENT, h->user_agent);
@@ -618,11 +619,11 @@ static int set_request_options(struct slot *slot)
 
 /* Before 8.1.1 libcurl keeps a pointer to the last header of a handle's earlier reply, freed by then, and writes
  * through it when the first header line of the next reply begins with a blank (github.com/curl/curl/pull/11103).
- * Instances and buckets are not trusted with that, so their handles serve one request. IAM's and STS' are kept, for
- * their TLS sessions: whoever answers there has proven to be AWS, or is an endpoint that the operator set. */
+ * Instances, and hosts that they name, are not trusted with that, so their handles serve one request. Those for AWS are
+ * kept: whoever answers there has proven to be AWS, or is an endpoint that the operator set. */
 static int replace_used_handle(struct slot *slot)
 {
-    bool trusted = slot->class == HTTP_IAM || slot->class == HTTP_STS;
+    bool trusted = slot->class == HTTP_IAM || slot->class == HTTP_STS || slot->class == HTTP_S3;
     if (!slot->used || trusted || curl_version_info(CURLVERSION_NOW)->version_num >= 0x080101) return 0;
     curl_easy_cleanup(slot->easy);
     slot->easy = curl_easy_init();
@@ -734,6 +735,22 @@ static int map_result(const struct slot *slot, CURLcode code)
     return sent_bytes == 0 ? map_unsent(code) : map_sent(code);
 }
 
+/* Why, in words: libcurl's where it knows, ours where the limit or the rule is ours. Borrowed from the slot. */
+static const char *explain(struct slot *slot, CURLcode code, int err, long status)
+{
+    if (code == CURLE_WRITE_ERROR && slot->body.error == ERR_TOO_LARGE)
+        (void)snprintf(slot->error, sizeof(slot->error), "the reply is larger than %zu bytes", slot->body.max);
+    else if (code == CURLE_WRITE_ERROR)
+        (void)snprintf(slot->error, sizeof(slot->error), "%s",
+                       slot->body.error ? err_text(slot->body.error) : "the reply's head is too long");
+    else if (code == CURLE_OUT_OF_MEMORY && err == ERR_NET_BAD_REPLY)
+        (void)snprintf(slot->error, sizeof(slot->error), "a line of the reply's head is too long, or out of memory");
+    if (code != CURLE_OK) return slot->error[0] ? slot->error : curl_easy_strerror(code);
+    if (!err) return "";
+    if (status < 100) return "the reply has no status";
+    return slot->head.complete ? "the reply is compressed" : "the reply's head is cut off";
+}
+
 static void complete_slot(struct slot *slot, CURLcode code)
 {
     const struct http_head *head = &slot->head;
@@ -742,12 +759,6 @@ static void complete_slot(struct slot *slot, CURLcode code)
     (void)curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_multi_remove_handle(slot->h->multi, slot->easy); /* fails for a foreign handle only */
     slot->h->queues[slot->class].running--;
-    const char *detail = slot->error[0] ? slot->error : curl_easy_strerror(code);
-    if (code == CURLE_OK)
-        detail = !err             ? ""
-                 : status < 100   ? "the reply has no status"
-                 : head->complete ? "the reply is compressed"
-                                  : "the reply's head is cut off";
     const struct http_reply reply = {
         .err = err,
         .status = (int)status,
@@ -759,7 +770,7 @@ static void complete_slot(struct slot *slot, CURLcode code)
         .retry_after_ms = http_head_retry_after_ms(head, clock_wall_ms(&clock_system)),
         .request_id = head->request_id,
         .bucket_region = head->bucket_region,
-        .detail = detail,
+        .detail = explain(slot, code, err, status),
         .started_mono_ms = slot->started_mono_ms,
     };
     ticket_complete(slot->r->ticket, &reply);

@@ -11,4 +11,7 @@
  * ERR_NOMEM. */
 MUST_CHECK int json_read(const char *bytes, size_t len, size_t flags, json_t **ret_root, json_error_t *where);
 
+/* From now on each block is libc's: for tests in which allocations fail. Before the first reading. */
+void json_without_arena(void);
+
 #endif

@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/loop.h"
+#include "lib/url.h"
 
 #include <librdkafka/rdkafka.h>
 
@@ -81,6 +82,39 @@ const char *kafka_conf_refused(const struct kafka_conf *conf, size_t n_conf)
     return NULL;
 }
 
+/* Every address of "host:port,..." is this machine's; a scheme may stand before each, as librdkafka allows. */
+static bool all_on_loopback(const char *brokers)
+{
+    for (const char *at = brokers; *at;) {
+        char host[URL_MAX];
+        size_t len = strcspn(at, ",");
+        const char *scheme = memmem(at, len, "://", 3), *from = scheme ? scheme + 3 : at;
+        while (*from == ' ') from++;
+        size_t n = len - (size_t)(from - at);
+        if (n >= sizeof(host)) return false;
+        memcpy(host, from, n);
+        host[n] = '\0';
+        if (!url_host_is_loopback(host)) return false;
+        at += len + (at[len] == ',');
+    }
+    return true;
+}
+
+/* The user's properties that would leave a certificate or its name unchecked, for librdkafka's ways to say so. */
+static bool is_unverified(const struct kafka_conf *c)
+{
+    if (strcmp(c->name, "enable.ssl.certificate.verification") == 0)
+        return strcasecmp(c->value, "true") != 0 && strcasecmp(c->value, "t") != 0 && strcmp(c->value, "1") != 0;
+    return strcmp(c->name, "ssl.endpoint.identification.algorithm") == 0 && strcasecmp(c->value, "https") != 0;
+}
+
+static const struct kafka_conf *first_unverified(const struct kafka_conf *conf, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (is_unverified(&conf[i])) return &conf[i];
+    return NULL;
+}
+
 const char *kafka_version(void)
 {
     return rd_kafka_version_str();
@@ -135,6 +169,13 @@ int kafka_conf_make(const char *brokers, const struct kafka_conf *user, size_t n
     }
     if (!brokers || !*brokers) {
         kafka_reason(ret_reason, "no Kafka brokers are given");
+        return ERR_INVALID;
+    }
+    const struct kafka_conf *unverified = first_unverified(user, n_user);
+    if (unverified && !all_on_loopback(brokers)) {
+        kafka_reason(ret_reason,
+                     "%s = %s: certificates and their names are always verified, but for brokers on loopback",
+                     unverified->name, unverified->value);
         return ERR_INVALID;
     }
     CLEANUP(conf_freep) rd_kafka_conf_t *c = rd_kafka_conf_new();

@@ -6,19 +6,25 @@
 #include "lib/metrics.h"
 
 #include "lib/err.h"
+#include "lib/fnv.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define SERIES_MAX  64
-#define COLLECT_MAX 16
+#define SERIES_MAX     64
+#define COLLECT_MAX    16
+#define LABELS_MAX     4096
+#define BOUND_TEXT_MAX 24
 
 struct series {
     char *v1, *v2;     /* owned; NULL when the label is unused */
-    uint32_t hash;     /* of both: each step of each rotation looks its series up */
+    char *labels;      /* owned: `{a="x",b="y"` as it is written, "" without labels */
+    uint64_t hash;     /* of both: each step of each rotation looks its series up */
     double value;      /* counter, gauge; histogram: sum */
     uint64_t count;    /* histogram */
     uint64_t *buckets; /* histogram: n_bounds, not cumulative */
@@ -28,6 +34,7 @@ struct metric {
     enum metric_type type;
     char *name, *help, *label1, *label2;
     double *bounds;
+    char (*bound_texts)[BOUND_TEXT_MAX]; /* one each, and "+Inf" */
     size_t n_bounds;
     struct series *series[SERIES_MAX + 1]; /* the last place is for "other" */
     size_t n_series;
@@ -53,6 +60,7 @@ static void series_free(struct series *s)
     if (!s) return;
     free(s->v1);
     free(s->v2);
+    free(s->labels);
     free(s->buckets);
     free(s);
 }
@@ -66,6 +74,7 @@ static void metric_free(struct metric *m)
     free(m->label1);
     free(m->label2);
     free(m->bounds);
+    free(m->bound_texts);
     free(m);
 }
 
@@ -91,14 +100,63 @@ static bool copy_text(char **out, const char *text)
     return !text || *out;
 }
 
-/* FNV-1a over both values. */
-static uint32_t hash_of(const char *v1, const char *v2)
+static uint64_t hash_of(const char *v1, const char *v2)
 {
-    uint32_t h = 2166136261u;
-    for (const char *p = v1 ? v1 : ""; *p; p++) h = (h ^ (unsigned char)*p) * 16777619u;
-    h = (h ^ 0xff) * 16777619u;
-    for (const char *p = v2 ? v2 : ""; *p; p++) h = (h ^ (unsigned char)*p) * 16777619u;
-    return h;
+    return fnv1a(fnv1a_byte(fnv1a(FNV1A_START, v1 ? v1 : ""), 0xff), v2 ? v2 : "");
+}
+
+static void add_escaped(struct buf *out, const char *text, bool quotes)
+{
+    for (; *text; text++) {
+        if (*text == '\\')
+            (void)buf_adds(out, "\\\\"); /* errors stick and are returned by metrics_write() */
+        else if (*text == '\n')
+            (void)buf_adds(out, "\\n");
+        else if (*text == '"' && quotes)
+            (void)buf_adds(out, "\\\"");
+        else
+            (void)buf_addc(out, *text);
+    }
+}
+
+static void add_count(struct buf *out, uint64_t n)
+{
+    char digits[24], *at = digits + sizeof(digits);
+    do *--at = (char)('0' + n % 10);
+    while (n /= 10);
+    (void)buf_add(out, at, (size_t)(digits + sizeof(digits) - at));
+}
+
+static void add_number(struct buf *out, double v)
+{
+    if (v >= 0 && v < 1e15 && v == (double)(uint64_t)v) /* nearly all of them, and printf() is slow */
+        add_count(out, (uint64_t)v);
+    else if (isnan(v))
+        (void)buf_adds(out, "NaN");
+    else if (isinf(v))
+        (void)buf_adds(out, v > 0 ? "+Inf" : "-Inf");
+    else
+        (void)buf_addf(out, "%.15g", v);
+}
+
+static void add_label(struct buf *out, bool *first, const char *name, const char *value)
+{
+    if (!name) return;
+    (void)buf_addf(out, "%c%s=\"", *first ? '{' : ',', name);
+    add_escaped(out, value, true);
+    (void)buf_addc(out, '"');
+    *first = false;
+}
+
+/* What a series' labels look like in each of its lines; NULL when out of memory. Caller frees. */
+static char *labels_text(const struct metric *m, const struct series *s)
+{
+    AUTO_BUF struct buf text;
+    bool first = true;
+    buf_init(&text, LABELS_MAX);
+    add_label(&text, &first, m->label1, s->v1);
+    add_label(&text, &first, m->label2, s->v2);
+    return text.error ? NULL : buf_take(&text);
 }
 
 static struct series *series_add(struct metric *m, const char *v1, const char *v2)
@@ -110,12 +168,23 @@ static struct series *series_add(struct metric *m, const char *v1, const char *v
         s->buckets = calloc(m->n_bounds, sizeof(*s->buckets));
         ok = s->buckets != NULL;
     }
+    ok = ok && (s->labels = labels_text(m, s));
     if (!ok) {
         series_free(s);
         return NULL;
     }
     s->hash = hash_of(s->v1, s->v2);
     return m->series[m->n_series++] = s;
+}
+
+/* The bounds as they are written. NULL when out of memory; caller frees. */
+static char (*bound_texts(const double *bounds, size_t n))[BOUND_TEXT_MAX]
+{
+    char(*texts)[BOUND_TEXT_MAX] = malloc((n + 1) * sizeof(*texts));
+    if (!texts) return NULL;
+    for (size_t i = 0; i < n; i++) (void)snprintf(texts[i], sizeof(texts[i]), "%.15g", bounds[i]);
+    memcpy(texts[n], "+Inf", 5);
+    return texts;
 }
 
 struct metric *metric_new(struct metrics *ms, enum metric_type type, const char *name, const char *help,
@@ -134,6 +203,7 @@ struct metric *metric_new(struct metrics *ms, enum metric_type type, const char 
         m->bounds = malloc(n_bounds * sizeof(*bounds));
         if (!m->bounds) return NULL;
         memcpy(m->bounds, bounds, n_bounds * sizeof(*bounds));
+        if (!(m->bound_texts = bound_texts(bounds, n_bounds))) return NULL;
     }
     if (!label1 && !label2 && !series_add(m, NULL, NULL)) return NULL;
     *ms->last = m;
@@ -151,7 +221,7 @@ static struct series *find(struct metric *m, const char *v1, const char *v2)
     if (!m) return NULL;
     v1 = m->label1 ? (v1 ? v1 : "") : NULL;
     v2 = m->label2 ? (v2 ? v2 : "") : NULL;
-    const uint32_t hash = hash_of(v1, v2);
+    const uint64_t hash = hash_of(v1, v2);
     for (size_t i = 0; i < m->n_series; i++)
         if (m->series[i]->hash == hash && same(m->series[i]->v1, v1) && same(m->series[i]->v2, v2)) return m->series[i];
     if (m->n_series < SERIES_MAX) return series_add(m, v1, v2);
@@ -191,54 +261,25 @@ void metrics_on_collect(struct metrics *m, void (*fn)(void *arg), void *arg)
     m->collect[m->n_collect++].arg = arg;
 }
 
-static void add_escaped(struct buf *out, const char *text, bool quotes)
-{
-    for (; *text; text++) {
-        if (*text == '\\')
-            (void)buf_adds(out, "\\\\"); /* errors stick and are returned by metrics_write() */
-        else if (*text == '\n')
-            (void)buf_adds(out, "\\n");
-        else if (*text == '"' && quotes)
-            (void)buf_adds(out, "\\\"");
-        else
-            (void)buf_addc(out, *text);
-    }
-}
-
-static void add_number(struct buf *out, double v)
-{
-    if (isnan(v))
-        (void)buf_adds(out, "NaN");
-    else if (isinf(v))
-        (void)buf_adds(out, v > 0 ? "+Inf" : "-Inf");
-    else
-        (void)buf_addf(out, "%.15g", v);
-}
-
-static void add_label(struct buf *out, bool *first, const char *name, const char *value)
-{
-    if (!name) return;
-    (void)buf_addf(out, "%c%s=\"", *first ? '{' : ',', name);
-    add_escaped(out, value, true);
-    (void)buf_addc(out, '"');
-    *first = false;
-}
-
 /* One sample line up to the value. le: NULL, or the bucket's upper bound. */
 static void add_sample(struct buf *out, const struct metric *m, const struct series *s, const char *suffix,
-                       const double *le)
+                       const char *le)
 {
-    bool first = true;
-    (void)buf_addf(out, "%s%s", m->name, suffix);
-    add_label(out, &first, m->label1, s->v1);
-    add_label(out, &first, m->label2, s->v2);
+    (void)buf_adds(out, m->name);
+    (void)buf_adds(out, suffix);
+    (void)buf_adds(out, s->labels);
     if (le) {
-        (void)buf_addf(out, "%cle=\"", first ? '{' : ',');
-        add_number(out, *le);
+        (void)buf_adds(out, s->labels[0] ? ",le=\"" : "{le=\"");
+        (void)buf_adds(out, le);
         (void)buf_addc(out, '"');
-        first = false;
     }
-    (void)buf_adds(out, first ? " " : "} ");
+    (void)buf_adds(out, le || s->labels[0] ? "} " : " ");
+}
+
+static void add_count_line(struct buf *out, uint64_t n)
+{
+    add_count(out, n);
+    (void)buf_addc(out, '\n');
 }
 
 static void write_histogram(struct buf *out, const struct metric *m, const struct series *s)
@@ -246,17 +287,16 @@ static void write_histogram(struct buf *out, const struct metric *m, const struc
     uint64_t total = 0;
     for (size_t i = 0; i < m->n_bounds; i++) {
         total += s->buckets[i];
-        add_sample(out, m, s, "_bucket", &m->bounds[i]);
-        (void)buf_addf(out, "%" PRIu64 "\n", total);
+        add_sample(out, m, s, "_bucket", m->bound_texts[i]);
+        add_count_line(out, total);
     }
-    const double infinity = INFINITY;
-    add_sample(out, m, s, "_bucket", &infinity);
-    (void)buf_addf(out, "%" PRIu64 "\n", s->count);
+    add_sample(out, m, s, "_bucket", m->n_bounds ? m->bound_texts[m->n_bounds] : "+Inf");
+    add_count_line(out, s->count);
     add_sample(out, m, s, "_sum", NULL);
     add_number(out, s->value);
     (void)buf_addc(out, '\n');
     add_sample(out, m, s, "_count", NULL);
-    (void)buf_addf(out, "%" PRIu64 "\n", s->count);
+    add_count_line(out, s->count);
 }
 
 static void write_metric(struct buf *out, const struct metric *m)

@@ -17,6 +17,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 #include "lib/http.h"
 #include "lib/loop.h"
 #include "lib/presigned.h"
@@ -470,7 +471,7 @@ static int fetch_presigned(struct op *op)
     op->headers[0] = "Range: bytes=0-0"; /* not among the signed headers, so it is free to us */
     op->headers[1] = NULL;
     const struct http_request request = {
-        .class = HTTP_S3,
+        .class = HTTP_OTHER, /* a host that the instance named */
         .method = "GET",
         .url = op->fetch_url,
         .ahead = op->req.urgent,
@@ -539,10 +540,7 @@ static int op_start(struct op *op)
 
 static uint64_t lane_hash(const char *url, const char *licence)
 {
-    uint64_t h = 1469598103934665603u; /* FNV-1a */
-    for (; *url; url++) h = (h ^ (unsigned char)*url) * 1099511628211u;
-    h *= 1099511628211u;
-    for (; *licence; licence++) h = (h ^ (unsigned char)*licence) * 1099511628211u;
+    uint64_t h = fnv1a(fnv1a_byte(fnv1a(FNV1A_START, url), 0), licence);
     return h ^ h >> 32;
 }
 

@@ -17,13 +17,15 @@ static bool in_form(const char *p)
 /* n random bytes in hex; never all zero, which the standard forbids. */
 static void add_hex(const struct rng *rng, char *out, size_t n)
 {
+    static const char digits[] = "0123456789abcdef";
     unsigned char bytes[16];
     rng->fill(rng->self, bytes, n);
     bytes[n - 1] |= 1;
     for (size_t i = 0; i < n; i++) {
-        out[2 * i] = "0123456789abcdef"[bytes[i] >> 4];
-        out[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
+        out[2 * i] = digits[bytes[i] >> 4];
+        out[2 * i + 1] = digits[bytes[i] & 15];
     }
+    out[2 * n] = '\0';
 }
 
 void trace_make(const struct rng *rng, char out[TRACE_PARENT_MAX])

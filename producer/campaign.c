@@ -6,6 +6,7 @@
 #include "producer/campaign.h"
 
 #include "lib/err.h"
+#include "lib/fnv.h"
 #include "producer/filter.h"
 #include "schema/keyslots.h"
 
@@ -122,18 +123,12 @@ void campaign_members_done(struct campaign_members *m)
     *m = (struct campaign_members){0};
 }
 
-/* FNV-1a over campaign and licence, mixed: the same on every machine. */
+/* The same on every machine. */
 static uint64_t rank_of(const char *campaign, const char *licence)
 {
     char name[IDENTITY_LICENCE_MAX];
-    uint64_t h = 14695981039346656037ULL;
     identity_lower(licence, name, sizeof name);
-    for (const char *s = campaign; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211ULL;
-    h = (h ^ '/') * 1099511628211ULL;
-    for (const char *s = name; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211ULL;
-    h ^= h >> 33;
-    h *= 0xff51afd7ed558ccdULL;
-    return h ^ (h >> 33);
+    return fnv_mix(fnv1a(fnv1a_byte(fnv1a(FNV1A_START, campaign), '/'), name));
 }
 
 struct ranked {

@@ -7,6 +7,7 @@
 
 #include "lib/err.h"
 #include "lib/buf.h"
+#include "schema/minor.h"
 
 #include <string.h>
 
@@ -25,13 +26,6 @@ void states_done(struct states *s)
     map_done(&s->keys, free);
 }
 
-static int decode_part(const json_t *part, struct record *r, struct journal *j)
-{
-    AUTO_FREE char *text = json_dumps(part, JSON_COMPACT);
-    if (!text) return ERR_NOMEM;
-    return r ? record_decode(text, strlen(text), r) : journal_decode(text, strlen(text), j);
-}
-
 static bool version_known(const json_t *root)
 {
     const char *v = json_string_value(json_object_get(root, "version"));
@@ -48,9 +42,9 @@ int state_decode(const char *value, size_t len, struct state *ret)
     const json_t *record = json_object_get(root, "record"), *journal = json_object_get(root, "journal");
     *ret = (struct state){0};
     if (!json_is_object(record)) return ERR_SYNTAX;
-    int rc = decode_part(record, &ret->record, NULL);
+    int rc = record_read(record, &ret->record);
     if (rc == 0 && json_is_object(journal)) {
-        rc = decode_part(journal, NULL, &ret->journal);
+        rc = journal_read(journal, &ret->journal);
         ret->has_journal = rc == 0;
     }
     const json_t *ids = json_object_get(root, "exposed"), *id;
@@ -93,7 +87,7 @@ const char *states_user_of(const struct states *s, const char *key_id)
 int state_encode(const struct record *r, const struct journal *j, const char (*exposed)[AWS_KEY_ID_MAX],
                  size_t n_exposed, struct buf *out)
 {
-    (void)buf_adds(out, "{\"version\":\"" STATES_VERSION "\",\"record\":");
+    (void)buf_adds(out, "{\"version\":\"" STATES_VERSION SCHEMA_MINOR "\"" SCHEMA_MINOR_MEMBER ",\"record\":");
     int rc = record_encode(r, out);
     (void)buf_adds(out, ",\"journal\":");
     if (rc == 0 && j)

@@ -6,6 +6,7 @@
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/json.h"
+#include "schema/minor.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -167,7 +168,7 @@ static int keys_decode(const json_t *a, struct record *r)
     return 0;
 }
 
-static int record_read(const json_t *o, struct record *r)
+static int record_fill(const json_t *o, struct record *r)
 {
     int state = RECORD_NEW;
     int64_t error = 0;
@@ -210,7 +211,7 @@ static int seen_decode(const json_t *a, struct journal *j)
     return 0;
 }
 
-static int journal_read(const json_t *o, struct journal *j)
+static int journal_fill(const json_t *o, struct journal *j)
 {
     int kind = JOURNAL_ROTATE, step = JOURNAL_INTENT, direction = DIRECTION_NONE;
     TRY(check_format(o, JOURNAL_FORMAT));
@@ -258,30 +259,36 @@ static json_t *load(const char *json, size_t len, int *ret_err)
     return NULL;
 }
 
+int record_read(const json_t *o, struct record *ret_record)
+{
+    struct record r;
+    record_init(&r, "", "", "");
+    int rc = record_fill(o, &r);
+    if (rc == 0) *ret_record = r;
+    return rc;
+}
+
 int record_decode(const char *json, size_t len, struct record *ret_record)
 {
     int err;
     AUTO_JSON json_t *o = load(json, len, &err);
-    if (!o) return err;
-    struct record r;
-    record_init(&r, "", "", "");
-    err = record_read(o, &r);
-    if (err < 0) return err;
-    *ret_record = r;
-    return 0;
+    return o ? record_read(o, ret_record) : err;
+}
+
+int journal_read(const json_t *o, struct journal *ret_journal)
+{
+    struct journal j;
+    journal_init(&j, JOURNAL_ROTATE);
+    int rc = journal_fill(o, &j);
+    if (rc == 0) *ret_journal = j;
+    return rc;
 }
 
 int journal_decode(const char *json, size_t len, struct journal *ret_journal)
 {
     int err;
     AUTO_JSON json_t *o = load(json, len, &err);
-    if (!o) return err;
-    struct journal j;
-    journal_init(&j, JOURNAL_ROTATE);
-    err = journal_read(o, &j);
-    if (err < 0) return err;
-    *ret_journal = j;
-    return 0;
+    return o ? journal_read(o, ret_journal) : err;
 }
 
 /* ---- writing: straight into the buffer, since this is in the hot path of each transition ---------------------------
@@ -366,7 +373,8 @@ static void key_encode(const struct record_key *k, struct buf *b)
 int record_encode(const struct record *r, struct buf *out)
 {
     buf_addc(out, '{');
-    put_text(out, "format", RECORD_FORMAT);
+    put_text(out, "format", RECORD_FORMAT SCHEMA_MINOR);
+    put_text(out, "new_in_minor", SCHEMA_MINOR_NEW);
     put_text(out, "licence", r->licence);
     put_text(out, "account", r->account);
     put_text(out, "user", r->user);
@@ -399,7 +407,8 @@ int record_encode(const struct record *r, struct buf *out)
 int journal_encode(const struct journal *j, struct buf *out)
 {
     buf_addc(out, '{');
-    put_text(out, "format", JOURNAL_FORMAT);
+    put_text(out, "format", JOURNAL_FORMAT SCHEMA_MINOR);
+    put_text(out, "new_in_minor", SCHEMA_MINOR_NEW);
     put_text(out, "kind", kind_names[j->kind]);
     put_text(out, "step", step_names[j->step]);
     put_text(out, "direction", direction_names[j->direction]);

@@ -138,9 +138,12 @@ struct journal {
 void record_init(struct record *r, const char *licence, const char *account, const char *user);
 /* 0; ERR_SYNTAX, ERR_VERSION (unknown major), ERR_TOO_LARGE. Unknown members are ignored. */
 MUST_CHECK int record_decode(const char *json, size_t len, struct record *ret_record);
+/* The same of an object that stands in a larger document. */
+MUST_CHECK int record_read(const json_t *o, struct record *ret_record);
 MUST_CHECK int record_encode(const struct record *r, struct buf *out);
 void journal_init(struct journal *j, enum journal_kind kind);
 MUST_CHECK int journal_decode(const char *json, size_t len, struct journal *ret_journal);
+MUST_CHECK int journal_read(const json_t *o, struct journal *ret_journal);
 MUST_CHECK int journal_encode(const struct journal *j, struct buf *out);
 
 /* NULL when the record does not explain this id. */

@@ -321,10 +321,14 @@ static int eval(struct store *s, const struct redis_script *script, size_t n_key
 
 void store_key(const struct store *s, const char *user_key, const char *what, char out[STORE_KEY_MAX])
 {
-    if (user_key)
-        snprintf(out, STORE_KEY_MAX, "%s{%s}:%s", s->prefix, user_key, what);
-    else
-        snprintf(out, STORE_KEY_MAX, "%s%s", s->prefix, what);
+    const char *const parts[] = {s->prefix, user_key ? "{" : "", user_key ? user_key : "", user_key ? "}:" : "", what};
+    size_t at = 0; /* by hand: some thirty names in each rotation */
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        size_t len = strnlen(parts[i], STORE_KEY_MAX - 1 - at);
+        memcpy(out + at, parts[i], len);
+        at += len;
+    }
+    out[at] = '\0';
 }
 
 /* lease, journal, record, exposed: the first n of them. */

@@ -297,7 +297,11 @@ struct ticket saga_ticket(struct saga *s)
 
 void saga_wake(struct saga *s)
 {
-    if (!s->waiting) set_due(s, clock_mono_ms(s->engine->clock));
+    const unsigned only_reads = SAGA_BOUNDARY | SAGA_REPEATABLE;
+    if (s->waiting && (saga_row(s)->flags & only_reads) != only_reads) return;
+    if (s->waiting) s->id = slots_next(&s->engine->slots, s->id); /* its answer is late now */
+    s->waiting = false;
+    set_due(s, clock_mono_ms(s->engine->clock));
 }
 
 size_t saga_count(const struct saga_engine *e)

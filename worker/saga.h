@@ -129,7 +129,8 @@ size_t saga_count(const struct saga_engine *e);
 void saga_each(struct saga_engine *e, void (*fn)(void *arg, struct saga *s), void *arg);
 /* The ticket for the operation that this row starts now. Once per start. */
 struct ticket saga_ticket(struct saga *s);
-/* Makes a saga that sleeps (poll, backoff) look again now; a pending answer is left alone. */
+/* For a drain: makes a saga look again now that sleeps (poll, backoff) or waits for an answer without which it may park
+ * (SAGA_BOUNDARY and SAGA_REPEATABLE: a read, that may be asked for anew). Any other pending answer is left alone. */
 void saga_wake(struct saga *s);
 const struct saga_step *saga_row(const struct saga *s);
 

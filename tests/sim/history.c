@@ -199,6 +199,13 @@ static size_t take_rules(const struct sim_plan *p, struct sim_rule *rules, struc
     return n;
 }
 
+static bool plans(const struct sim_plan *p, int what)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (p->v[i].what == what) return true;
+    return false;
+}
+
 static void happen(struct sim_world *w, int n, int64_t arg)
 {
     sim_happen(w, n, arg);
@@ -246,6 +253,7 @@ void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, 
     memset(ret, 0, sizeof(*ret));
     ret->seed = seed;
     struct sim_world *w = sim_world_new(&o);
+    if (!plans(&plan, SIM_HAPPENING_0 + HAPPEN_REDIS_FAILOVER)) sim_redis_no_failover(w->redis);
     set_start(&start, w);
     sim_drive(w, person || !o.can.can_write, wrong, late_ms, DAYS);
     sim_check_end(w);

@@ -1,7 +1,8 @@
 /* The simulated Redis server (redis.h): runs the shipped Lua files through liblua 5.1 with a `redis.call` of our own,
  * converting values as Redis documents it
  * (https://redis.io/docs/latest/develop/interact/programmability/lua-api/#data-type-conversion): nil is false, numbers
- * become integers, an array ends at its first nil. Compiled scripts are kept per server.
+ * become integers, an array ends at its first nil. One Lua state serves all servers of a process, since compiling the
+ * scripts takes longer than running them; they keep nothing from call to call.
  *
  * Snapshots before each writing command (16 of them) are what a failover goes back to. */
 #include "tests/sim/redis.h"
@@ -31,10 +32,6 @@ struct sim_redis {
     uint64_t n_snapshots;
     struct port ports[CLIENTS_MAX];
     size_t n_ports;
-    lua_State *lua;
-    const struct redis_script *scripts[SCRIPTS_MAX]; /* script i + 1 is kept under that number in the registry */
-    int script_refs[SCRIPTS_MAX];
-    size_t n_scripts;
     struct redis_server server;
     unsigned epoch; /* changes with each restart: calls of an earlier one are lost */
     bool down;
@@ -44,8 +41,17 @@ struct sim_redis {
     void *up_arg;
     sim_fn *effect;
     void *effect_arg;
+    bool no_snapshots;
     struct sim_reply *reply; /* of the script that runs */
 };
+
+static struct {
+    lua_State *state;
+    const struct redis_script *scripts[SCRIPTS_MAX];
+    int refs[SCRIPTS_MAX]; /* their functions in the registry */
+    size_t n_scripts;
+    struct sim_redis *server; /* whose script runs */
+} lua;
 
 struct redis_op {
     struct sim_op op;
@@ -139,7 +145,7 @@ static struct redis_value *pull(lua_State *l, struct sim_reply *reply)
 
 static int redis_call(lua_State *l)
 {
-    struct sim_redis *r = lua_touserdata(l, lua_upvalueindex(1));
+    struct sim_redis *r = lua.server;
     struct redis_arg argv[100];
     int n = lua_gettop(l);
     if (n < 1 || n > 99) return luaL_error(l, "wrong number of arguments");
@@ -160,39 +166,40 @@ static int redis_call(lua_State *l)
     return 1;
 }
 
-static void open_lua(struct sim_redis *r)
+static void open_lua(void)
 {
-    r->lua = luaL_newstate();
-    if (!r->lua) abort();
+    if (lua.state) return;
+    lua_State *l = lua.state = luaL_newstate();
+    if (!l) abort();
     static const lua_CFunction libs[] = {luaopen_base, luaopen_table, luaopen_string, luaopen_math};
     static const char *const names[] = {"", LUA_TABLIBNAME, LUA_STRLIBNAME, LUA_MATHLIBNAME};
     for (size_t i = 0; i < ARRAY_LEN(libs); i++) {
-        lua_pushcfunction(r->lua, libs[i]);
-        lua_pushstring(r->lua, names[i]);
-        lua_call(r->lua, 1, 0);
+        lua_pushcfunction(l, libs[i]);
+        lua_pushstring(l, names[i]);
+        lua_call(l, 1, 0);
     }
-    lua_newtable(r->lua);
-    lua_pushlightuserdata(r->lua, r);
-    lua_pushcclosure(r->lua, redis_call, 1);
-    lua_setfield(r->lua, -2, "call");
-    lua_setglobal(r->lua, "redis");
+    lua_newtable(l);
+    lua_pushcfunction(l, redis_call);
+    lua_setfield(l, -2, "call");
+    lua_setglobal(l, "redis");
+    lua_gc(l, LUA_GCSETPAUSE, 1000);
 }
 
-static void push_script(struct sim_redis *r, const struct redis_script *script)
+static void push_script(lua_State *l, const struct redis_script *script)
 {
-    for (size_t i = 0; i < r->n_scripts; i++) {
-        if (r->scripts[i] != script) continue;
-        lua_rawgeti(r->lua, LUA_REGISTRYINDEX, r->script_refs[i]);
+    for (size_t i = 0; i < lua.n_scripts; i++) {
+        if (lua.scripts[i] != script) continue;
+        lua_rawgeti(l, LUA_REGISTRYINDEX, lua.refs[i]);
         return;
     }
-    assert(r->n_scripts < SCRIPTS_MAX);
-    if (luaL_loadbuffer(r->lua, script->body, strlen(script->body), script->name)) {
-        fprintf(stderr, "%s: %s\n", script->name, lua_tostring(r->lua, -1));
+    assert(lua.n_scripts < SCRIPTS_MAX);
+    if (luaL_loadbuffer(l, script->body, strlen(script->body), script->name)) {
+        fprintf(stderr, "%s: %s\n", script->name, lua_tostring(l, -1));
         abort();
     }
-    lua_pushvalue(r->lua, -1);
-    r->scripts[r->n_scripts] = script;
-    r->script_refs[r->n_scripts++] = luaL_ref(r->lua, LUA_REGISTRYINDEX);
+    lua_pushvalue(l, -1);
+    lua.scripts[lua.n_scripts] = script;
+    lua.refs[lua.n_scripts++] = luaL_ref(l, LUA_REGISTRYINDEX);
 }
 
 static void set_list(lua_State *l, const char *name, size_t n, const struct redis_arg *args)
@@ -208,11 +215,12 @@ static void set_list(lua_State *l, const char *name, size_t n, const struct redi
 static struct redis_value *eval(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args,
                                 const struct redis_arg *args, struct sim_reply *reply)
 {
-    lua_State *l = r->lua;
+    lua_State *l = lua.state;
+    lua.server = r;
     r->reply = reply;
     set_list(l, "KEYS", n_keys, args);
     set_list(l, "ARGV", n_args - n_keys, args + n_keys);
-    push_script(r, script);
+    push_script(l, script);
     if (lua_pcall(l, 0, 1, 0)) {
         size_t len;
         const char *text = lua_tolstring(l, -1, &len);
@@ -234,7 +242,7 @@ static void remember(struct sim_redis *r)
 static struct redis_value *execute(struct sim_redis *r, const struct redis_script *script, size_t n_keys, size_t n_args,
                                    const struct redis_arg *args, struct sim_reply *reply, bool writes)
 {
-    if (writes) remember(r);
+    if (writes && !r->no_snapshots) remember(r);
     return script ? eval(r, script, n_keys, n_args, args, reply)
                   : sim_db_command(&r->db, n_args, args, now_us(r), reply);
 }
@@ -339,7 +347,7 @@ struct sim_redis *sim_redis_new(struct sim_net *net)
     snprintf(r->server.version, sizeof(r->server.version), "7.0.15");
     r->server.aof_enabled = 1;
     new_run_id(r);
-    open_lua(r);
+    open_lua();
     return r;
 }
 
@@ -347,7 +355,6 @@ void sim_redis_free(struct sim_redis *r)
 {
     sim_db_clear(&r->db);
     for (size_t i = 0; i < SNAPSHOTS; i++) sim_db_clear(&r->snapshots[i]);
-    lua_close(r->lua);
     free(r);
 }
 
@@ -385,7 +392,7 @@ static void on_up(void *arg)
 void sim_redis_restart(struct sim_redis *r, int64_t down_ms, int lost_writes)
 {
     if (r->down) return;
-    assert(lost_writes <= SNAPSHOTS);
+    assert(lost_writes <= SNAPSHOTS && (lost_writes <= 0 || !r->no_snapshots));
     sim_say(r->net->sim, "Redis goes down");
     r->down = true;
     r->epoch++;
@@ -397,6 +404,11 @@ void sim_redis_on_up(struct sim_redis *r, sim_fn *up, void *arg)
 {
     r->up = up;
     r->up_arg = arg;
+}
+
+void sim_redis_no_failover(struct sim_redis *r)
+{
+    r->no_snapshots = true;
 }
 
 void sim_redis_on_effect(struct sim_redis *r, sim_fn *effect, void *arg)

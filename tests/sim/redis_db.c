@@ -534,13 +534,14 @@ static const struct command {
     size_t least, most; /* arguments, the name included */
     struct redis_value *(*run)(struct run *r);
 } commands[] = {
-    {"GET", 2, 2, cmd_get},         {"SET", 3, 6, cmd_set},           {"DEL", 2, 99, cmd_del},
-    {"EXISTS", 2, 99, cmd_exists},  {"HGET", 3, 3, cmd_hget},         {"HSET", 4, 99, cmd_hset},
-    {"HMGET", 3, 99, cmd_hmget},    {"HDEL", 3, 99, cmd_hdel},        {"HGETALL", 2, 2, cmd_hgetall},
-    {"HINCRBY", 4, 4, cmd_hincrby}, {"HEXISTS", 3, 3, cmd_hexists},   {"EXPIRE", 3, 3, cmd_expire},
-    {"PEXPIRE", 3, 3, cmd_pexpire}, {"PTTL", 2, 2, cmd_pttl},         {"SADD", 3, 99, cmd_sadd},
-    {"SREM", 3, 99, cmd_srem},      {"SMEMBERS", 2, 2, cmd_smembers}, {"SCARD", 2, 2, cmd_scard},
-    {"INCR", 2, 2, cmd_incr},       {"TIME", 1, 1, cmd_time},         {"FLUSHALL", 1, 2, cmd_flushall},
+    /* the frequent ones first */
+    {"HGET", 3, 3, cmd_hget},       {"TIME", 1, 1, cmd_time},         {"PTTL", 2, 2, cmd_pttl},
+    {"HMGET", 3, 99, cmd_hmget},    {"PEXPIRE", 3, 3, cmd_pexpire},   {"HSET", 4, 99, cmd_hset},
+    {"GET", 2, 2, cmd_get},         {"SMEMBERS", 2, 2, cmd_smembers}, {"SET", 3, 6, cmd_set},
+    {"DEL", 2, 99, cmd_del},        {"EXISTS", 2, 99, cmd_exists},    {"HDEL", 3, 99, cmd_hdel},
+    {"HGETALL", 2, 2, cmd_hgetall}, {"HINCRBY", 4, 4, cmd_hincrby},   {"HEXISTS", 3, 3, cmd_hexists},
+    {"EXPIRE", 3, 3, cmd_expire},   {"SADD", 3, 99, cmd_sadd},        {"SREM", 3, 99, cmd_srem},
+    {"SCARD", 2, 2, cmd_scard},     {"FLUSHALL", 1, 2, cmd_flushall}, {"INCR", 2, 2, cmd_incr},
 };
 
 struct redis_value *sim_db_command(struct sim_db *db, size_t argc, const struct redis_arg *argv, int64_t now_us,

@@ -1,5 +1,6 @@
 /* Everything that reads what comes from outside, with the n-th allocation failing in turn: ERR_NOMEM or a result as
  * without, never a crash, no secret left (secret_count), no leak (the leak sanitizer in the asan build). */
+#include "lib/json.h"
 #include "lib/aws_error.h"
 #include "lib/aws_iam.h"
 #include "lib/aws_profile.h"
@@ -358,5 +359,6 @@ int main(void)
 {
 #define ENTRY(name) cmocka_unit_test(test_##name),
     const struct CMUnitTest tests[] = {WORKS(ENTRY)};
+    json_without_arena();
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -34,6 +34,7 @@ struct raw_server {
     pthread_mutex_t lock;
     struct connection *connections[CONNECTIONS_MAX];
     int accepted, open, paths_len;
+    const struct raw_answer *answer; /* under the lock */
     char *paths[PATHS_MAX];
     SSL_CTX *ctx;
     char ca[64];
@@ -137,9 +138,33 @@ static bool run_echo(struct connection *c, const char *request, size_t len)
     return conn_write(c, head, (size_t)n) && conn_write(c, request, strncmp(request, "HEAD", 4) == 0 ? 0 : len);
 }
 
+static void run_answer(struct connection *c, const struct raw_answer *a)
+{
+    char block[16384]; /* many small ones at once */
+    size_t len = 0;
+    for (; !a->gap_ms && a->fill_len && len + a->fill_len <= sizeof block; len += a->fill_len)
+        memcpy(block + len, a->fill, a->fill_len);
+    const char *part = len ? block : a->fill;
+    if (!len) len = a->fill_len;
+    bool more = conn_write(c, a->head, a->head_len ? a->head_len : strlen(a->head)) && len;
+    for (long long out = 0; more && (a->fill_total < 0 || out < a->fill_total); out += (long long)len) {
+        more = conn_write(c, part, len);
+        if (a->gap_ms && disturbed(c, a->gap_ms)) return;
+    }
+    (void)shutdown(c->fd, SHUT_WR); /* and waits for the peer to leave, so that no reset overtakes the answer */
+    if (!c->ssl) (void)disturbed(c, 1000);
+}
+
 /* Returns whether the connection stays. */
 static bool respond(struct connection *c, const char *path, const char *request, size_t len)
 {
+    pthread_mutex_lock(&c->s->lock);
+    const struct raw_answer *answer = c->s->answer;
+    pthread_mutex_unlock(&c->s->lock);
+    if (answer) {
+        run_answer(c, answer);
+        return false;
+    }
     for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++)
         if (strcmp(scripts[i].path, path) == 0)
             return conn_write(c, scripts[i].reply, strlen(scripts[i].reply)) && !scripts[i].close;
@@ -237,41 +262,54 @@ static void *run_accept(void *arg)
 
 /* ---- TLS ---- */
 
-static X509 *make_certificate(EVP_PKEY *key)
+static X509 *make_certificate(EVP_PKEY *key, enum raw_tls how)
 {
     X509 *cert = X509_new();
     MUST(cert && X509_set_version(cert, 2) == 1);
     ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
-    X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(cert), 3600 * 24);
+    X509_gmtime_adj(X509_getm_notBefore(cert), how == RAW_TLS_NOT_YET ? 3600 : -7200);
+    X509_gmtime_adj(X509_getm_notAfter(cert), how == RAW_TLS_EXPIRED ? -3600 : 3600 * 24);
     X509_set_pubkey(cert, key);
     X509_NAME *name = X509_get_subject_name(cert);
     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"keyroll test", -1, -1, 0);
     X509_set_issuer_name(cert, name);
-    X509_EXTENSION *alt =
-        X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:localhost,DNS:*.s3.localhost,IP:127.0.0.1");
+    const char *names = how == RAW_TLS_OTHER_NAME ? "DNS:elsewhere.example,IP:192.0.2.1"
+                                                  : "DNS:localhost,DNS:*.s3.localhost,IP:127.0.0.1";
+    X509_EXTENSION *alt = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, names);
     MUST(alt && X509_add_ext(cert, alt, -1) == 1 && X509_sign(cert, key, EVP_sha256()) > 0);
     X509_EXTENSION_free(alt);
     return cert;
 }
 
-static void set_up_tls(struct raw_server *s)
+static void write_certificate(struct raw_server *s, X509 *cert)
 {
-    EVP_PKEY *key = EVP_RSA_gen(2048);
-    X509 *cert = make_certificate(key);
     strcpy(s->ca, "/tmp/keyroll-test-ca.XXXXXX");
     int fd = mkstemp(s->ca);
     FILE *out = fdopen(fd, "w");
     MUST(out && PEM_write_X509(out, cert) == 1 && fclose(out) == 0);
+}
+
+static void set_up_tls(struct raw_server *s, enum raw_tls how)
+{
+    EVP_PKEY *key = EVP_RSA_gen(2048), *other = how == RAW_TLS_UNTRUSTED ? EVP_RSA_gen(2048) : NULL;
+    X509 *cert = make_certificate(key, how), *trusted = make_certificate(other ? other : key, how);
+    write_certificate(s, trusted);
     s->ctx = SSL_CTX_new(TLS_server_method());
     MUST(s->ctx && SSL_CTX_use_certificate(s->ctx, cert) == 1 && SSL_CTX_use_PrivateKey(s->ctx, key) == 1);
+    if (how == RAW_TLS_OLD) /* OpenSSL 3 speaks it at security level 0 only */
+        MUST(SSL_CTX_set_cipher_list(s->ctx, "DEFAULT:@SECLEVEL=0") == 1 &&
+             SSL_CTX_set_min_proto_version(s->ctx, TLS1_VERSION) == 1 &&
+             SSL_CTX_set_max_proto_version(s->ctx, TLS1_1_VERSION) == 1);
+    if (how == RAW_TLS_12) MUST(SSL_CTX_set_max_proto_version(s->ctx, TLS1_2_VERSION) == 1);
     X509_free(cert);
+    X509_free(trusted);
     EVP_PKEY_free(key);
+    EVP_PKEY_free(other);
 }
 
 /* ---- public ---- */
 
-struct raw_server *raw_server_new(int tls)
+struct raw_server *raw_server_new(enum raw_tls tls)
 {
     struct raw_server *s = calloc(1, sizeof *s);
     struct sockaddr_in a = {.sin_family = AF_INET};
@@ -283,7 +321,7 @@ struct raw_server *raw_server_new(int tls)
     MUST(bind(s->fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(s->fd, 1024) == 0);
     MUST(getsockname(s->fd, (struct sockaddr *)&a, &len) == 0);
     s->port = ntohs(a.sin_port);
-    if (tls) set_up_tls(s);
+    if (tls) set_up_tls(s, tls);
     MUST(pthread_create(&s->thread, NULL, run_accept, s) == 0);
     return s;
 }
@@ -319,6 +357,13 @@ int raw_server_port(const struct raw_server *s)
 const char *raw_server_ca(const struct raw_server *s)
 {
     return s->ca;
+}
+
+void raw_server_answer(struct raw_server *s, const struct raw_answer *a)
+{
+    pthread_mutex_lock(&s->lock);
+    s->answer = a;
+    pthread_mutex_unlock(&s->lock);
 }
 
 int raw_server_hits(struct raw_server *s, const char *path)

@@ -188,6 +188,9 @@ static void error_table(void **state)
         {AWS_LIST_BUCKET, 403, "RequestTimeTooSkewed", ERR_AWS_CLOCK},
         {AWS_LIST_BUCKET, 403, "", ERR_NET_BAD_REPLY},
         {AWS_LIST_ACCESS_KEYS, 302, "", ERR_NET_REDIRECT},
+        {AWS_CREATE_ACCESS_KEY, 302, "", ERR_NET_BAD_REPLY}, /* unknown: a key may have been made */
+        {AWS_CREATE_ACCESS_KEY, 429, "", ERR_NET_BAD_REPLY},
+        {AWS_CREATE_ACCESS_KEY, 429, "Throttling", ERR_AWS_THROTTLED},
         {AWS_LIST_ACCESS_KEYS, 429, "", ERR_AWS_THROTTLED},
         {AWS_LIST_ACCESS_KEYS, 404, "", ERR_NET_BAD_REPLY},
         {AWS_LIST_ACCESS_KEYS, 504, "", ERR_AWS_FAILURE},

@@ -594,7 +594,7 @@ static void bad_replies_have_unknown_effect(void **state)
 static void a_folded_first_line_harms_no_later_reply(void **state)
 {
     struct fixture *f = *state;
-    static const enum http_class classes[] = {HTTP_S3, HTTP_INSTANCE, HTTP_OTHER};
+    static const enum http_class classes[] = {HTTP_INSTANCE, HTTP_OTHER};
     for (size_t i = 0; i < 3 * ARRAY_LEN(classes); i++) {
         struct http_request req = get(f, "/fields");
         req.class = classes[i / 3];

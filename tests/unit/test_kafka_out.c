@@ -6,6 +6,8 @@
 #include "lib/kafka_out.h"
 #include "lib/loop.h"
 
+#include <librdkafka/rdkafka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -344,6 +346,38 @@ static void settings_are_checked(void **state)
     loop_free(l);
 }
 
+/* There is no switch that leaves a certificate unverified, unless nothing leaves this machine. */
+static void certificates_are_always_verified(void **state)
+{
+    (void)state;
+    static const struct kafka_conf off[] = {{"enable.ssl.certificate.verification", "false"},
+                                            {"enable.ssl.certificate.verification", "F"},
+                                            {"enable.ssl.certificate.verification", "0"},
+                                            {"ssl.endpoint.identification.algorithm", "none"}};
+    static const struct kafka_conf on[] = {{"enable.ssl.certificate.verification", "TRUE"},
+                                           {"ssl.endpoint.identification.algorithm", "https"}};
+    static const char *const far[] = {"kafka.example:9093",  "127.0.0.1:9093,10.0.0.1:9093", "SSL://10.0.0.1:9093",
+                                      "localhost.example:1", "127.0.0.1:1, kafka:2",         "127.0.0.1@kafka:1"};
+    static const char *const here[] = {"127.0.0.1:9093", "localhost:1,[::1]:2", "SSL://127.0.0.1:1, SSL://localhost:2"};
+    for (size_t i = 0; i < ARRAY_LEN(off); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(far); k++) {
+            struct rd_kafka_conf_s *conf = NULL;
+            AUTO_FREE char *reason = NULL;
+            if (kafka_conf_make(far[k], &off[i], 1, NULL, 0, NULL, 0, &conf, &reason) != ERR_INVALID)
+                fail_msg("%s with %s = %s", far[k], off[i].name, off[i].value);
+            assert_non_null(strstr(reason, off[i].name));
+        }
+        for (size_t k = 0; k < ARRAY_LEN(here); k++) {
+            struct rd_kafka_conf_s *conf = NULL;
+            assert_int_equal(kafka_conf_make(here[k], &off[i], 1, NULL, 0, NULL, 0, &conf, NULL), 0);
+            rd_kafka_conf_destroy(conf);
+        }
+    }
+    struct rd_kafka_conf_s *conf = NULL;
+    assert_int_equal(kafka_conf_make(far[0], on, ARRAY_LEN(on), NULL, 0, NULL, 0, &conf, NULL), 0);
+    rd_kafka_conf_destroy(conf);
+}
+
 static void scram_is_refused_on_old_versions(void **state)
 {
     (void)state;
@@ -369,6 +403,7 @@ int main(void)
         cmocka_unit_test(may_be_freed_inside_a_completion),
         cmocka_unit_test(fatal_errors_are_told),
         cmocka_unit_test(settings_are_checked),
+        cmocka_unit_test(certificates_are_always_verified),
         cmocka_unit_test(scram_is_refused_on_old_versions),
     };
     return cmocka_run_group_tests(tests, start_mock, stop_mock);

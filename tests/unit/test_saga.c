@@ -80,6 +80,8 @@ static const struct saga_step rows[] = {
     {"a", start, got, 1000, 3, SAGA_REPEATABLE},
     {"b", start, got, 0, 2, SAGA_EFFECT},
     {"c", start, got, 1000, 1, 0},
+    {"d", start, got, 1000, 1, SAGA_BOUNDARY},
+    {"e", start, got, 1000, 1, SAGA_BOUNDARY | SAGA_REPEATABLE},
 };
 static const struct saga_table table = {"probe", rows, ARRAY_LEN(rows), failed};
 
@@ -304,6 +306,31 @@ static void wake_leaves_a_pending_answer_alone(void **state)
     assert_true(p->ended);
 }
 
+/* A drain: what only reads before a boundary is not waited for, an effect and a lease that may be granted unseen are.
+ */
+static void wake_gives_up_a_read(void **state)
+{
+    (void)state;
+    struct probe *p = begin(3);
+    saga_wake(&p->saga);
+    saga_engine_tick(engine);
+    assert_int_equal(p->starts, 1);
+    p->then = saga_jump(4);
+    answer(p, 0);
+    assert_string_equal(p->story, "d got e");
+    struct ticket asked = p->out;
+    int fine = 0;
+    guard_says = ERR_DRAINING;
+    p->has_failed_say = true;
+    p->failed_say = saga_end(5);
+    saga_wake(&p->saga);
+    saga_engine_tick(engine);
+    assert_true(p->ended);
+    assert_int_equal(p->outcome, 5);
+    ticket_complete(asked, &fine); /* comes all the same, and finds nobody */
+    assert_string_equal(p->story, "d got e");
+}
+
 static void failed_row_may_go_elsewhere(void **state)
 {
     (void)state;
@@ -441,6 +468,7 @@ int main(void)
         SAGA_TEST(answer_counts_once),
         SAGA_TEST(jumps_and_polls),
         SAGA_TEST(wake_leaves_a_pending_answer_alone),
+        SAGA_TEST(wake_gives_up_a_read),
         SAGA_TEST(failed_row_may_go_elsewhere),
         SAGA_TEST(retry_after_is_obeyed),
         SAGA_TEST(guard_waits_and_fails),

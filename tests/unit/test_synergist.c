@@ -549,7 +549,7 @@ static void expect_fetch(void)
     const struct sent *s = oldest();
     assert_string_equal(s->method, "GET");
     assert_string_equal(s->url, URL);
-    assert_int_equal(s->class, HTTP_S3);
+    assert_int_equal(s->class, HTTP_OTHER);
     assert_string_equal(s->body, ""); /* and no login anywhere */
     assert_true(s->last);
 }

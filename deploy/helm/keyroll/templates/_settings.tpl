@@ -33,7 +33,7 @@
 {{- define "keyroll.checkValues" -}}
 {{- $_ := required "config.brokers: name the Kafka servers, host:port,..." .Values.config.brokers -}}
 {{- $_ := required "config.redis_url: name the Redis server, redis://host:port or rediss://host:port" .Values.config.redis_url -}}
-{{- $drain := include "keyroll.durationMs" (default "30s" .Values.config.drain_timeout) | int64 -}}
+{{- $drain := include "keyroll.durationMs" (default "45s" .Values.config.drain_timeout) | int64 -}}
 {{- if gt (add $drain 10000) (mul 1000 (int64 .Values.worker.terminationGracePeriodSeconds)) -}}
 {{- fail "worker.terminationGracePeriodSeconds must be at least 10 s more than config.drain_timeout" -}}
 {{- end -}}
