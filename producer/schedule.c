@@ -400,7 +400,7 @@ static void surveyed(void *arg, const struct survey_result *r)
     loop_timer_start(s->once_timer, 0);
 }
 
-static void reported(void *arg, const struct job *j, int err, const char *detail)
+static void reported(void *arg, const struct dispatch_sent *j, int err, const char *detail)
 {
     struct schedule *s = arg;
     if (err) {
@@ -415,7 +415,7 @@ static void reported(void *arg, const struct job *j, int err, const char *detail
     metric_add(s->m.published, job_kind_name(j->kind), job_reason_name(j->reason), 1);
     LOG(LOG_LEVEL_INFO, "published", job_kind_name(j->kind), LOG_S("keyroll.licence", j->licence),
         LOG_S("keyroll.job_id", j->job_id), LOG_S("event.reason", job_reason_name(j->reason)),
-        LOG_S("keyroll.key_id", j->replace_key_id[0] ? j->replace_key_id : NULL));
+        LOG_S("keyroll.key_id", j->key_id[0] ? j->key_id : NULL));
 }
 
 /* ---- alarms ---- */
@@ -572,10 +572,19 @@ static void kafka_logged(void *arg, int level, const char *fac, const char *text
     complain(s, level <= 4 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "kafka", line);
 }
 
+/* The next wave begins when the last of this one is proven, not with the tick after that. */
+static void tick_for_wave(struct schedule *s)
+{
+    int64_t apart = ALARM_SHARE * s->tick_took_ms > HURRY_TICK_MS ? ALARM_SHARE * s->tick_took_ms : HURRY_TICK_MS;
+    int64_t rest = s->tick_began_mono_ms + apart - clock_mono_ms(&clock_system);
+    if (!s->stopping && apart < s->o->tick_ms) loop_timer_start(s->tick, rest > 0 ? rest : 0);
+}
+
 static void state_message(void *arg, const struct kafka_message_in *m)
 {
     struct schedule *s = arg;
     int rc = states_take(&s->states, m->key, m->value, m->value_len);
+    if (kafka_follow_caught_up(s->keys) && campaigns_wait(s->campaigns)) tick_for_wave(s);
     if (rc < 0)
         LOG(LOG_LEVEL_WARN, "state", "a message of the keys topic cannot be read: its user could not be restored",
             LOG_S("keyroll.user", m->key), LOG_S("error.message", err_text(rc)), LOG_I("kafka.offset", m->offset));

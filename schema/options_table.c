@@ -195,7 +195,7 @@ const struct setting options_table[] = {
      .text = "Longest call that changes something at AWS or in an instance."},
     {WAIT(read_timeout, 100, 10 * MIN), ALL, .fallback = "30s", .text = "Longest call that only reads."},
     {INT(max_in_flight, 1, 100000), WORKER, .fallback = "1000", .unit = "jobs",
-     .text = "Jobs that one worker carries out at once."},
+     .text = "Jobs that one worker carries out at once; fewer where the memory limit of its container allows no more."},
     {INT(max_calls_per_host, 1, 10000), WORKER, .fallback = "64", .unit = "calls",
      .text = "Calls that one worker has under way at one host of instances at once, since many may share one. To one "
              "instance there is never more than one."},

@@ -82,7 +82,8 @@ struct intake {
     struct item *first;
     size_t n_items, n_ordinary;
     bool draining;
-    struct metric *m_jobs, *m_running, *m_step, *m_delay, *m_steps_failed, *m_dead, *m_done, *m_oldest, *m_rebalances;
+    struct metric *m_jobs, *m_running, *m_limit, *m_step, *m_delay, *m_steps_failed, *m_dead, *m_done, *m_oldest,
+        *m_rebalances;
 };
 
 static const char *const outcome_names[] = {"done", "retry", "dead", "abandoned", "parked", "waiting"};
@@ -816,6 +817,7 @@ static void on_collect(void *arg)
     for (const struct item *t = i->first; t; t = t->next)
         if (t->taken_mono_ms < oldest) oldest = t->taken_mono_ms;
     metric_set(i->m_running, NULL, NULL, (double)i->n_items);
+    metric_set(i->m_limit, NULL, NULL, (double)i->o.max_in_flight);
     metric_set(i->m_oldest, NULL, NULL, (double)(now - oldest) / 1000);
 }
 
@@ -840,6 +842,9 @@ static void make_metrics(struct intake *i)
     i->m_jobs = metric_new(m, METRIC_COUNTER, "keyroll_jobs_total", "Jobs ended, by kind and outcome", "kind",
                            "outcome", NULL, 0);
     i->m_running = metric_new(m, METRIC_GAUGE, "keyroll_jobs_in_flight", "Jobs under way", NULL, NULL, NULL, 0);
+    i->m_limit =
+        metric_new(m, METRIC_GAUGE, "keyroll_jobs_in_flight_limit",
+                   "Jobs that may be under way: max_in_flight, or what fits into the memory", NULL, NULL, NULL, 0);
     i->m_step = metric_new(m, METRIC_HISTOGRAM, "keyroll_step_duration_seconds", "Time spent in a step", "kind", "step",
                            steps, ARRAY_LEN(steps));
     i->m_steps_failed =
