@@ -297,6 +297,12 @@ static void restored_instance_is_repaired_with_the_kept_pair(void **state)
     assert_int_equal(decide(&s), SLOT_REPAIR);
     assert_string_equal(s.out.key_id, K2);
     s.in.pair_kept = false;
+    assert_int_equal(decide(&s), SLOT_FALL_BACK);
+    assert_string_equal(s.out.key_id, K1);
+    old->exposed = true;
+    assert_int_equal(decide(&s), SLOT_DRIFTED);
+    old->exposed = false;
+    s.keys[0].status = AWS_KEY_INACTIVE;
     assert_int_equal(decide(&s), SLOT_DRIFTED);
     sees(&s, "");
     s.in.pair_kept = true;
@@ -379,7 +385,7 @@ static void check_rules(const struct scene *s)
     const struct keyslots_out *o = &s->out;
     const struct record_key *current = record_current(&s->record);
     const struct record_key *k = record_find_const(&s->record, o->key_id);
-    if (o->action == SLOT_CREATE || o->action == SLOT_FREE || o->action == SLOT_REPAIR) {
+    if (o->action == SLOT_CREATE || o->action == SLOT_FREE || o->action == SLOT_REPAIR || o->action == SLOT_FALL_BACK) {
         for (size_t i = 0; i < s->n; i++)
             assert_non_null(record_find_const(&s->record, s->keys[i].id)); /* never beside a stranger's */
         assert_true(s->record.state != RECORD_DRIFTED && s->record.state != RECORD_EXCLUDED);
@@ -390,6 +396,11 @@ static void check_rules(const struct scene *s)
         assert_int_equal(listed(s, o->key_id)->status, AWS_KEY_INACTIVE);
         assert_true(k->next == KEY_NEXT_REAP && k->next_ms <= NOW && current && current->seen_ms != TIME_NONE);
         assert_true(s->in.seen != INSTANCE_SEEN_ID || strcmp(s->in.seen_id, o->key_id));
+    }
+    if (o->action == SLOT_FALL_BACK) {
+        assert_true(!s->in.pair_kept && k && k->role == KEY_REPLACED && !k->exposed);
+        assert_int_equal(listed(s, o->key_id)->status, AWS_KEY_ACTIVE);
+        assert_true(s->in.seen == INSTANCE_SEEN_ID && !strcmp(s->in.seen_id, o->key_id));
     }
     if (o->action == SLOT_REPAIR) assert_true(s->in.pair_kept && current && listed(s, current->id));
     if (o->old_seen) assert_string_equal(o->old_id, s->in.seen_id);
