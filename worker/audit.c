@@ -94,7 +94,9 @@ static struct saga_verdict judge(struct saga *s)
 static struct saga_verdict audit_event(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    return step_put_event(r, r->record.state == RECORD_DRIFTED ? EVENT_DRIFTED : EVENT_AUDITED);
+    enum record_state now = r->record.state;
+    bool asks = now == RECORD_AWAITING && r->state_before != RECORD_AWAITING;
+    return step_put_event(r, now == RECORD_DRIFTED ? EVENT_DRIFTED : asks ? EVENT_AWAITING : EVENT_AUDITED);
 }
 
 static struct saga_verdict close_record(struct saga *s)

@@ -163,6 +163,17 @@ void offsets_done(struct offsets *o, struct offset_ref ref)
     }
 }
 
+int64_t offsets_rewind(struct offsets *o, struct offset_ref ref)
+{
+    if (ref.partition >= o->n) return ERR_NOT_FOUND;
+    struct part *p = o->v[ref.partition];
+    if (!p->assigned || p->epoch != ref.epoch || ref.offset < p->base || ref.offset >= p->next) return ERR_NOT_FOUND;
+    p->epoch = ++o->epochs;
+    p->next = p->base;
+    memset(p->done, 0, p->size);
+    return p->base;
+}
+
 bool offsets_to_commit(const struct offsets *o, int index, int64_t *ret_offset)
 {
     const struct part *p = o->v[index];

