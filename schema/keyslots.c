@@ -86,6 +86,18 @@ static bool seen_drifts(const struct record *r, enum instance_seen seen, const c
     return true;
 }
 
+/* Who is asked about one key has to hear of the other one, too. */
+static void name_unexplained(const struct record *r, const struct aws_key *keys, size_t n_keys,
+                             char reason[RECORD_TEXT_MAX])
+{
+    for (size_t i = 0; i < n_keys; i++) {
+        size_t len = strlen(reason);
+        if (record_find_const(r, keys[i].id) || strstr(reason, keys[i].id)) continue;
+        snprintf(reason + len, RECORD_TEXT_MAX - len, "; nobody explains %s", keys[i].id);
+        return;
+    }
+}
+
 bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
                       const char *seen_id, int64_t now_ms, char ret_reason[RECORD_TEXT_MAX])
 {
@@ -117,7 +129,9 @@ bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_key
         drift = r->state != RECORD_NEW && r->state != RECORD_AWAITING;
         if (!drift) ret_reason[0] = '\0';
     }
-    return drift || seen_drifts(r, seen, seen_id, ret_reason);
+    bool other = !drift && seen_drifts(r, seen, seen_id, ret_reason);
+    if (drift || other) name_unexplained(r, keys, n_keys, ret_reason);
+    return drift || other;
 }
 
 /* ---- decide -------------------------------------------------------------------------------------------------------

@@ -324,6 +324,22 @@ static void foreign_key_in_the_instance_drifts(void **state)
     assert_int_equal(decide(&s), SLOT_PERSON);
 }
 
+/* A key that was touched, and one that nobody explains: the person hears of both. */
+static void a_drift_names_the_unexplained_key(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    knows(&s, K1, KEY_CURRENT, AWS_KEY_ACTIVE);
+    s.record.state = RECORD_CURRENT;
+    sees(&s, K1);
+    lists(&s, K1, AWS_KEY_INACTIVE);
+    lists(&s, K2, AWS_KEY_ACTIVE);
+    assert_true(observe(&s));
+    assert_non_null(strstr(s.drift, K1));
+    assert_non_null(strstr(s.drift, K2));
+}
+
 static void changes_by_others_drift(void **state)
 {
     (void)state;
@@ -459,6 +475,7 @@ int main(void)
         cmocka_unit_test(stale_job_without_a_key_has_nothing_to_do),
         cmocka_unit_test(restored_instance_is_repaired_with_the_kept_pair),
         cmocka_unit_test(foreign_key_in_the_instance_drifts),
+        cmocka_unit_test(a_drift_names_the_unexplained_key),
         cmocka_unit_test(changes_by_others_drift),
         cmocka_unit_test(drifted_and_excluded_stay),
         cmocka_unit_test(rules_hold_in_every_small_world),
