@@ -222,6 +222,32 @@ static void an_audit_that_failed(void **state)
     sim_world_free(w);
 }
 
+/* One that fails for good becomes a dead letter; a later one that goes well ends that, too, so that the letter
+ * resolves. */
+static void an_audit_that_became_a_dead_letter(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "audit", .step = "read", .skip = 1, .act = instance_down}};
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    o.rotation.max_attempts = 1;
+    o.policy.max_age_ms = 500 * DAY_MS; /* nothing else is due */
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    bool failed = false;
+    for (int i = 0; i < 48 && !failed; i++) {
+        sim_run_for(w, HOUR_MS);
+        failed = strcmp(record_state_name(sim_state(w)), "failed") == 0;
+    }
+    assert_true(rules[0].hit);
+    assert_true(failed);
+    sim_run_for(w, 3 * DAY_MS);
+    assert_string_equal(record_state_name(sim_state(w)), "current");
+    sim_world_free(w);
+}
+
 /* ---- modes --------------------------------------------------------------------------------------------------------
  */
 
@@ -735,6 +761,7 @@ int main(void)
         cmocka_unit_test(without_a_read_back),
         cmocka_unit_test(observe_changes_nothing),
         cmocka_unit_test(an_audit_that_failed),
+        cmocka_unit_test(an_audit_that_became_a_dead_letter),
         cmocka_unit_test(a_pause_holds_creates),
         cmocka_unit_test(duplicates_change_nothing),
         cmocka_unit_test(late_messages_change_nothing),
