@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HOUR_MS    INT64_C(3600000)
+#define MOST_PER_S INT64_C(1000000)
+
 static const struct redis_script script_take = {"budget_take", lua_budget_take};
 
 static int64_t number(const struct redis_value *v, size_t i)
@@ -15,9 +18,21 @@ static int64_t number(const struct redis_value *v, size_t i)
     return item && item->type == REDIS_INTEGER ? item->integer : -1;
 }
 
+/* The script's own bounds, with room to spare: what is beyond them was not computed by it on what it wrote, and would
+ * make a worker spin or wait for ever. Counted in what the reply counts in. */
+static bool is_sane(const struct redis_value *v)
+{
+    static const int64_t most[] = {INT64_MAX, BUDGET_SLOTS_MAX, HOUR_MS * 1000,    HOUR_MS * 1000,
+                                   HOUR_MS,   HOUR_MS,          MOST_PER_S * 1000, MOST_PER_S * 1000};
+    if (v->type != REDIS_ARRAY || v->count < ARRAY_LEN(most)) return false;
+    for (size_t i = 0; i < ARRAY_LEN(most); i++)
+        if (number(v, i) < 0 || number(v, i) > most[i]) return false;
+    return true;
+}
+
 static void read_grant(const struct redis_value *v, struct budget_grant *g)
 {
-    if (v->type != REDIS_ARRAY || v->count < 8 || number(v, 1) < 0) {
+    if (!is_sane(v)) {
         g->err = ERR_NET_BAD_REPLY;
         return;
     }
