@@ -103,5 +103,6 @@ def test_limit_is_found_shared_and_followed(world, full, capsys):
             time.sleep(5)
             killed, _, _ = tell("5 s after a worker was killed", meter.over(20), LIMIT)
             assert killed > 0.9, "what it had reserved costs the others nothing any more"
+    assert [worker.drain() for worker in workers[1:]] == [0, 0, 0], "jobs that wait for their turn leave at once"
     totals = fleet.summary()
     assert totals["rotated_licences"] > 0 and totals["outages"] == 0  # keys of rotations under way are not stored yet
