@@ -64,7 +64,7 @@ static void judge_world(struct rotation *r)
     if (out.action == SLOT_PERSON || out.action == SLOT_DRIFTED) return;
     if (asked_by_a_step(rec, step_now_ms(r))) return;
     if (settled_state(rec->state) || is_over(r)) record_settle(rec);
-    if (out.action == SLOT_REPAIR) {
+    if (out.action == SLOT_REPAIR || out.action == SLOT_FALL_BACK) {
         rec->repair = true;
         snprintf(rec->reason, sizeof(rec->reason), "%s", out.reason);
     }
