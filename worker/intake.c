@@ -435,6 +435,7 @@ static void on_told(void *self, uint64_t id, const void *result)
 {
     struct item *t = self;
     (void)id;
+    if (!t->telling) return; /* nobody waits for it any more */
     if (!((const struct kafka_report *)result)->err || t->intake->draining) {
         t->telling = false;
         finish(t);
