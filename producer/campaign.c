@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define RATE_SPAN_MS 60000
+
 const char *campaign_member_name(enum campaign_member m)
 {
     static const char *const names[] = {
@@ -288,9 +290,55 @@ int campaign_sum(const struct campaign *c, const struct campaign_members *m, str
     size_t w = 0;
     while (w + 1 < (size_t)n && bounds[w] <= at) w++;
     ret->wave = w + 1;
+    ret->before = w ? bounds[w - 1] : 0;
     ret->bound = bounds[w];
     judge_failures(c, ret);
     return 0;
+}
+
+void campaign_rate_done(struct campaign_rate *r)
+{
+    free(r->at_ms);
+    *r = (struct campaign_rate){0};
+}
+
+void campaign_rate_add(struct campaign_rate *r, int64_t rotated_ms)
+{
+    if (rotated_ms == TIME_NONE || rotated_ms <= 0) return;
+    if (r->n == r->cap) {
+        size_t cap = r->cap ? 2 * r->cap : 64;
+        int64_t *at_ms = reallocarray(r->at_ms, cap, sizeof *at_ms);
+        if (!at_ms) return;
+        r->at_ms = at_ms;
+        r->cap = cap;
+    }
+    r->at_ms[r->n++] = rotated_ms;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+double campaign_rate_per_s(struct campaign_rate *r)
+{
+    if (r->n < 2) return 0;
+    qsort(r->at_ms, r->n, sizeof *r->at_ms, by_time);
+    int64_t last = r->at_ms[r->n - 1], span = (last - r->at_ms[0]) / 3;
+    size_t from = r->n - 1;
+    if (span < RATE_SPAN_MS) span = RATE_SPAN_MS;
+    while (from && r->at_ms[from - 1] >= last - span) from--;
+    if (from == r->n - 1 || last == r->at_ms[from]) return 0;
+    return (double)(r->n - 1 - from) * 1000 / (double)(last - r->at_ms[from]);
+}
+
+int64_t campaign_left_ms(const struct campaign_progress *p, struct campaign_rate *r)
+{
+    size_t ended = 0;
+    double per_s = campaign_rate_per_s(r);
+    for (int i = 0; i < MEMBER_KINDS; i++) ended += campaign_member_ended((enum campaign_member)i) ? p->count[i] : 0;
+    return per_s > 0 ? (int64_t)((double)(p->members - ended) / per_s * 1000) : TIME_NONE;
 }
 
 size_t campaign_allowed(const struct campaign *c, size_t before, size_t bound, int64_t opened_ms, int64_t now_ms)

@@ -140,7 +140,7 @@ int client_kafka(struct client *c)
 
 /* ---- AWS and instances ---- */
 
-static int need_http(struct client *c)
+int client_http(struct client *c)
 {
     if (c->http) return 0;
     const struct http_options ho = {.ca_file = c->o->ca_file};
@@ -152,7 +152,7 @@ int client_aws(struct client *c)
 {
     const struct options *o = c->o;
     if (c->aws) return 0;
-    int rc = need_http(c);
+    int rc = client_http(c);
     if (rc < 0) return rc;
     const struct aws_creds_options co = options_aws_creds(o, c->http);
     rc = c->creds ? 0 : aws_creds_new(c->loop, &co, &c->creds);
@@ -173,7 +173,7 @@ int client_profiles(struct client *c)
 int client_instances(struct client *c)
 {
     if (c->instances) return 0;
-    int rc = need_http(c);
+    int rc = client_http(c);
     if (rc == 0) rc = client_profiles(c);
     if (rc < 0) return rc;
     const struct synergist_options so = {

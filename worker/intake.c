@@ -8,6 +8,8 @@
 #include "lib/mutant.h"
 #include "lib/loop.h"
 #include "schema/deadletter.h"
+#include "schema/options.h"
+#include "worker/report.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -47,6 +49,8 @@ struct item {
     struct buf out_value;
     struct job_headers out_headers;
     struct loop_timer *again;
+    bool telling;                     /* the saga ended, and r is kept until the event of its end is delivered */
+    int outcome;                      /* of the saga */
     bool finishing;                   /* out_value is the saga's outcome (else: the copy of a parked head) */
     char waits_for[BREAKER_NAME_MAX]; /* the breaker whose probe this job is, "" none */
     bool waits;                       /* until its time comes */
@@ -73,11 +77,13 @@ struct intake {
     size_t n_gates, resume_from; /* where the next look for a paused gate begins: none starves */
     struct saga_engine *engine;
     struct loop_timer *engine_timer, *commit_timer, *gate_timer, *lease_timer;
-    struct commit committing; /* sent and not answered: one at a time; n 0: none */
+    int64_t rung_ms[OPTIONS_RETRIES_MAX]; /* not-before of the last message that was handed to each retry topic */
+    struct commit committing;             /* sent and not answered: one at a time; n 0: none */
     struct item *first;
     size_t n_items, n_ordinary;
     bool draining;
-    struct metric *m_jobs, *m_running, *m_step, *m_delay, *m_steps_failed, *m_dead, *m_done, *m_oldest, *m_rebalances;
+    struct metric *m_jobs, *m_running, *m_limit, *m_step, *m_delay, *m_steps_failed, *m_dead, *m_done, *m_oldest,
+        *m_rebalances;
 };
 
 static const char *const outcome_names[] = {"done", "retry", "dead", "abandoned", "parked", "waiting"};
@@ -156,9 +162,15 @@ static void item_end(struct item *t, bool finished)
 
 static void send_out(struct item *t);
 
+static void tell_end(struct item *t);
+
 static void send_again(void *arg)
 {
-    send_out(arg);
+    struct item *t = arg;
+    if (t->telling)
+        tell_end(t);
+    else
+        send_out(t);
 }
 
 static void on_sent(void *self, uint64_t id, const void *result)
@@ -211,24 +223,31 @@ static void send_out(struct item *t)
     }
 }
 
-/* The rung for a delay: the longest one not above it, the shortest at least. Jitter goes on top, never below the rung's
- * delay, so that the head of a rung is always the first one due. */
-static size_t rung_for(const struct intake *i, int64_t delay_ms)
+size_t intake_rung(size_t n, unsigned attempts)
 {
-    size_t k = 0;
-    while (k + 1 < i->o.n_retry && i->o.retry_delay_ms[k + 1] <= delay_ms) k++;
-    return k;
+    size_t k = attempts ? attempts - 1 : 0;
+    return k < n ? k : n - 1;
 }
 
-static void hand_to_retry(struct item *t, int64_t delay_ms, bool counted, int err)
+/* Jitter goes on top of the rung's delay, and never below what was published before: the head of a rung is the first
+ * one due, and nothing behind it is due while it waits. */
+static int64_t not_before_ms(struct intake *i, size_t k)
+{
+    int64_t rung_ms = i->o.retry_delay_ms[k];
+    int64_t at = wall(i) + rung_ms + (int64_t)rng_below(i->o.env->rng, (uint64_t)(rung_ms / 10) + 1);
+    int64_t most = wall(i) + rung_ms + rung_ms / 10; /* a clock that was set back must not hold all up */
+    if (at < i->rung_ms[k] && i->rung_ms[k] <= most) at = i->rung_ms[k];
+    return i->rung_ms[k] = at;
+}
+
+/* k: which of the retry topics. */
+static void hand_to_retry(struct item *t, size_t k, bool counted, int err)
 {
     struct intake *i = t->intake;
-    size_t k = rung_for(i, delay_ms);
-    int64_t rung_ms = i->o.retry_delay_ms[k];
     t->out_topic = i->o.topic_retry[k];
     t->out_headers = t->headers;
     t->out_headers.attempt += counted;
-    t->out_headers.not_before_ms = wall(i) + rung_ms + (int64_t)rng_below(i->o.env->rng, (uint64_t)(rung_ms / 10) + 1);
+    t->out_headers.not_before_ms = not_before_ms(i, k);
     if (!t->out_headers.first_seen_ms) t->out_headers.first_seen_ms = wall(i);
     if (err)
         snprintf(t->out_headers.last_error, sizeof(t->out_headers.last_error), "%s %s", err_name(err),
@@ -358,26 +377,19 @@ static void drop_waiting(struct intake *i)
     }
 }
 
-static void on_ended(void *arg, struct saga *s, int outcome)
+static void finish(struct item *t)
 {
-    struct intake *i = arg;
-    struct rotation *r = ROTATION(s);
-    struct item *t = r->owner;
+    struct intake *i = t->intake;
+    struct rotation *r = t->r;
+    const int outcome = t->outcome;
     const int err = r->error;
     char step[RECORD_STEP_MAX], reason[RECORD_TEXT_MAX], parked[RECORD_PARKED_MAX];
     int64_t first_ms = r->record.first_failed_ms;
-    int64_t delay_ms = r->record.next_ms == TIME_NONE ? 0 : r->record.next_ms - wall(i);
     unsigned attempts = r->record.attempts;
     bool again = r->again && outcome == OUTCOME_DONE && !err && !i->draining;
     snprintf(step, sizeof(step), "%s", r->step);
     snprintf(reason, sizeof(reason), "%s", r->reason);
     snprintf(parked, sizeof(parked), "%s", r->record.parked);
-    log_end(t, r, outcome);
-    metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
-    if (outcome == OUTCOME_DONE && !err && !r->again) {
-        int64_t due_ms = r->job->due_at_ms ? r->job->due_at_ms : r->job->created_at_ms;
-        metric_observe(i->m_done, job_kind_name(r->job->kind), NULL, (double)(wall(i) - due_ms) / 1000);
-    }
     t->r = NULL;
     t->job = TAKE(r->job);
     rotation_free(r);
@@ -393,7 +405,7 @@ static void on_ended(void *arg, struct saga *s, int outcome)
         item_end(t, t->handed_on || MUTANT(PARKED_DONE));
         return;
     case OUTCOME_RETRY:
-        hand_to_retry(t, delay_ms > 0 ? delay_ms : 0, true, err);
+        hand_to_retry(t, intake_rung(i->o.n_retry, attempts), true, err);
         return;
     case OUTCOME_ABANDONED:
         if (MUTANT(ABANDONED_DONE)) {
@@ -410,6 +422,57 @@ static void on_ended(void *arg, struct saga *s, int outcome)
         return;
     }
     assert(!"outcome");
+}
+
+/* Before the message is finished it is told how it ended (I8): a record alone tells nobody. */
+static void wait_to_tell(struct item *t)
+{
+    if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
+    if (t->again) {
+        loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+        return;
+    }
+    t->telling = false; /* no memory: the log told it */
+    finish(t);
+}
+
+static void on_told(void *self, uint64_t id, const void *result)
+{
+    struct item *t = self;
+    (void)id;
+    if (!t->telling) return; /* nobody waits for it any more */
+    if (!((const struct kafka_report *)result)->err || t->intake->draining) {
+        t->telling = false;
+        finish(t);
+        return;
+    }
+    wait_to_tell(t);
+}
+
+static void tell_end(struct item *t)
+{
+    int type = report_end_type(t->r, t->outcome);
+    int rc = type < 0 ? ERR_INVALID : report_end(t->intake->o.env->report, t->r, type, (struct ticket){on_told, t, 0});
+    t->telling = rc == 0 || (rc == ERR_BUSY && !t->intake->draining);
+    if (rc == ERR_BUSY && t->telling)
+        wait_to_tell(t);
+    else if (!t->telling)
+        finish(t); /* nothing to tell, or what cannot be written; the log told it */
+}
+
+static void on_ended(void *arg, struct saga *s, int outcome)
+{
+    struct intake *i = arg;
+    struct rotation *r = ROTATION(s);
+    struct item *t = r->owner;
+    log_end(t, r, outcome);
+    metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
+    if (outcome == OUTCOME_DONE && !r->error && !r->again) {
+        int64_t due_ms = r->job->due_at_ms ? r->job->due_at_ms : r->job->created_at_ms;
+        metric_observe(i->m_done, job_kind_name(r->job->kind), NULL, (double)(wall(i) - due_ms) / 1000);
+    }
+    t->outcome = outcome;
+    tell_end(t);
 }
 
 static void on_moved(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err,
@@ -714,9 +777,9 @@ static void park_heads(struct intake *i)
     for (struct item *t = i->first; t; t = next) {
         int64_t span = 0;
         next = t->next;
-        if (now - t->taken_mono_ms < most || t->out_topic || t->handed_on || !t->r) continue;
+        if (now - t->taken_mono_ms < most || t->out_topic || t->handed_on || !t->r || t->telling) continue;
         if (offsets_head(i->offsets, (int)t->ref.partition, &span) != t->ref.offset || span < 2) continue;
-        hand_to_retry(t, i->o.retry_delay_ms[i->o.n_retry - 1], false, 0);
+        hand_to_retry(t, i->o.n_retry - 1, false, 0);
     }
 }
 
@@ -762,6 +825,7 @@ static void on_collect(void *arg)
     for (const struct item *t = i->first; t; t = t->next)
         if (t->taken_mono_ms < oldest) oldest = t->taken_mono_ms;
     metric_set(i->m_running, NULL, NULL, (double)i->n_items);
+    metric_set(i->m_limit, NULL, NULL, (double)i->o.max_in_flight);
     metric_set(i->m_oldest, NULL, NULL, (double)(now - oldest) / 1000);
 }
 
@@ -786,6 +850,9 @@ static void make_metrics(struct intake *i)
     i->m_jobs = metric_new(m, METRIC_COUNTER, "keyroll_jobs_total", "Jobs ended, by kind and outcome", "kind",
                            "outcome", NULL, 0);
     i->m_running = metric_new(m, METRIC_GAUGE, "keyroll_jobs_in_flight", "Jobs under way", NULL, NULL, NULL, 0);
+    i->m_limit =
+        metric_new(m, METRIC_GAUGE, "keyroll_jobs_in_flight_limit",
+                   "Jobs that may be under way: max_in_flight, or what fits into the memory", NULL, NULL, NULL, 0);
     i->m_step = metric_new(m, METRIC_HISTOGRAM, "keyroll_step_duration_seconds", "Time spent in a step", "kind", "step",
                            steps, ARRAY_LEN(steps));
     i->m_steps_failed =
@@ -808,7 +875,7 @@ int intake_new(struct loop *l, const struct intake_options *o, struct intake **r
 {
     struct intake *i = calloc(1, sizeof(*i));
     if (!i) return ERR_NOMEM;
-    assert(o->n_retry > 0 && o->urgent_share < o->max_in_flight);
+    assert(o->n_retry > 0 && o->n_retry <= OPTIONS_RETRIES_MAX && o->urgent_share < o->max_in_flight);
     i->loop = l;
     i->o = *o;
     const struct saga_hooks hooks = {rotation_guard, on_moved, on_ended, on_rearm, i};

@@ -165,3 +165,35 @@ int report_transition(struct report *rep, const struct rotation *r, enum event_t
     if (rc < 0) free(p);
     return rc;
 }
+
+int report_end_type(const struct rotation *r, int outcome)
+{
+    enum record_state now = r->record.state;
+    if (outcome == OUTCOME_DEAD) return now == RECORD_STUCK ? EVENT_STUCK : EVENT_FAILED;
+    if (outcome == OUTCOME_RETRY) return r->lease.user.number ? EVENT_RETRY : -1;
+    if (outcome != OUTCOME_DONE || !r->error || r->closing) return -1; /* closing: its last event told all */
+    if (now == RECORD_RETRY) return EVENT_RETRY;
+    if (now == r->state_before) return -1;
+    if (now == RECORD_AWAITING) return EVENT_AWAITING;
+    return now == RECORD_DRIFTED || now == RECORD_EXCLUDED ? EVENT_DRIFTED : -1;
+}
+
+int report_end(struct report *rep, const struct rotation *r, int type, struct ticket t)
+{
+    struct event e;
+    struct event_header_set headers;
+    AUTO_BUF struct buf value;
+    buf_init(&value, STATE_MAX);
+    fill_event(rep, r, (enum event_type)type, &e);
+    if (r->step[0]) snprintf(e.step, sizeof(e.step), "%s", r->step);
+    for (char *p = e.step; *p; p++)
+        if (*p == ' ') *p = '-';
+    if (!e.reason[0]) message_words(e.reason, sizeof(e.reason), r->reason);
+    if (r->record.next_ms > 0) e.next_at_ms = r->record.next_ms;
+    int rc = event_encode(&e, &value);
+    if (!rc) rc = event_headers(&e, rep->worker_id, &headers);
+    if (rc < 0) return rc;
+    const struct kafka_message_out m = {
+        rep->events, r->lease.user.key, strlen(r->lease.user.key), value.data, value.len, headers.headers, headers.n};
+    return rep->kafka.produce(rep->kafka.self, &m, t);
+}

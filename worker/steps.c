@@ -236,6 +236,7 @@ static int load(struct rotation *r, const struct store_lease *l)
         if (until > r->journal.patient_ms) r->journal.patient_ms = until;
     }
     if (l->has_record) r->record = l->record;
+    r->state_before = r->record.state;
     int rc = load_exposed(r, l->exposed, l->n_exposed);
     if (rc < 0) return rc;
     load_pairs(r, l);
@@ -396,6 +397,32 @@ struct saga_verdict step_closed_got(struct saga *s, const void *result)
     if (v.move != SAGA_NEXT) return v;
     lease_dropped(&r->lease);
     return saga_end(r->end_outcome);
+}
+
+struct saga_verdict step_hand_over_event(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    r->closing = true;
+    rotation_note_wait(r, TIME_NONE, "%s of %s is put off: the instance does not show the newest key", s->table->kind,
+                       r->target);
+    return step_put_event(r, EVENT_RETRY);
+}
+
+struct saga_verdict step_hand_over(struct saga *s)
+{
+    return step_put_record(ROTATION(s), true, false, STORE_PAIR_SAME, NULL);
+}
+
+struct saga_verdict step_hand_over_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    struct saga_verdict v = step_record_got(s, result);
+    if (v.move != SAGA_NEXT) return v;
+    r->has_journal = r->closing = false;
+    r->lease.user.journal_version = 0;
+    journal_init(&r->journal, JOURNAL_ROTATE);
+    s->table = &rotate_table;
+    return saga_jump(1); /* its survey */
 }
 
 struct saga_verdict step_put_event(struct rotation *r, enum event_type type)
@@ -647,6 +674,7 @@ static void judge_failure(struct rotation *r)
     }
     if (spent) {
         rec->asked = false;
+        rec->looked = r->job->kind == JOB_AUDIT && !r->has_journal;
         rec->state = r->has_journal || r->end_state == RECORD_STUCK ? RECORD_STUCK : RECORD_FAILED;
         rec->next_ms = now + r->env->policy.retry_cap_ms;
         r->end_outcome = OUTCOME_DEAD;
@@ -655,7 +683,10 @@ static void judge_failure(struct rotation *r)
     int64_t delay = retry_delay_ms(r, rec->attempts);
     rec->state = RECORD_RETRY;
     rec->next_ms = r->next_ms != TIME_NONE ? r->next_ms : now + delay;
-    bool on_rung = rec->attempts <= r->env->policy.n_retry_delays && r->next_ms == TIME_NONE;
+    /* what the other side asked to wait longer than the rung does waits in the record: a rung would bring it early */
+    const struct rotation_policy *p = &r->env->policy;
+    bool on_rung = rec->attempts <= p->n_retry_delays && p->n_retry_delays && r->next_ms == TIME_NONE &&
+                   delay <= p->retry_delays_ms[rec->attempts ? rec->attempts - 1 : 0];
     r->end_outcome = on_rung ? OUTCOME_RETRY : OUTCOME_DONE;
 }
 

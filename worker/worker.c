@@ -6,6 +6,7 @@
 
 #include "lib/aws_call.h"
 #include "lib/aws_creds.h"
+#include "lib/cgroup.h"
 #include "lib/err.h"
 #include "lib/http.h"
 #include "lib/http_server.h"
@@ -15,6 +16,8 @@
 #include "schema/budget_store.h"
 #include "worker/breakers_share.h"
 #include "worker/calls.h"
+#include "worker/capacity.h"
+#include "worker/hosts.h"
 #include "worker/intake.h"
 #include "worker/report.h"
 #include "schema/options_use.h"
@@ -39,6 +42,7 @@ struct worker {
     struct profiles *profiles;
     struct synergist *synergist;
     struct calls *calls;
+    struct hosts *hosts;
     struct escrow *escrow;
     struct redis *redis;
     struct store store;
@@ -204,8 +208,8 @@ static void on_budget(void *arg, const struct aws_pace_view *v)
         const char *name, *help;
         double value;
     } rows[] = {
-        {"keyroll_budget_rate", "IAM calls per second that all workers together may make", v->rate_per_s},
-        {"keyroll_budget_worked", "IAM calls per second that the account was seen to bear", v->base_per_s},
+        {"keyroll_budget_rate", "Calls per second that all workers together may make", v->rate_per_s},
+        {"keyroll_budget_worked", "Calls per second that the account was seen to bear", v->base_per_s},
         {"keyroll_budget_waiting", "Calls of this worker that wait for the budget", v->waiting},
         {"keyroll_budget_held", "Calls that this worker has reserved", v->held},
         {"keyroll_budget_calls", "Calls of this worker let through so far", (double)v->calls},
@@ -392,10 +396,24 @@ static int make_producer(struct worker *w, char **reterr)
     return rc;
 }
 
+/* max_in_flight, or what fits into the memory that the container has. */
+static size_t in_flight_limit(const struct options *o)
+{
+    uint64_t memory = cgroup_memory_limit_bytes("/proc/self/cgroup", "/sys/fs/cgroup");
+    size_t fits = capacity_in_flight((size_t)o->max_in_flight, memory);
+    if (fits < (size_t)o->max_in_flight)
+        LOG(LOG_LEVEL_WARN, "in-flight-limited",
+            "fewer jobs at once than max_in_flight: the memory limit allows no more", LOG_I("keyroll.jobs", fits),
+            LOG_I("keyroll.memory_bytes", memory));
+    return fits;
+}
+
 static int make_intake(struct worker *w, char **reterr)
 {
+    size_t in_flight = in_flight_limit(w->o);
     const struct options *o = w->o;
-    int rc = calls_new(w->metrics, &clock_system, breakers_aws(w->breakers), breakers_instance(w->breakers), &w->calls);
+    int rc = hosts_new(breakers_instance(w->breakers), (unsigned)o->max_calls_per_host, &w->hosts);
+    if (!rc) rc = calls_new(w->metrics, &clock_system, breakers_aws(w->breakers), hosts_instance(w->hosts), &w->calls);
     if (rc < 0) {
         *reterr = reason("intake", err_text(rc));
         return rc;
@@ -421,8 +439,8 @@ static int make_intake(struct worker *w, char **reterr)
                                      .topic_retry = (const char *const *)o->topic_retry,
                                      .retry_delay_ms = o->retry_delay_ms,
                                      .n_retry = o->retry_delays.n,
-                                     .max_in_flight = (size_t)o->max_in_flight,
-                                     .urgent_share = (size_t)(o->max_in_flight * o->urgent_share / 100),
+                                     .max_in_flight = in_flight,
+                                     .urgent_share = in_flight * (size_t)o->urgent_share / 100,
                                      .park_after_ms = PARK_HEAD_MS,
                                      .metrics = w->metrics,
                                      .on_idle = on_idle,
@@ -527,11 +545,13 @@ void worker_free(struct worker *w)
     kafka_out_free(w->out, COMMIT_WAIT_MS);
     intake_free(w->intake);
     redis_free(w->redis);
+    hosts_stop(w->hosts);
     synergist_free(w->synergist);
     aws_call_free(w->aws);
     aws_creds_free(w->creds);
     http_free(w->http);
     calls_free(w->calls);
+    hosts_free(w->hosts);
     profiles_free(w->profiles);
     breakers_share_free(w->share);
     breakers_free(w->breakers);

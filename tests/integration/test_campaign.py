@@ -65,8 +65,8 @@ def test_each_licence_once_though_schedulers_die_and_campaigns_overlap(made, ful
     again = installed.keyroll.run("campaign start --all --name spring", check=False)
     assert again.status == 1 and "already" in again.err
     installed.keyroll.run("campaign start --name half --waves 100% --filter", "licence~L0000?1")
-    for _ in range(10 if full else 4):
-        time.sleep(dice.uniform(0.2, 1.5))  # a random moment is the point
+    for _ in range(10):
+        time.sleep(dice.uniform(0.2, 1.5 if full else 0.6))  # a random moment is the point
         scheduler.sigkill()
         scheduler = installed.scheduler(start=False).spawn()
     for name in ("spring", "half"):
@@ -93,6 +93,14 @@ def test_waves_one_after_the_other_and_pause(made):
     assert wait_ended(installed, "careful")["counts"]["done"] == 20
     listed = json.loads(installed.keyroll.run("campaign list --json").out)["campaigns"]
     assert [(one["name"], one["state"]) for one in listed] == [("careful", "done")]
+
+    # All have two keys now, so another one waits for slots, until it is stopped.
+    installed.keyroll.run("campaign start --all --name more --waves 100%")
+    wait_for("it to wait for slots", lambda: shown(installed, "more")["counts"]["waits for a slot"] == 20, 30)
+    installed.keyroll.run("campaign stop more --reason", "enough")
+    assert (shown(installed, "more")["state"], shown(installed, "more")["why"]) == ("stopped", "enough")
+    assert installed.keyroll.run("campaign show more", check=False).status == 3
+    assert installed.fleet.summary()["creates"] == 20
 
 
 def test_a_canary_that_fails_stops_it(made):
