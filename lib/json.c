@@ -6,6 +6,7 @@
  * and begun anew when its last block is freed; what does not fit is libc's, as is what was allocated before the first
  * reading. Under a sanitizer, and where allocations are made to fail, there is no arena: it would hide what jansson
  * does with its blocks.
+ * A tree that is kept would hold the arena for ever: json_read_kept().
  *
  * What jansson frees while it reads was mostly allocated just before; what was not (a text that breaks off has its
  * whole tree freed, from the front) is not looked for but freed when the reading ends: else a megabyte would take
@@ -41,7 +42,7 @@ struct blocks {
     size_t n, cap;
 };
 static _Thread_local struct {
-    bool active;
+    bool active, kept; /* kept: what is read now stays, so it is not in the arena's way */
     jmp_buf out;
     struct blocks all, dead; /* of the reading under way; dead: freed by jansson, still among all */
 } reading;
@@ -98,7 +99,7 @@ static void free_blocks(const struct blocks *b)
 
 static void *noting_malloc(size_t bytes)
 {
-    void *p = reading.active ? arena_alloc(bytes) : NULL;
+    void *p = reading.active && !reading.kept ? arena_alloc(bytes) : NULL;
     if (p) return p;
     p = malloc(bytes);
     if (!reading.active || (p && note_block(&reading.all, p))) return p;
@@ -132,7 +133,7 @@ void json_without_arena(void)
     use_arena = false;
 }
 
-int json_read(const char *bytes, size_t len, size_t flags, json_t **ret_root, json_error_t *where)
+static int read_tree(const char *bytes, size_t len, size_t flags, json_t **ret_root, json_error_t *where)
 {
     json_error_t own;
     const size_t live = arena.live;
@@ -153,4 +154,21 @@ int json_read(const char *bytes, size_t len, size_t flags, json_t **ret_root, js
     if (!root) return ERR_SYNTAX;
     *ret_root = root;
     return 0;
+}
+
+int json_read(const char *bytes, size_t len, size_t flags, json_t **ret_root, json_error_t *where)
+{
+    reading.kept = false;
+    return read_tree(bytes, len, flags, ret_root, where);
+}
+
+int json_read_kept(const char *bytes, size_t len, size_t flags, json_t **ret_root, json_error_t *where)
+{
+    reading.kept = true;
+    return read_tree(bytes, len, flags, ret_root, where);
+}
+
+bool json_arena_empty(void)
+{
+    return arena.live == 0;
 }

@@ -475,7 +475,7 @@ static int add(struct profiles *p, const char *text, size_t len, bool from_dir, 
     json_error_t at;
     if (!e) return ERR_NOMEM;
     e->from_dir = from_dir;
-    int rc = json_read(text, len, JSON_REJECT_DUPLICATES, &e->root, &at);
+    int rc = json_read_kept(text, len, JSON_REJECT_DUPLICATES, &e->root, &at);
     if (rc == ERR_SYNTAX)
         (void)buf_addf(&r->reason, "%s: line %d, column %d: %s", r->file, at.line, at.column, at.text);
     if (rc < 0) return rc;

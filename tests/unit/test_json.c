@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -49,8 +50,34 @@ static void broken_off(void **state)
     whole(state); /* what was noted then is forgotten */
 }
 
+static json_t *short_text(int (*read)(const char *, size_t, size_t, json_t **, json_error_t *))
+{
+    static const char text[] = "{\"a\":[1,{\"b\":\"c\"}]}";
+    json_t *root = NULL;
+    assert_int_equal(read(text, sizeof(text) - 1, 0, &root, NULL), 0);
+    assert_non_null(root);
+    return root;
+}
+
+static void what_stays_is_not_in_the_way(void **state)
+{
+    (void)state;
+    json_t *kept = short_text(json_read_kept);
+    assert_true(json_arena_empty());
+    json_t *one = short_text(json_read), *other = short_text(json_read);
+    json_decref(one);
+    json_decref(other);
+    assert_true(json_arena_empty());
+    json_t *root = NULL;
+    assert_int_equal(json_read("{\"a\":", 5, 0, &root, NULL), ERR_SYNTAX);
+    assert_true(json_arena_empty());
+    assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(kept, "a"), 1), "b")), "c");
+    json_decref(kept);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(whole), cmocka_unit_test(broken_off)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(whole), cmocka_unit_test(broken_off),
+                                       cmocka_unit_test(what_stays_is_not_in_the_way)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
