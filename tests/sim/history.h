@@ -1,27 +1,11 @@
 /* One seed = one history of one licence: a start, abilities of the instance, a random subset of faults (a swarm),
- * things that happen, and for most seeds one fault at one row by turns (directed), so that no cell stays empty. */
+ * things that happen, and for most seeds faults at one to three rows by turns (directed), so that no cell stays empty.
+ */
 #ifndef KEYROLL_SIM_HISTORY_H
 #define KEYROLL_SIM_HISTORY_H
 
 #include "tests/sim/bases.h"
-
-/* Calls seen and hurt, by table, row and kind of fault. */
-#define SIM_TABLES   5 /* rotate, retire, reap, audit, intake */
-#define SIM_ROWS_MAX 80
-#define SIM_CELL_OPS 6 /* different calls of one row */
-struct sim_coverage {
-    struct sim_coverage_row {
-        const char *step;
-        struct {
-            const char *op;
-            enum sim_edge edge;
-            bool writes;
-        } ops[SIM_CELL_OPS];
-        size_t n_ops;
-        unsigned long calls, kinds[SIM_FAULT_KINDS];
-    } rows[SIM_TABLES][SIM_ROWS_MAX];
-};
-extern const char *const sim_table_names[SIM_TABLES];
+#include "tests/sim/coverage.h"
 
 struct sim_history {
     uint64_t seed;

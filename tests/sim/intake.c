@@ -28,7 +28,7 @@ static int engine_new(const struct clock *clock, const struct rng *rng, const st
 
 #define LEASE_TICK_MS 1000 /* the real one looks ten times as often */
 
-static const char *const outcomes[] = {"done", "retry", "dead", "abandoned", "parked"};
+static const char *const outcomes[] = {"done", "retry", "dead", "abandoned", "parked", "waiting"};
 
 /* ---- timers -------------------------------------------------------------------------------------------------------
  */

@@ -49,11 +49,14 @@ void sim_options_default(struct sim_options *o, uint64_t seed)
     };
 }
 
-/* One escrow for all worlds of a process: its master key is fixed, so that traces repeat. */
+/* One escrow for all worlds of a process (secrets do not outlive a fork): its master key is fixed, so that traces repeat.
+ */
 static const struct escrow *the_escrow(void)
 {
     static struct escrow *e;
-    if (e) return e;
+    static pid_t made_by;
+    if (e && made_by == getpid()) return e;
+    made_by = getpid();
     struct sim fixed;
     char path[] = "/tmp/keyroll-sim-escrow-XXXXXX", *reason = NULL;
     int fd = mkstemp(path);

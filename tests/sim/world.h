@@ -138,7 +138,7 @@ struct sim_world {
     struct sim_client person;
     struct store person_store;
     /* outcomes */
-    unsigned outcomes[OUTCOME_PARKED + 1];
+    unsigned outcomes[OUTCOME_WAITING + 1];
     char dead_step[RECORD_STEP_MAX], dead_reason[RECORD_TEXT_MAX];
     int dead_error;
     struct sim_cell *cells;

@@ -1,0 +1,137 @@
+/* Counting and printing of coverage (coverage.h). The rows that exist are taken from the real step tables, so that a
+ * new row without a story that leads there is noticed. */
+#include "tests/sim/coverage.h"
+
+#include "tests/sim/world.h"
+#include "worker/rotation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const table_names[SIM_TABLES] = {"rotate", "retire", "reap", "audit", "intake"};
+
+/* Cells that no history can reach. kind -1: none of them. */
+static const struct impossible {
+    const char *table, *step, *op; /* step, op NULL: all */
+    int kind;
+    const char *why;
+} impossible[] = {
+    {NULL, NULL, NULL, -1, NULL},
+};
+
+/* ---- counting -----------------------------------------------------------------------------------------------------
+ */
+
+static struct sim_coverage_call *call_of(struct sim_coverage_row *r, const char *op, const char *step)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (!strcmp(r->calls[i].op, op)) return &r->calls[i];
+    if (r->n == SIM_CALLS_OF_ROW) abort();
+    r->calls[r->n] = (struct sim_coverage_call){.op = op, .step = step};
+    return &r->calls[r->n++];
+}
+
+void sim_coverage_note(struct sim_coverage *v, const struct sim_call *c, enum sim_fault_kind kind)
+{
+    const struct sim_client *by = c->client;
+    size_t t = 0;
+    if (!by->table) return;
+    while (t < SIM_TABLES && strcmp(table_names[t], by->table)) t++;
+    if (t == SIM_TABLES || by->row >= SIM_ROWS_MAX) abort();
+    struct sim_coverage_call *x = call_of(&v->rows[t][by->row], sim_lasting_name(c), by->step);
+    x->edge = c->edge;
+    x->writes = c->writes;
+    x->kinds[kind]++;
+}
+
+void sim_coverage_add(struct sim_coverage *to, const struct sim_coverage *from)
+{
+    for (size_t t = 0; t < SIM_TABLES; t++)
+        for (size_t r = 0; r < SIM_ROWS_MAX; r++)
+            for (size_t i = 0; i < from->rows[t][r].n; i++) {
+                const struct sim_coverage_call *c = &from->rows[t][r].calls[i];
+                struct sim_coverage_call *x = call_of(&to->rows[t][r], c->op, c->step);
+                x->edge = c->edge;
+                x->writes = c->writes;
+                for (size_t k = 0; k < SIM_FAULT_KINDS; k++) x->kinds[k] += c->kinds[k];
+            }
+}
+
+/* ---- printing -----------------------------------------------------------------------------------------------------
+ */
+
+static const struct impossible *why_not(const char *table, const struct sim_coverage_call *c, int kind)
+{
+    for (const struct impossible *x = impossible; x->table; x++)
+        if (!strcmp(x->table, table) && (!x->step || !strcmp(x->step, c->step)) && (!x->op || !strcmp(x->op, c->op)) &&
+            (x->kind < 0 || x->kind == kind))
+            return x;
+    return NULL;
+}
+
+static unsigned print_call(const char *table, const struct sim_coverage_call *c, unsigned long least, FILE *out)
+{
+    unsigned low = 0;
+    fprintf(out, "%-6s %-17s %-18s", table, c->step, c->op);
+    for (int k = 0; k < SIM_FAULT_KINDS; k++) {
+        const struct impossible *x = why_not(table, c, k);
+        char text[32] = "-";
+        if (sim_fault_possible(c->edge, c->op, c->writes, true, (enum sim_fault_kind)k)) {
+            const bool few = c->kinds[k] < least;
+            low += few && !x;
+            if (few && x)
+                snprintf(text, sizeof(text), "%lu(%d)", c->kinds[k], (int)(x - impossible) + 1);
+            else
+                snprintf(text, sizeof(text), "%lu%s", c->kinds[k], few ? "!" : "");
+        }
+        fprintf(out, k ? " %5s" : " %8s", text);
+    }
+    fprintf(out, "\n");
+    return low;
+}
+
+/* Columns by number: the names are too long. */
+static void print_head(FILE *out)
+{
+    fprintf(out, "outcomes and crash points:");
+    for (int k = 0; k < SIM_FAULT_KINDS; k++)
+        fprintf(out, "%s %d %s", k ? "," : "", k, sim_fault_name((enum sim_fault_kind)k));
+    fprintf(out, "\n%-6s %-17s %-18s", "table", "step", "call");
+    for (int k = 0; k < SIM_FAULT_KINDS; k++) fprintf(out, k ? " %5d" : " %8d", k);
+    fprintf(out, "\n");
+}
+
+/* Rows that can wait for an answer and never made a call. */
+static unsigned print_unreached(const struct sim_coverage *v, FILE *out)
+{
+    static const struct saga_table *const tables[] = {&rotate_table, &retire_table, &reap_table, &audit_table};
+    unsigned n = 0;
+    for (size_t t = 0; t < ARRAY_LEN(tables); t++)
+        for (size_t r = 0; r < tables[t]->n_steps; r++) {
+            const struct sim_coverage_call none = {.op = "", .step = tables[t]->steps[r].name};
+            if (!tables[t]->steps[r].got || v->rows[t][r].n || why_not(table_names[t], &none, -1)) continue;
+            fprintf(out, "%-6s %-17s NEVER REACHED\n", table_names[t], none.step);
+            n++;
+        }
+    return n;
+}
+
+unsigned sim_coverage_print(const struct sim_coverage *v, unsigned long least, FILE *out)
+{
+    unsigned low = 0, cells = 0;
+    print_head(out);
+    for (size_t t = 0; t < SIM_TABLES; t++)
+        for (size_t r = 0; r < SIM_ROWS_MAX; r++)
+            for (size_t i = 0; i < v->rows[t][r].n; i++) {
+                const struct sim_coverage_call *c = &v->rows[t][r].calls[i];
+                low += print_call(table_names[t], c, least, out);
+                for (int k = 0; k < SIM_FAULT_KINDS; k++)
+                    cells += sim_fault_possible(c->edge, c->op, c->writes, true, (enum sim_fault_kind)k);
+            }
+    low += print_unreached(v, out);
+    for (const struct impossible *x = impossible; x->table; x++)
+        fprintf(out, "(%d) %s %s %s: %s\n", (int)(x - impossible) + 1, x->table, x->step ? x->step : "",
+                x->op ? x->op : "", x->why);
+    fprintf(out, "coverage: %u cells, %u with less than %lu\n", cells, low, least);
+    return low;
+}
