@@ -31,17 +31,31 @@ static struct sim_coverage_call *call_of(struct sim_coverage_row *r, const char 
     return &r->calls[r->n++];
 }
 
+/* SIM_TABLES: of no row. */
+static size_t table_of(const struct sim_client *by)
+{
+    size_t t = by->table ? 0 : SIM_TABLES;
+    while (t < SIM_TABLES && strcmp(table_names[t], by->table)) t++;
+    if (by->table && (t == SIM_TABLES || by->row >= SIM_ROWS_MAX)) abort();
+    return t;
+}
+
 void sim_coverage_note(struct sim_coverage *v, const struct sim_call *c, enum sim_fault_kind kind)
 {
-    const struct sim_client *by = c->client;
-    size_t t = 0;
-    if (!by->table) return;
-    while (t < SIM_TABLES && strcmp(table_names[t], by->table)) t++;
-    if (t == SIM_TABLES || by->row >= SIM_ROWS_MAX) abort();
-    struct sim_coverage_call *x = call_of(&v->rows[t][by->row], sim_lasting_name(c), by->step);
+    const size_t t = table_of(c->client);
+    if (t == SIM_TABLES) return;
+    struct sim_coverage_call *x = call_of(&v->rows[t][c->client->row], sim_lasting_name(c), c->client->step);
     x->edge = c->edge;
     x->writes = c->writes;
     x->kinds[kind]++;
+}
+
+unsigned long sim_coverage_of(const struct sim_coverage *v, const struct sim_call *c, enum sim_fault_kind kind)
+{
+    const struct sim_coverage_row *r = &v->rows[table_of(c->client)][c->client->row];
+    for (size_t i = 0; i < r->n; i++)
+        if (!strcmp(r->calls[i].op, c->op)) return r->calls[i].kinds[kind];
+    return 0;
 }
 
 void sim_coverage_add(struct sim_coverage *to, const struct sim_coverage *from)

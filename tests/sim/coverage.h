@@ -25,6 +25,7 @@ struct sim_coverage {
 
 /* One call, and what happened to it. Calls of no row are left out. */
 void sim_coverage_note(struct sim_coverage *v, const struct sim_call *c, enum sim_fault_kind kind);
+unsigned long sim_coverage_of(const struct sim_coverage *v, const struct sim_call *c, enum sim_fault_kind kind);
 void sim_coverage_add(struct sim_coverage *to, const struct sim_coverage *from);
 /* The table: a line for each call, a column for each kind; "-" where the kind cannot be (sim_fault_possible()), "!"
  * behind a number below least, "(n)" where the reason why it cannot be reached stands below the table. Returns how many

@@ -13,9 +13,9 @@
 #define DAYS          40
 #define PLAN_BASE     1000 /* a plan item at call 0: the base story */
 #define PLAN_CELL     1001 /* and the directed fault */
-#define DIRECTED_OF10 8    /* seeds of ten with directed faults */
-#define DIRECTED_MAX  3
+#define DIRECTED_OF10 9    /* seeds of ten with directed faults */
 #define CELLS_MAX     4000
+#define TURNS_MAX     3
 
 /* A fault at one row's call, and the bases that come by there. */
 struct cell {
@@ -25,6 +25,8 @@ struct cell {
 };
 static struct cell cells[CELLS_MAX];
 static size_t n_cells;
+static size_t turns[TURNS_MAX * CELLS_MAX]; /* cells by turns: more often those that few bases come by */
+static size_t n_turns;
 
 /* ---- the cells ----------------------------------------------------------------------------------------------------
  */
@@ -40,6 +42,15 @@ static void add_cell(const struct sim_cell *c, enum sim_fault_kind kind, size_t 
     }
     if (n_cells == CELLS_MAX) abort();
     cells[n_cells++] = (struct cell){*c, kind, 1u << base};
+}
+
+static void make_turns(void)
+{
+    for (int round = 1; round <= TURNS_MAX; round++)
+        for (size_t i = 0; i < n_cells; i++) {
+            const int bases = __builtin_popcount(cells[i].bases);
+            if (round <= (bases > 4 ? 1 : bases > 2 ? 2 : TURNS_MAX)) turns[n_turns++] = i;
+        }
 }
 
 void sim_history_prepare(void)
@@ -64,11 +75,39 @@ void sim_history_prepare(void)
             }
         sim_world_free(w);
     }
+    make_turns();
 }
 
 size_t sim_history_cells(void)
 {
     return n_cells;
+}
+
+static void plan_add(struct sim_plan *p, unsigned call, int what, int64_t arg)
+{
+    if (p->n < SIM_PLAN_MAX) p->v[p->n++] = (struct sim_plan_item){call, what, arg};
+}
+
+static struct sim_call call_at(const struct cell *c, struct sim_client *by)
+{
+    *by = (struct sim_client){.table = c->at.table, .step = c->at.step, .row = c->at.row};
+    return (struct sim_call){by, c->at.edge, c->at.op, c->at.writes};
+}
+
+unsigned long sim_history_covered(const struct sim_coverage *v, size_t cell)
+{
+    struct sim_client by;
+    const struct sim_call call = call_at(&cells[cell], &by);
+    return sim_coverage_of(v, &call, cells[cell].kind);
+}
+
+void sim_history_direct(size_t cell, unsigned nth, struct sim_plan *ret)
+{
+    size_t base = nth % sim_n_bases;
+    while (!(cells[cell].bases >> base & 1)) base = (base + 1) % sim_n_bases;
+    ret->n = 0;
+    plan_add(ret, 0, PLAN_CELL, (int64_t)cell);
+    plan_add(ret, 0, PLAN_BASE, (int64_t)base);
 }
 
 /* ---- the setting --------------------------------------------------------------------------------------------------
@@ -92,31 +131,25 @@ static bool chance(struct setting *s, unsigned percent)
     return draw(s) % 100 < percent;
 }
 
-static void plan_add(struct sim_plan *p, unsigned call, int what, int64_t arg)
+/* The turn at or after this one whose cell this base comes by. */
+static size_t next_turn(uint64_t turn, uint64_t base)
 {
-    if (p->n < SIM_PLAN_MAX) p->v[p->n++] = (struct sim_plan_item){call, what, arg};
+    for (turn %= n_turns; !(cells[turns[turn]].bases >> base & 1);) turn = (turn + 1) % n_turns;
+    return turns[turn];
 }
 
-/* The cell at or after this one that this base comes by. */
-static size_t next_cell(uint64_t at, uint64_t base)
-{
-    for (at %= n_cells; !(cells[at].bases >> base & 1);) at = (at + 1) % n_cells;
-    return (size_t)at;
-}
-
-/* Directed faults: two by turns, each cell as often as any other, and one by chance. Returns the base. */
+/* Directed faults: three by turns and one by chance. Returns the base. */
 static uint64_t direct(struct setting *s, struct sim_plan *p)
 {
-    const uint64_t turn = s->seed / 10 * DIRECTED_OF10 + s->seed % 10, at = turn % n_cells;
-    const uint64_t second = (at + n_cells / 2 + turn / n_cells * 13) % n_cells;
-    uint32_t bases = cells[at].bases;
+    const uint64_t nth = s->seed / 10 * DIRECTED_OF10 + s->seed % 10, round = nth / n_turns;
+    const uint64_t turn[] = {nth, nth + n_turns / 2 + 13 * round, nth + n_turns / 4 + 29 * round, draw(s)};
+    const size_t first = turns[turn[0] % n_turns], second = turns[turn[1] % n_turns];
+    uint32_t bases = cells[first].bases;
     uint64_t base = draw(s) % sim_n_bases;
     if (bases & cells[second].bases) bases &= cells[second].bases;
     while (!(bases >> base & 1)) base = (base + 1) % sim_n_bases;
-    plan_add(p, 0, PLAN_CELL, (int64_t)at);
-    plan_add(p, 0, PLAN_CELL, (int64_t)next_cell(second, base));
-    const uint64_t third = draw(s);
-    if (third % 2) plan_add(p, 0, PLAN_CELL, (int64_t)next_cell(third / 2, base));
+    plan_add(p, 0, PLAN_CELL, (int64_t)first);
+    for (size_t i = 1; i < ARRAY_LEN(turn); i++) plan_add(p, 0, PLAN_CELL, (int64_t)next_turn(turn[i], base));
     return base;
 }
 

@@ -21,8 +21,11 @@ struct sim_history {
 
 /* Finds the directed cells; once per process. */
 void sim_history_prepare(void);
-/* Cells that a fault can be directed at. */
+/* Cells that a fault can be directed at; how often one was covered; a plan that leads there from the nth of its bases.
+ */
 size_t sim_history_cells(void);
+unsigned long sim_history_covered(const struct sim_coverage *v, size_t cell);
+void sim_history_direct(size_t cell, unsigned nth, struct sim_plan *ret);
 /* replay: this plan instead of the seed's own; NULL. story, coverage: may be NULL. */
 void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, struct sim_coverage *coverage,
                      struct sim_history *ret);

@@ -17,7 +17,10 @@
 #include <unistd.h>
 
 #define JOBS_MAX   64
+#define CELLS_MAX  4096
 #define SEEDS_ONCE 20 /* that a process takes at a time */
+#define TRIES      20 /* histories for each time that a cell is short of */
+#define TOPUP_SEED UINT64_C(1000000000000)
 
 static const char usage[] =
     "usage: keyroll-sim [--from N] [--count N] [--failures N] [--coverage LEAST]\n"
@@ -74,7 +77,7 @@ static int one(const struct args *a)
 
 struct part { /* of one process */
     struct sim_coverage coverage;
-    uint64_t n, events;
+    uint64_t n, more, events;
     unsigned states[16];
     double took_s;
 };
@@ -86,6 +89,7 @@ struct shared {
     atomic_ullong next; /* seed, or mutant */
     atomic_uint failed;
     struct caught caught[MUTANTS];
+    unsigned short_of[CELLS_MAX];
     struct part parts[JOBS_MAX];
 };
 
@@ -108,7 +112,7 @@ static bool share(const struct args *a, struct shared *v,
         if (pid) continue;
         const double began = seconds();
         work(a, v, &v->parts[i]);
-        v->parts[i].took_s = seconds() - began;
+        v->parts[i].took_s += seconds() - began;
         fflush(stdout);
         _exit(0);
     }
@@ -145,24 +149,64 @@ static void work_seeds(const struct args *a, struct shared *v, struct part *mine
     }
 }
 
-static int many(const struct args *a)
+/* Cells that the histories left with too few get more of them, which are directed at nothing else. */
+static void work_cells(const struct args *a, struct shared *v, struct part *mine)
 {
-    struct shared *v = shared_new();
-    struct part *all = &v->parts[0];
-    bool fine = share(a, v, work_seeds);
-    for (unsigned i = 1; i < a->jobs; i++) {
+    for (size_t cell; (cell = atomic_fetch_add(&v->next, 1)) < sim_history_cells();) {
+        const uint64_t short_of = v->short_of[cell], had = sim_history_covered(&mine->coverage, cell);
+        for (unsigned i = 0; i < TRIES * short_of; i++) {
+            struct sim_plan p;
+            struct sim_history h;
+            if (sim_history_covered(&mine->coverage, cell) >= had + short_of) break;
+            sim_history_direct(cell, i, &p);
+            sim_history_run(TOPUP_SEED + cell * 1000 + i, &p, NULL, &mine->coverage, &h);
+            mine->more++;
+            if (h.violation[0] && atomic_fetch_add(&v->failed, 1) < a->failures) tell(&h);
+        }
+    }
+}
+
+static void merge(const struct args *a, const struct shared *v, struct part *all)
+{
+    memset(all, 0, sizeof(*all));
+    for (unsigned i = 0; i < a->jobs; i++) {
         const struct part *p = &v->parts[i];
         sim_coverage_add(&all->coverage, &p->coverage);
         all->n += p->n;
+        all->more += p->more;
         all->events += p->events;
         all->took_s += p->took_s;
         for (int k = 0; k < 16; k++) all->states[k] += p->states[k];
     }
+}
+
+static bool top_up(const struct args *a, struct shared *v, struct part *all)
+{
+    unsigned n = 0;
+    for (size_t cell = 0; cell < sim_history_cells() && cell < CELLS_MAX; cell++) {
+        const unsigned long had = sim_history_covered(&all->coverage, cell);
+        v->short_of[cell] = had < a->coverage ? (unsigned)(a->coverage - had) : 0;
+        n += v->short_of[cell] != 0;
+    }
+    atomic_store(&v->next, 0);
+    if (!share(a, v, work_cells)) return false;
+    merge(a, v, all);
+    printf("%" PRIu64 " more histories for %u cells that were short of %" PRIu64 "\n", all->more, n, a->coverage);
+    return true;
+}
+
+static int many(const struct args *a)
+{
+    struct shared *v = shared_new();
+    static struct part all_parts, *all = &all_parts;
+    bool fine = share(a, v, work_seeds);
+    merge(a, v, all);
+    if (a->coverage && !atomic_load(&v->failed) && !top_up(a, v, all)) fine = false;
     const unsigned failed = atomic_load(&v->failed);
     if (all->n < a->count && !failed) fine = false;
     if (a->coverage && !failed && sim_coverage_print(&all->coverage, a->coverage, stdout)) fine = false;
     printf("%" PRIu64 " histories, %.0f per second and core, %.0f events each; %u broke an invariant\n", all->n,
-           (double)all->n / all->took_s, (double)all->events / (double)all->n, failed);
+           (double)(all->n + all->more) / all->took_s, (double)all->events / (double)all->n, failed);
     for (int i = 0; i < 16; i++)
         if (all->states[i]) printf("  %-18s %u\n", record_state_name((enum record_state)i), all->states[i]);
     return fine && !failed ? 0 : 1;

@@ -49,7 +49,8 @@ void sim_options_default(struct sim_options *o, uint64_t seed)
     };
 }
 
-/* One escrow for all worlds of a process (secrets do not outlive a fork): its master key is fixed, so that traces repeat.
+/* One escrow for all worlds of a process (secrets do not outlive a fork): its master key is fixed, so that traces
+ * repeat.
  */
 static const struct escrow *the_escrow(void)
 {
