@@ -10,15 +10,6 @@
 
 static const char *const table_names[SIM_TABLES] = {"rotate", "retire", "reap", "audit", "intake"};
 
-/* Cells that no history can reach. kind -1: none of them. */
-static const struct impossible {
-    const char *table, *step, *op; /* step, op NULL: all */
-    int kind;
-    const char *why;
-} impossible[] = {
-    {NULL, NULL, NULL, -1, NULL},
-};
-
 /* ---- counting -----------------------------------------------------------------------------------------------------
  */
 
@@ -74,31 +65,17 @@ void sim_coverage_add(struct sim_coverage *to, const struct sim_coverage *from)
 /* ---- printing -----------------------------------------------------------------------------------------------------
  */
 
-static const struct impossible *why_not(const char *table, const struct sim_coverage_call *c, int kind)
-{
-    for (const struct impossible *x = impossible; x->table; x++)
-        if (!strcmp(x->table, table) && (!x->step || !strcmp(x->step, c->step)) && (!x->op || !strcmp(x->op, c->op)) &&
-            (x->kind < 0 || x->kind == kind))
-            return x;
-    return NULL;
-}
-
 static unsigned print_call(const char *table, const struct sim_coverage_call *c, unsigned long least, FILE *out)
 {
     unsigned low = 0;
-    fprintf(out, "%-6s %-17s %-18s", table, c->step, c->op);
+    fprintf(out, "%-6s %-17s %-20s", table, c->step, c->op);
     for (int k = 0; k < SIM_FAULT_KINDS; k++) {
-        const struct impossible *x = why_not(table, c, k);
-        char text[32] = "-";
-        if (sim_fault_possible(c->edge, c->op, c->writes, true, (enum sim_fault_kind)k)) {
-            const bool few = c->kinds[k] < least;
-            low += few && !x;
-            if (few && x)
-                snprintf(text, sizeof(text), "%lu(%d)", c->kinds[k], (int)(x - impossible) + 1);
-            else
-                snprintf(text, sizeof(text), "%lu%s", c->kinds[k], few ? "!" : "");
-        }
-        fprintf(out, k ? " %5s" : " %8s", text);
+        const bool possible = !sim_fault_why_not(c->edge, c->op, c->writes, true, (enum sim_fault_kind)k);
+        const bool few = possible && c->kinds[k] < least;
+        char text[24] = "-";
+        if (possible || c->kinds[k]) snprintf(text, sizeof(text), "%lu%s", c->kinds[k], few ? "!" : "");
+        low += few;
+        fprintf(out, k ? " %5s" : " %7s", text);
     }
     fprintf(out, "\n");
     return low;
@@ -110,8 +87,8 @@ static void print_head(FILE *out)
     fprintf(out, "outcomes and crash points:");
     for (int k = 0; k < SIM_FAULT_KINDS; k++)
         fprintf(out, "%s %d %s", k ? "," : "", k, sim_fault_name((enum sim_fault_kind)k));
-    fprintf(out, "\n%-6s %-17s %-18s", "table", "step", "call");
-    for (int k = 0; k < SIM_FAULT_KINDS; k++) fprintf(out, k ? " %5d" : " %8d", k);
+    fprintf(out, "\n%-6s %-17s %-20s", "table", "step", "call");
+    for (int k = 0; k < SIM_FAULT_KINDS; k++) fprintf(out, k ? " %5d" : " %7d", k);
     fprintf(out, "\n");
 }
 
@@ -122,12 +99,29 @@ static unsigned print_unreached(const struct sim_coverage *v, FILE *out)
     unsigned n = 0;
     for (size_t t = 0; t < ARRAY_LEN(tables); t++)
         for (size_t r = 0; r < tables[t]->n_steps; r++) {
-            const struct sim_coverage_call none = {.op = "", .step = tables[t]->steps[r].name};
-            if (!tables[t]->steps[r].got || v->rows[t][r].n || why_not(table_names[t], &none, -1)) continue;
-            fprintf(out, "%-6s %-17s NEVER REACHED\n", table_names[t], none.step);
+            if (!tables[t]->steps[r].got || v->rows[t][r].n) continue;
+            fprintf(out, "%-6s %-17s NEVER REACHED\n", table_names[t], tables[t]->steps[r].name);
             n++;
         }
     return n;
+}
+
+/* The reasons behind each "-". */
+static void print_reasons(const struct sim_coverage *v, FILE *out)
+{
+    for (int k = 0; k < SIM_FAULT_KINDS; k++) {
+        const char *told = NULL;
+        for (size_t i = 0; i < (size_t)SIM_TABLES * SIM_ROWS_MAX; i++) {
+            const struct sim_coverage_row *r = &v->rows[i / SIM_ROWS_MAX][i % SIM_ROWS_MAX];
+            for (size_t n = 0; n < r->n; n++) {
+                const struct sim_coverage_call *c = &r->calls[n];
+                const char *why = sim_fault_why_not(c->edge, c->op, c->writes, true, (enum sim_fault_kind)k);
+                if (!why || why == told) continue;
+                if (!told) fprintf(out, "- at %d %s: %s\n", k, sim_fault_name((enum sim_fault_kind)k), why);
+                told = why;
+            }
+        }
+    }
 }
 
 unsigned sim_coverage_print(const struct sim_coverage *v, unsigned long least, FILE *out)
@@ -143,9 +137,7 @@ unsigned sim_coverage_print(const struct sim_coverage *v, unsigned long least, F
                     cells += sim_fault_possible(c->edge, c->op, c->writes, true, (enum sim_fault_kind)k);
             }
     low += print_unreached(v, out);
-    for (const struct impossible *x = impossible; x->table; x++)
-        fprintf(out, "(%d) %s %s %s: %s\n", (int)(x - impossible) + 1, x->table, x->step ? x->step : "",
-                x->op ? x->op : "", x->why);
-    fprintf(out, "coverage: %u cells, %u with less than %lu\n", cells, low, least);
+    print_reasons(v, out);
+    fprintf(out, "coverage: %u cells of step x outcome x crash point, %u with less than %lu\n", cells, low, least);
     return low;
 }

@@ -27,9 +27,9 @@ struct sim_coverage {
 void sim_coverage_note(struct sim_coverage *v, const struct sim_call *c, enum sim_fault_kind kind);
 unsigned long sim_coverage_of(const struct sim_coverage *v, const struct sim_call *c, enum sim_fault_kind kind);
 void sim_coverage_add(struct sim_coverage *to, const struct sim_coverage *from);
-/* The table: a line for each call, a column for each kind; "-" where the kind cannot be (sim_fault_possible()), "!"
- * behind a number below least, "(n)" where the reason why it cannot be reached stands below the table. Returns how many
- * cells are below least without such a reason, and rows that make calls and were never reached. */
+/* The table: a line for each call, a column for each kind; "-" where the kind cannot be, with the reasons
+ * (sim_fault_why_not()) below, "!" behind a number below least. Returns how many cells are below least, and rows that
+ * make calls and were never reached. */
 unsigned sim_coverage_print(const struct sim_coverage *v, unsigned long least, FILE *out);
 
 #endif

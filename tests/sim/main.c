@@ -83,7 +83,8 @@ struct part { /* of one process */
 };
 struct caught {
     char violation[400];
-    uint64_t after;
+    uint64_t after;     /* seed; 0 not caught */
+    size_t plan, least; /* items of its plan, before and after shrinking */
 };
 struct shared {
     atomic_ullong next; /* seed, or mutant */
@@ -239,16 +240,22 @@ static bool is_asked_for(const struct args *a, int m)
 /* A history that also breaks without the mutant does not count. */
 static void try_mutant(const struct args *a, int m, struct caught *ret)
 {
-    struct sim_history h;
+    struct sim_history h, without;
     for (uint64_t seed = 1; seed <= a->mutants; seed++) {
         keyroll_mutant = m;
         sim_history_run(seed, NULL, NULL, NULL, &h);
         keyroll_mutant = MUTANT_NONE;
         if (!h.violation[0]) continue;
+        sim_history_run(seed, NULL, NULL, NULL, &without);
+        if (without.violation[0]) continue;
+        ret->after = seed;
+        ret->plan = h.plan.n;
+        keyroll_mutant = m;
+        (void)sim_history_shrink(&h);
+        keyroll_mutant = MUTANT_NONE;
+        ret->least = h.plan.n;
         memcpy(ret->violation, h.violation, sizeof(ret->violation));
-        sim_history_run(seed, NULL, NULL, NULL, &h);
-        ret->after = h.violation[0] ? 0 : seed;
-        if (ret->after) return;
+        return;
     }
 }
 
@@ -262,6 +269,7 @@ static void work_mutants(const struct args *a, struct shared *v, struct part *mi
 static int mutants(const struct args *a)
 {
     struct shared *v = shared_new();
+    size_t plans = 0, least = 0;
     int caught = 0, tried = 0;
     bool fine = share(a, v, work_mutants);
     for (int m = MUTANT_NONE + 1; m < MUTANTS; m++) {
@@ -270,12 +278,18 @@ static int mutants(const struct args *a)
         if (!is_asked_for(a, m)) continue;
         tried++;
         caught += c->after != 0;
-        printf("%-22s %-4s %-70s %s%" PRIu64 "  %.70s\n", t[0], t[2], t[1],
-               c->after ? "caught after " : "NOT CAUGHT in ", c->after ? c->after : a->mutants,
-               c->after ? c->violation : "");
+        plans += c->plan;
+        least += c->least;
+        printf("%-20s %-4s %-66s ", t[0], t[2], t[1]);
+        if (c->after)
+            printf("caught by seed %5" PRIu64 ", plan %2zu shrunk to %zu: %.80s\n", c->after, c->plan, c->least,
+                   strstr(c->violation, ": ") + 2);
+        else
+            printf("NOT CAUGHT in %" PRIu64 " histories\n", a->mutants);
     }
+    if (!a->only) printf("shrinking: %zu items of plans became %zu\n", plans, least);
     printf("mutants: %d of %d caught\n", caught, tried);
-    return fine && caught == tried ? 0 : 1;
+    return fine && caught == tried && (a->only || least * 2 < plans) ? 0 : 1;
 }
 
 /* Lines of "seed plan"; a seed alone runs as it is. */

@@ -134,33 +134,33 @@ static void act_soon(struct sim_world *w, void (*fn)(struct sim_world *w))
     sim_after(&w->sim, 0, on_act, a, NULL);
 }
 
-/* Kinds that make sense on this edge. */
-bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool worker, enum sim_fault_kind k)
+const char *sim_fault_why_not(enum sim_edge edge, const char *op, bool writes, bool worker, enum sim_fault_kind k)
 {
+    const bool is_http = edge == SIM_AWS || edge == SIM_INSTANCE;
     switch (k) {
     case SIM_CRASH_BEFORE:
     case SIM_CRASH_AFTER:
     case SIM_FREEZE_BEFORE:
     case SIM_FREEZE_AFTER:
-        return worker;
+        return worker ? NULL : "only workers crash and freeze";
     case SIM_UNSENT:
-        return edge == SIM_AWS || edge == SIM_INSTANCE;
+        return is_http ? NULL : "Redis and Kafka clients know of no call that was queued and certainly never sent";
     case SIM_IGNORED:
     case SIM_REFUSED_LATER:
     case SIM_APPLIED_LATER:
-        return edge == SIM_INSTANCE && writes;
+        return edge == SIM_INSTANCE && writes ? NULL : "only writes to the instance";
     case SIM_STALE:
-        return !writes && edge != SIM_REDIS && edge != SIM_KAFKA;
+        return is_http && !writes ? NULL : "only lists of AWS and reads of the instance lag behind";
     case SIM_TEST_FAILS:
-        return edge == SIM_INSTANCE && !strcmp(op, instance_op_name(INSTANCE_TEST));
+        return edge == SIM_INSTANCE && !strcmp(op, instance_op_name(INSTANCE_TEST)) ? NULL : "only the instance's test";
     case SIM_LOGIN:
-        return edge == SIM_INSTANCE;
+        return edge == SIM_INSTANCE ? NULL : "only the instance has a login";
     case SIM_LATE_EFFECT:
-        return edge != SIM_KAFKA; /* an idempotent producer keeps its order, and so does a consumer's connection */
+        return edge != SIM_KAFKA ? NULL : "an idempotent producer keeps its order, and so does a consumer's connection";
     case SIM_LATE_ANSWER:
-        return strcmp(op, "commit") != 0; /* librdkafka answers in time */
+        return strcmp(op, "commit") != 0 ? NULL : "librdkafka answers a commit in time";
     default:
-        return true;
+        return NULL;
     }
 }
 
