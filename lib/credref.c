@@ -12,6 +12,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,8 +52,7 @@ struct credref {
 
 static uint64_t hash_text(const char *s, size_t len)
 {
-    uint64_t h = 1469598103934665603u; /* FNV-1a; the keys are an operator's own file */
-    for (size_t i = 0; i < len; i++) h = (h ^ (unsigned char)s[i]) * 1099511628211u;
+    uint64_t h = fnv1a_bytes(FNV1A_START, s, len); /* the keys are an operator's own file */
     return h ^ h >> 29;
 }
 

@@ -6,6 +6,7 @@
 #include "lib/metrics.h"
 
 #include "lib/err.h"
+#include "lib/fnv.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -23,7 +24,7 @@
 struct series {
     char *v1, *v2;     /* owned; NULL when the label is unused */
     char *labels;      /* owned: `{a="x",b="y"` as it is written, "" without labels */
-    uint32_t hash;     /* of both: each step of each rotation looks its series up */
+    uint64_t hash;     /* of both: each step of each rotation looks its series up */
     double value;      /* counter, gauge; histogram: sum */
     uint64_t count;    /* histogram */
     uint64_t *buckets; /* histogram: n_bounds, not cumulative */
@@ -99,14 +100,9 @@ static bool copy_text(char **out, const char *text)
     return !text || *out;
 }
 
-/* FNV-1a over both values. */
-static uint32_t hash_of(const char *v1, const char *v2)
+static uint64_t hash_of(const char *v1, const char *v2)
 {
-    uint32_t h = 2166136261u;
-    for (const char *p = v1 ? v1 : ""; *p; p++) h = (h ^ (unsigned char)*p) * 16777619u;
-    h = (h ^ 0xff) * 16777619u;
-    for (const char *p = v2 ? v2 : ""; *p; p++) h = (h ^ (unsigned char)*p) * 16777619u;
-    return h;
+    return fnv1a(fnv1a_byte(fnv1a(FNV1A_START, v1 ? v1 : ""), 0xff), v2 ? v2 : "");
 }
 
 static void add_escaped(struct buf *out, const char *text, bool quotes)
@@ -225,7 +221,7 @@ static struct series *find(struct metric *m, const char *v1, const char *v2)
     if (!m) return NULL;
     v1 = m->label1 ? (v1 ? v1 : "") : NULL;
     v2 = m->label2 ? (v2 ? v2 : "") : NULL;
-    const uint32_t hash = hash_of(v1, v2);
+    const uint64_t hash = hash_of(v1, v2);
     for (size_t i = 0; i < m->n_series; i++)
         if (m->series[i]->hash == hash && same(m->series[i]->v1, v1) && same(m->series[i]->v2, v2)) return m->series[i];
     if (m->n_series < SERIES_MAX) return series_add(m, v1, v2);

@@ -17,6 +17,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 #include "lib/http.h"
 #include "lib/loop.h"
 #include "lib/presigned.h"
@@ -539,10 +540,7 @@ static int op_start(struct op *op)
 
 static uint64_t lane_hash(const char *url, const char *licence)
 {
-    uint64_t h = 1469598103934665603u; /* FNV-1a */
-    for (; *url; url++) h = (h ^ (unsigned char)*url) * 1099511628211u;
-    h *= 1099511628211u;
-    for (; *licence; licence++) h = (h ^ (unsigned char)*licence) * 1099511628211u;
+    uint64_t h = fnv1a(fnv1a_byte(fnv1a(FNV1A_START, url), 0), licence);
     return h ^ h >> 32;
 }
 

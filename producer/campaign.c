@@ -6,12 +6,15 @@
 #include "producer/campaign.h"
 
 #include "lib/err.h"
+#include "lib/fnv.h"
 #include "producer/filter.h"
 #include "schema/keyslots.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#define RATE_SPAN_MS 60000
 
 const char *campaign_member_name(enum campaign_member m)
 {
@@ -120,18 +123,12 @@ void campaign_members_done(struct campaign_members *m)
     *m = (struct campaign_members){0};
 }
 
-/* FNV-1a over campaign and licence, mixed: the same on every machine. */
+/* The same on every machine. */
 static uint64_t rank_of(const char *campaign, const char *licence)
 {
     char name[IDENTITY_LICENCE_MAX];
-    uint64_t h = 14695981039346656037ULL;
     identity_lower(licence, name, sizeof name);
-    for (const char *s = campaign; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211ULL;
-    h = (h ^ '/') * 1099511628211ULL;
-    for (const char *s = name; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211ULL;
-    h ^= h >> 33;
-    h *= 0xff51afd7ed558ccdULL;
-    return h ^ (h >> 33);
+    return fnv_mix(fnv1a(fnv1a_byte(fnv1a(FNV1A_START, campaign), '/'), name));
 }
 
 struct ranked {
@@ -293,9 +290,55 @@ int campaign_sum(const struct campaign *c, const struct campaign_members *m, str
     size_t w = 0;
     while (w + 1 < (size_t)n && bounds[w] <= at) w++;
     ret->wave = w + 1;
+    ret->before = w ? bounds[w - 1] : 0;
     ret->bound = bounds[w];
     judge_failures(c, ret);
     return 0;
+}
+
+void campaign_rate_done(struct campaign_rate *r)
+{
+    free(r->at_ms);
+    *r = (struct campaign_rate){0};
+}
+
+void campaign_rate_add(struct campaign_rate *r, int64_t rotated_ms)
+{
+    if (rotated_ms == TIME_NONE || rotated_ms <= 0) return;
+    if (r->n == r->cap) {
+        size_t cap = r->cap ? 2 * r->cap : 64;
+        int64_t *at_ms = reallocarray(r->at_ms, cap, sizeof *at_ms);
+        if (!at_ms) return;
+        r->at_ms = at_ms;
+        r->cap = cap;
+    }
+    r->at_ms[r->n++] = rotated_ms;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+double campaign_rate_per_s(struct campaign_rate *r)
+{
+    if (r->n < 2) return 0;
+    qsort(r->at_ms, r->n, sizeof *r->at_ms, by_time);
+    int64_t last = r->at_ms[r->n - 1], span = (last - r->at_ms[0]) / 3;
+    size_t from = r->n - 1;
+    if (span < RATE_SPAN_MS) span = RATE_SPAN_MS;
+    while (from && r->at_ms[from - 1] >= last - span) from--;
+    if (from == r->n - 1 || last == r->at_ms[from]) return 0;
+    return (double)(r->n - 1 - from) * 1000 / (double)(last - r->at_ms[from]);
+}
+
+int64_t campaign_left_ms(const struct campaign_progress *p, struct campaign_rate *r)
+{
+    size_t ended = 0;
+    double per_s = campaign_rate_per_s(r);
+    for (int i = 0; i < MEMBER_KINDS; i++) ended += campaign_member_ended((enum campaign_member)i) ? p->count[i] : 0;
+    return per_s > 0 ? (int64_t)((double)(p->members - ended) / per_s * 1000) : TIME_NONE;
 }
 
 size_t campaign_allowed(const struct campaign *c, size_t before, size_t bound, int64_t opened_ms, int64_t now_ms)

@@ -62,6 +62,7 @@ void campaign_ask(const struct campaign *c, const struct store_peek *u, int64_t 
 struct campaign_progress {
     size_t members, count[MEMBER_KINDS];
     size_t wave, waves; /* the open one, from 1 */
+    size_t before;      /* members of the waves before it */
     size_t bound;       /* members of the waves up to the open one */
     bool ended;         /* every member ended */
     bool too_many;      /* the failures pass stop_share */
@@ -69,6 +70,22 @@ struct campaign_progress {
 };
 /* Sums up m->now. ERR_SYNTAX: the waves (a document of another hand). */
 MUST_CHECK int campaign_sum(const struct campaign *c, const struct campaign_members *m, struct campaign_progress *ret);
+/* The rate of the open wave, from the times at which its members were rotated: those of the last third of its time (a
+ * minute at least), so that neither the small waves before it, nor its own beginning, nor how long a single rotation
+ * takes come into it. */
+struct campaign_rate {
+    int64_t *at_ms; /* owned; as added, then in order */
+    size_t n, cap;
+};
+void campaign_rate_done(struct campaign_rate *r);
+/* rotated_ms: wall clock, of a member since the campaign began; TIME_NONE or 0: not yet. Without memory: not counted.
+ */
+void campaign_rate_add(struct campaign_rate *r, int64_t rotated_ms);
+/* Licences per second; 0 unknown. */
+double campaign_rate_per_s(struct campaign_rate *r);
+/* How long what has not ended will take at that rate; TIME_NONE unknown. */
+int64_t campaign_left_ms(const struct campaign_progress *p, struct campaign_rate *r);
+
 /* How many members may have begun: the bound of the open wave, less what the pace holds back. opened_ms: when the wave
  * was opened; before: bound of the waves before it. */
 size_t campaign_allowed(const struct campaign *c, size_t before, size_t bound, int64_t opened_ms, int64_t now_ms);

@@ -21,7 +21,7 @@ struct view {
     struct campaign_progress p;
     struct cause causes[CAUSES_MAX];
     size_t n_causes;
-    int64_t first_ms, last_ms; /* rotations since it began; TIME_NONE */
+    struct campaign_rate rate; /* of the open wave */
 };
 
 static void add_cause(struct view *v, const struct subject *s)
@@ -42,12 +42,10 @@ static void add_cause(struct view *v, const struct subject *s)
     snprintf(c->licence, sizeof c->licence, "%s", s->row->licence);
 }
 
-static void add_time(struct view *v, const struct campaign *doc, const struct subject *s)
+static int64_t rotated_since(const struct campaign *doc, const struct subject *s)
 {
     int64_t at = s->peek.has_record ? s->peek.record.rotated_ms : TIME_NONE;
-    if (at == TIME_NONE || at < doc->created_at_ms) return;
-    if (v->first_ms == TIME_NONE || at < v->first_ms) v->first_ms = at;
-    if (v->last_ms == TIME_NONE || at > v->last_ms) v->last_ms = at;
+    return at == TIME_NONE || at < doc->created_at_ms ? TIME_NONE : at;
 }
 
 /* Judges all members anew. subjects: all rows of the inventory, in its order. */
@@ -55,17 +53,19 @@ static int look(struct client *c, const struct campaign *doc, const struct subje
 {
     struct campaign_members m;
     char reason[200] = "";
-    *v = (struct view){.first_ms = TIME_NONE, .last_ms = TIME_NONE};
+    campaign_rate_done(&v->rate);
+    *v = (struct view){.n_causes = 0};
     int rc = campaign_members_find(doc, all->inventory, &m, reason);
     if (rc < 0) return client_fail(c, rc, "%s", reason[0] ? reason : err_text(rc));
     for (size_t i = 0; i < m.n; i++) {
         const struct subject *s = &all->items[m.order[i]];
         enum campaign_member now = s->peek.err ? MEMBER_LEFT_OUT : campaign_judge(doc, &s->peek);
         m.now[i] = (uint8_t)now;
-        add_time(v, doc, s);
         if (now == MEMBER_FAILED || now == MEMBER_PERSON || now == MEMBER_LEFT_OUT) add_cause(v, s);
     }
     rc = campaign_sum(doc, &m, &v->p);
+    for (size_t i = v->p.before; rc == 0 && i < v->p.bound; i++)
+        campaign_rate_add(&v->rate, rotated_since(doc, &all->items[m.order[i]]));
     campaign_members_done(&m);
     return rc < 0 ? client_fail(c, rc, "its waves cannot be read") : 0;
 }
@@ -77,47 +77,42 @@ static size_t ended(const struct view *v)
     return n;
 }
 
-/* Licences per second so far, 0 unknown. */
-static double rate(const struct view *v, const struct campaign *doc)
-{
-    size_t done = v->p.count[MEMBER_DONE];
-    int64_t span = v->last_ms == TIME_NONE ? 0 : v->last_ms - doc->created_at_ms;
-    return done && span > 0 ? (double)done * 1000 / (double)span : 0;
-}
-
-static void print_view(const struct campaign *doc, const struct view *v)
+static void print_view(const struct campaign *doc, struct view *v)
 {
     char at[TABLE_TIME_MAX], left[TABLE_TIME_MAX];
-    double per_s = rate(v, doc);
+    int64_t left_ms = campaign_left_ms(&v->p, &v->rate);
     table_time(doc->created_at_ms, at);
     printf("campaign %s: %s%s%s\n", doc->name, campaign_state_name(doc->state), doc->why[0] ? ": " : "", doc->why);
     printf("  began %s by %s, reason %s, waves %s, wave %zu of %zu\n", at, doc->by, campaign_reason_name(doc->reason),
            doc->waves, v->p.wave, v->p.waves);
     for (int i = 0; i < MEMBER_KINDS; i++)
         if (v->p.count[i]) printf("  %-18s %zu\n", campaign_member_name((enum campaign_member)i), v->p.count[i]);
-    if (per_s > 0 && !v->p.ended && doc->state == CAMPAIGN_RUNNING) {
-        table_span((int64_t)((double)(v->p.members - ended(v)) / per_s * 1000), left);
-        printf("  %.2f/s, about %s left\n", per_s, left);
+    if (left_ms != TIME_NONE && !v->p.ended && doc->state == CAMPAIGN_RUNNING) {
+        table_span(left_ms, left);
+        printf("  %.2f/s, about %s left\n", campaign_rate_per_s(&v->rate), left);
     }
     for (size_t i = 0; i < v->n_causes; i++)
         printf("  %zu: %s (%s%s)\n", v->causes[i].n, v->causes[i].text, v->causes[i].licence,
                v->causes[i].n > 1 ? " and others" : "");
 }
 
-static json_t *view_json(const struct campaign *doc, const struct view *v)
+static json_t *view_json(const struct campaign *doc, struct view *v)
 {
     json_t *counts = json_object(), *causes = json_array();
+    int64_t left_ms = campaign_left_ms(&v->p, &v->rate);
     for (int i = 0; i < MEMBER_KINDS; i++)
         json_object_set_new(counts, campaign_member_name((enum campaign_member)i),
                             json_integer((json_int_t)v->p.count[i]));
     for (size_t i = 0; i < v->n_causes; i++)
         json_array_append_new(causes, json_pack("{s:s, s:s, s:I}", "reason", v->causes[i].text, "licence",
                                                 v->causes[i].licence, "licences", (json_int_t)v->causes[i].n));
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:o, s:o}", "name", doc->name, "state",
-                     campaign_state_name(doc->state), "why", doc->why, "reason", campaign_reason_name(doc->reason),
-                     "by", doc->by, "waves", doc->waves, "wave", (json_int_t)v->p.wave, "licences",
-                     (json_int_t)v->p.members, "ended", (json_int_t)ended(v), "created_at_ms",
-                     (json_int_t)doc->created_at_ms, "rate_per_s", rate(v, doc), "counts", counts, "causes", causes);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:o, s:o, s:o}", "name", doc->name,
+                     "state", campaign_state_name(doc->state), "why", doc->why, "reason",
+                     campaign_reason_name(doc->reason), "by", doc->by, "waves", doc->waves, "wave",
+                     (json_int_t)v->p.wave, "licences", (json_int_t)v->p.members, "ended", (json_int_t)ended(v),
+                     "created_at_ms", (json_int_t)doc->created_at_ms, "rate_per_s", campaign_rate_per_s(&v->rate),
+                     "left_ms", left_ms == TIME_NONE ? json_null() : json_integer((json_int_t)left_ms), "counts",
+                     counts, "causes", causes);
 }
 
 static int print_json(json_t *root)
@@ -175,6 +170,7 @@ int campaign_cmd_show(const struct options *o, const char *name, bool json, bool
         print_view(&doc, v);
     }
     if (rc == 0 && code == EXIT_OK && (doc.state == CAMPAIGN_STOPPED || v->p.count[MEMBER_FAILED])) code = EXIT_BAD;
+    campaign_rate_done(&v->rate);
     subjects_done(&all);
     campaign_done(&doc);
     if (rc < 0) return command_client_failed(CAMPAIGN_COMMAND, &c, rc);

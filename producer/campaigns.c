@@ -33,7 +33,7 @@ struct one {
     struct campaign doc;
     struct campaign_members members;
     bool has_members;
-    size_t wave, before, bound, allowed;
+    size_t wave, waves, before, bound, allowed;
     int64_t opened_ms;
 };
 
@@ -396,11 +396,19 @@ static bool open_wave(struct campaigns *c, struct one *n, const struct campaign_
             LOG_I("keyroll.wave", p->wave), LOG_I("keyroll.waves", p->waves), LOG_I("keyroll.licences", p->bound));
         n->before = n->wave ? n->bound : 0;
         n->wave = p->wave;
+        n->waves = p->waves;
         n->bound = p->bound;
         n->opened_ms = now;
     }
     n->allowed = campaign_allowed(&n->doc, n->before, n->bound, n->opened_ms, now);
     return n->allowed > was;
+}
+
+bool campaigns_wait(const struct campaigns *c)
+{
+    for (const struct one *n = c->first; n; n = n->next)
+        if (n->has_members && n->doc.state == CAMPAIGN_RUNNING && n->wave && n->wave < n->waves) return true;
+    return false;
 }
 
 bool campaigns_sum_up(struct campaigns *c)

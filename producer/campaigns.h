@@ -34,6 +34,8 @@ MUST_CHECK int campaigns_load(struct campaigns *c, struct ticket t);
 /* During a survey: row of the inventory, what Redis holds of it, and policy's verdict, which may be changed. */
 void campaigns_adjust(void *arg, size_t row, const struct inventory_row *who, const struct policy *p,
                       const struct store_peek *u, struct policy_verdict *v);
+/* Is a small wave open, whose last member everything waits for? Then news of a licence are worth a tick. */
+bool campaigns_wait(const struct campaigns *c);
 /* After a survey that counts. True: a wave was opened or a key marked, so that another look is worth it now. */
 bool campaigns_sum_up(struct campaigns *c);
 

@@ -8,6 +8,7 @@
 #include "lib/http.h"
 #include "lib/profile.h"
 #include "lib/synergist.h"
+#include "schema/options_use.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -139,7 +140,7 @@ int client_kafka(struct client *c)
 
 /* ---- AWS and instances ---- */
 
-static int need_http(struct client *c)
+int client_http(struct client *c)
 {
     if (c->http) return 0;
     const struct http_options ho = {.ca_file = c->o->ca_file};
@@ -151,34 +152,12 @@ int client_aws(struct client *c)
 {
     const struct options *o = c->o;
     if (c->aws) return 0;
-    int rc = need_http(c);
+    int rc = client_http(c);
     if (rc < 0) return rc;
-    const struct aws_creds_options co = {.clock = &clock_system,
-                                         .rng = &rng_system,
-                                         .http = c->http,
-                                         .region = o->aws_region,
-                                         .sts_endpoint = options_endpoint(o, "sts"),
-                                         .profile = o->aws_profile,
-                                         .role_template = o->aws_role_template,
-                                         .external_id = o->aws_external_id,
-                                         .session_name = o->aws_session_name};
+    const struct aws_creds_options co = options_aws_creds(o, c->http);
     rc = c->creds ? 0 : aws_creds_new(c->loop, &co, &c->creds);
     if (rc < 0) return client_fail(c, rc, "AWS credentials: %s", err_text(rc));
-    const struct aws_call_options ao = {.clock = &clock_system,
-                                        .rng = &rng_system,
-                                        .http = c->http,
-                                        .creds = c->creds,
-                                        .region = o->aws_region,
-                                        .partition = o->aws_partition,
-                                        .endpoint = o->aws_endpoint,
-                                        .endpoint_iam = o->aws_endpoint_iam,
-                                        .endpoint_sts = o->aws_endpoint_sts,
-                                        .endpoint_s3 = o->aws_endpoint_s3,
-                                        .s3_path_style = options_s3_path_style(o),
-                                        .role_template = o->aws_role_template,
-                                        .external_id = o->aws_external_id,
-                                        .session_name = o->aws_session_name,
-                                        .calls_per_s = o->iam_calls_per_s};
+    const struct aws_call_options ao = options_aws_call(o, c->http, c->creds);
     rc = aws_call_new(c->loop, &ao, &c->aws);
     return rc < 0 ? client_fail(c, rc, "AWS: %s", err_text(rc)) : 0;
 }
@@ -194,7 +173,7 @@ int client_profiles(struct client *c)
 int client_instances(struct client *c)
 {
     if (c->instances) return 0;
-    int rc = need_http(c);
+    int rc = client_http(c);
     if (rc == 0) rc = client_profiles(c);
     if (rc < 0) return rc;
     const struct synergist_options so = {

@@ -53,6 +53,8 @@ MUST_CHECK int client_redis(struct client *c); /* waits until it is ready, at mo
 MUST_CHECK int client_kafka(struct client *c); /* does not wait */
 MUST_CHECK int client_open_kafka(struct client *c, void (*on_fatal)(void *arg, const char *reason),
                                  void (*on_log)(void *arg, int level, const char *fac, const char *text), void *arg);
+/* HTTP alone. */
+MUST_CHECK int client_http(struct client *c);
 MUST_CHECK int client_aws(struct client *c);
 MUST_CHECK int client_profiles(struct client *c);
 MUST_CHECK int client_instances(struct client *c);

@@ -8,6 +8,7 @@
 #include "producer/subjects.h"
 #include "producer/table.h"
 #include "schema/keyslots.h"
+#include "schema/options_use.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -278,17 +279,6 @@ static int audit_one(struct audit *a, const struct subject *s, json_t *list, boo
     return 0;
 }
 
-static void load_escrow(struct audit *a)
-{
-    AUTO_BUF struct buf files;
-    AUTO_FREE char *why = NULL;
-    const struct settings_list *list = &a->c->o->escrow_key_file;
-    buf_init(&files, 65536);
-    for (size_t i = 0; i < list->n; i++) (void)buf_addf(&files, "%s%s", i ? "," : "", list->items[i]);
-    if (list->n == 0 || files.error || escrow_load(buf_str(&files), &a->escrow, &why) < 0)
-        a->escrow = NULL; /* then the pair is not testable, which is told */
-}
-
 int cmd_audit(const struct options *o, int argc, char **argv)
 {
     bool json = false, bad = false;
@@ -301,7 +291,8 @@ int cmd_audit(const struct options *o, int argc, char **argv)
     if (client_init(&c, o, "keyroll-audit") < 0) return command_fail(NAME, EXIT_FAILED, "%s", err_text(ERR_NOMEM));
     AUTO_JSON json_t *list = json ? json_array() : NULL;
     int rc = subjects_find(&c, argc, argv, true, &s);
-    load_escrow(&a);
+    AUTO_FREE char *why = NULL;
+    if (options_escrow(o, &a.escrow, &why) < 0) a.escrow = NULL; /* then the pair is not testable, which is told */
     for (size_t i = 0; rc == 0 && i < s.n; i++) rc = audit_one(&a, &s.items[i], list, &bad);
     subjects_done(&s);
     escrow_free(a.escrow);

@@ -89,15 +89,23 @@ static void name_unknown(const struct campaign *doc, const struct inventory *inv
     }
 }
 
-/* The slower of the pace and the hourly limit says how long it takes at least. */
+/* The slowest of the pace and our own limits says how long it takes at least. */
 static void tell_time(const struct options *o, const struct campaign *doc, size_t n)
 {
+    const bool hurry = doc->reason == CAMPAIGN_EXPOSED; /* waits for no allowance */
+    const struct {
+        const char *what;
+        double per_s; /* 0: no limit */
+    } limits[] = {{"its pace", (double)doc->pace_milli / 1000},
+                  {"max_rotations_per_hour", hurry ? 0 : (double)o->max_rotations_per_hour / 3600},
+                  {"plan_publish_rate", o->plan_publish_rate}};
     char text[TABLE_TIME_MAX];
-    double per_s = doc->pace_milli ? (double)doc->pace_milli / 1000 : 0,
-           hourly = (double)o->max_rotations_per_hour / 3600;
-    bool limited = per_s <= 0 || hourly < per_s;
-    table_span((int64_t)((double)n / (limited ? hourly : per_s) * 1000), text);
-    printf("it takes %s at least, by %s\n", text, limited ? "max_rotations_per_hour" : "its pace");
+    size_t slowest = 0;
+    for (size_t i = 1; i < ARRAY_LEN(limits); i++)
+        if (limits[i].per_s > 0 && (limits[slowest].per_s <= 0 || limits[i].per_s < limits[slowest].per_s)) slowest = i;
+    if (limits[slowest].per_s <= 0) return;
+    table_span((int64_t)((double)n / limits[slowest].per_s * 1000), text);
+    printf("it takes %s at least, by %s\n", text, limits[slowest].what);
 }
 
 static int show_start(const struct options *o, const struct campaign *doc, const struct inventory *inv)

@@ -9,6 +9,7 @@
 #include "producer/fleet.h"
 #include "producer/look.h"
 #include "schema/topics.h"
+#include "schema/options_use.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -170,13 +171,9 @@ static bool same_keys(const struct escrow *e, const json_t *ids)
 
 static struct escrow *load_escrow(struct doctor *d)
 {
-    AUTO_BUF struct buf files;
     AUTO_FREE char *why = NULL;
     struct escrow *e = NULL;
-    const struct settings_list *list = &d->o->escrow_key_file;
-    buf_init(&files, 65536);
-    for (size_t i = 0; i < list->n; i++) (void)buf_addf(&files, "%s%s", i ? "," : "", list->items[i]);
-    int rc = list->n == 0 ? ERR_NOT_FOUND : escrow_load(buf_str(&files), &e, &why);
+    int rc = options_escrow(d->o, &e, &why);
     if (rc < 0)
         tell(d, false, "escrow key", "%s",
              why ? why : "escrow_key_file is not set here: commands that open pairs (reveal) need it");

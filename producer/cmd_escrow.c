@@ -3,6 +3,7 @@
 #include "lib/err.h"
 #include "producer/command.h"
 #include "producer/rekey.h"
+#include "schema/options_use.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -25,13 +26,9 @@ struct tally {
 static int load_escrow(const struct options *o, struct escrow **ret_escrow)
 {
     AUTO_FREE char *why = NULL;
-    AUTO_BUF struct buf files;
-    buf_init(&files, 65536);
     int rc = options_require(o, OPTIONS_NEED_ESCROW | OPTIONS_NEED_REDIS, &why);
     if (rc < 0) return command_fail(NAME, EXIT_USAGE, "%s", why ? why : err_text(rc));
-    for (size_t i = 0; i < o->escrow_key_file.n; i++)
-        (void)buf_addf(&files, "%s%s", i ? "," : "", o->escrow_key_file.items[i]);
-    rc = files.error ? files.error : escrow_load(buf_str(&files), ret_escrow, &why);
+    rc = options_escrow(o, ret_escrow, &why);
     return rc < 0 ? command_fail(NAME, EXIT_FAILED, "escrow key: %s", why ? why : err_text(rc)) : 0;
 }
 

@@ -11,6 +11,7 @@
 #include "producer/publish.h"
 #include "producer/subjects.h"
 #include "schema/event.h"
+#include "schema/options_use.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,13 +69,9 @@ static int write_pair(int fd, const char *key_id, const struct secret *secret)
 static int load_escrow(const struct options *o, struct escrow **ret_escrow)
 {
     AUTO_FREE char *why = NULL;
-    AUTO_BUF struct buf files;
-    buf_init(&files, 65536);
     int rc = options_require(o, OPTIONS_NEED_ESCROW, &why);
     if (rc < 0) return command_fail(NAME, EXIT_USAGE, "%s", why ? why : err_text(rc));
-    for (size_t i = 0; i < o->escrow_key_file.n; i++)
-        (void)buf_addf(&files, "%s%s", i ? "," : "", o->escrow_key_file.items[i]);
-    rc = files.error ? files.error : escrow_load(buf_str(&files), ret_escrow, &why);
+    rc = options_escrow(o, ret_escrow, &why);
     return rc < 0 ? command_fail(NAME, EXIT_FAILED, "escrow key: %s", why ? why : err_text(rc)) : 0;
 }
 

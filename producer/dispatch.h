@@ -8,6 +8,12 @@
 #include "producer/survey.h"
 
 struct dispatch;
+/* A message whose report is in. */
+struct dispatch_sent {
+    enum job_kind kind;
+    enum job_reason reason;
+    const char *job_id, *licence, *key_id; /* key_id: to be replaced, "" none. Borrowed */
+};
 struct dispatch_options {
     struct loop *loop;
     struct kafka_port kafka;
@@ -15,7 +21,7 @@ struct dispatch_options {
     const struct clock *clock;
     const char *by; /* requested_by of the jobs */
     /* A delivery report: err 0, or it is tried again at the next tick. kind: of the job. */
-    void (*reported)(void *arg, const struct job *j, int err, const char *detail);
+    void (*reported)(void *arg, const struct dispatch_sent *m, int err, const char *detail);
     void *arg;
 };
 struct dispatch *dispatch_new(const struct dispatch_options *o);

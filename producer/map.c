@@ -3,14 +3,14 @@
 #include "producer/map.h"
 
 #include "lib/err.h"
+#include "lib/fnv.h"
 
 #include <stdint.h>
 #include <string.h>
 
 static size_t hash(const char *s)
 {
-    uint64_t h = 14695981039346656037ULL;
-    for (; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211ULL;
+    uint64_t h = fnv1a(FNV1A_START, s);
     return (size_t)(h ^ (h >> 32));
 }
 

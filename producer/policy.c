@@ -8,6 +8,8 @@
  * and nothing else. */
 #include "producer/policy.h"
 
+#include "lib/fnv.h"
+
 #include "schema/options.h"
 
 #include <inttypes.h>
@@ -27,15 +29,9 @@ void policy_from_options(const struct options *o, struct policy *ret)
                            .rungs = (unsigned)o->retry_delays.n};
 }
 
-/* FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/), folded: every bit of the name counts, the same on every machine.
- */
 static uint64_t name_hash(const char *s)
 {
-    uint64_t h = 14695981039346656037ULL;
-    for (; *s; s++) h = (h ^ (unsigned char)*s) * 1099511628211ULL;
-    h ^= h >> 33;
-    h *= 0xff51afd7ed558ccdULL;
-    return h ^ (h >> 33);
+    return fnv_mix(fnv1a(FNV1A_START, s));
 }
 
 int64_t policy_age_ms(const struct policy *p, const char *licence)

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define USUAL_BYTES 1000 /* of an encoded job */
+
 int publish_make(const struct inventory_row *row, const struct policy_verdict *v, const char *by, int64_t now_ms,
                  struct job *ret)
 {
@@ -33,7 +35,8 @@ int publish_job(struct kafka_port kafka, const struct options *o, const struct j
     struct job_header_set set;
     AUTO_BUF struct buf value;
     buf_init(&value, JOB_MAX_BYTES);
-    int rc = job_encode(j, &value);
+    int rc = buf_reserve(&value, USUAL_BYTES);
+    if (rc == 0) rc = job_encode(j, &value);
     if (rc == 0) rc = job_key(j, key);
     if (rc < 0) return rc;
     snprintf(h.job_id, sizeof h.job_id, "%s", j->job_id);

@@ -12,6 +12,7 @@
 #include "producer/schedule.h"
 
 #include "lib/aws_call.h"
+#include "lib/aws_creds.h"
 #include "lib/err.h"
 #include "lib/kafka_follow.h"
 #include "lib/log.h"
@@ -24,6 +25,7 @@
 #include "producer/dispatch.h"
 #include "producer/fleet.h"
 #include "producer/leader.h"
+#include "producer/notify.h"
 #include "producer/probes.h"
 #include "producer/strays.h"
 #include "producer/survey.h"
@@ -61,6 +63,7 @@ struct schedule {
     struct dead_watch *dead;
     struct circuits *circuits;
     struct alarms *alarms;
+    struct notify *notify;     /* NULL: nobody is to be told */
     struct triggers *triggers; /* NULL: they are not read */
     struct probes *probes;
     struct metrics *metrics;
@@ -77,7 +80,7 @@ struct schedule {
     char not_ready[200];
     struct {
         struct metric *licences, *due, *published, *failed, *oldest, *leader, *tick, *bad_rows, *restored, *limited,
-            *aged, *redis, *ready, *waiting, *dead_open, *resolved, *triggers;
+            *aged, *redis, *ready, *waiting, *dead_open, *resolved, *triggers, *notices;
     } m;
 };
 
@@ -135,6 +138,9 @@ static void make_metrics(struct schedule *s)
     s->m.triggers = metric_new(m, METRIC_COUNTER, "keyroll_triggers_total",
                                "Events of the triggers topic, by who sent them and what became of them", "source",
                                "outcome", NULL, 0);
+    s->m.notices =
+        metric_new(m, METRIC_COUNTER, "keyroll_notices_total",
+                   "Messages to people, by the way they went and whether they were taken", "way", "outcome", NULL, 0);
     metric_set(s->m.leader, NULL, NULL, 0);
     metrics_on_collect(m, on_collect, s);
 }
@@ -394,7 +400,7 @@ static void surveyed(void *arg, const struct survey_result *r)
     loop_timer_start(s->once_timer, 0);
 }
 
-static void reported(void *arg, const struct job *j, int err, const char *detail)
+static void reported(void *arg, const struct dispatch_sent *j, int err, const char *detail)
 {
     struct schedule *s = arg;
     if (err) {
@@ -409,7 +415,7 @@ static void reported(void *arg, const struct job *j, int err, const char *detail
     metric_add(s->m.published, job_kind_name(j->kind), job_reason_name(j->reason), 1);
     LOG(LOG_LEVEL_INFO, "published", job_kind_name(j->kind), LOG_S("keyroll.licence", j->licence),
         LOG_S("keyroll.job_id", j->job_id), LOG_S("event.reason", job_reason_name(j->reason)),
-        LOG_S("keyroll.key_id", j->replace_key_id[0] ? j->replace_key_id : NULL));
+        LOG_S("keyroll.key_id", j->key_id[0] ? j->key_id : NULL));
 }
 
 /* ---- alarms ---- */
@@ -428,6 +434,23 @@ static void rung(void *arg, const struct event *e)
     if (s->stopping) return;
     s->hurry_until_mono_ms = now + HURRY_MS;
     loop_timer_start(s->tick, rest > 0 ? rest : 0);
+}
+
+/* ---- people ---- */
+
+static void told_people(void *arg, const char *way, int err, const char *detail)
+{
+    struct schedule *s = arg;
+    metric_add(s->m.notices, way, err ? "failed" : "taken", 1);
+    if (!err) {
+        LOG0(LOG_LEVEL_INFO, "notified",
+             strcmp(way, "url") == 0 ? "notify_url took a message" : "notify_command took a message");
+        return;
+    }
+    char text[300];
+    snprintf(text, sizeof text, "notify_%s did not take a message: %.200s; it is tried again", way,
+             *detail ? detail : err_text(err));
+    complain(s, LOG_LEVEL_WARN, "notify", text);
 }
 
 /* ---- triggers ---- */
@@ -549,10 +572,19 @@ static void kafka_logged(void *arg, int level, const char *fac, const char *text
     complain(s, level <= 4 ? LOG_LEVEL_WARN : LOG_LEVEL_DEBUG, "kafka", line);
 }
 
+/* The next wave begins when the last of this one is proven, not with the tick after that. */
+static void tick_for_wave(struct schedule *s)
+{
+    int64_t apart = ALARM_SHARE * s->tick_took_ms > HURRY_TICK_MS ? ALARM_SHARE * s->tick_took_ms : HURRY_TICK_MS;
+    int64_t rest = s->tick_began_mono_ms + apart - clock_mono_ms(&clock_system);
+    if (!s->stopping && apart < s->o->tick_ms) loop_timer_start(s->tick, rest > 0 ? rest : 0);
+}
+
 static void state_message(void *arg, const struct kafka_message_in *m)
 {
     struct schedule *s = arg;
     int rc = states_take(&s->states, m->key, m->value, m->value_len);
+    if (kafka_follow_caught_up(s->keys) && campaigns_wait(s->campaigns)) tick_for_wave(s);
     if (rc < 0)
         LOG(LOG_LEVEL_WARN, "state", "a message of the keys topic cannot be read: its user could not be restored",
             LOG_S("keyroll.user", m->key), LOG_S("error.message", err_text(rc)), LOG_I("kafka.offset", m->offset));
@@ -614,6 +646,7 @@ static void on_terminate(void *arg)
     loop_timer_stop(s->tick);
     dispatch_stop(s->dispatch);
     triggers_stop(s->triggers, 1000);
+    notify_stop(s->notify, 1000);
     leader_resign(s->leader, resigned, s);
 }
 
@@ -635,6 +668,20 @@ static void on_hangup(void *arg)
     tick_now(s);
 }
 
+static int open_notify(struct schedule *s, char **ret_why)
+{
+    const struct notify_options no = {.loop = s->c.loop,
+                                      .o = s->o,
+                                      .clock = &clock_system,
+                                      .rng = &rng_system,
+                                      .http = s->c.http,
+                                      .sent = told_people,
+                                      .on_fatal = kafka_fatal,
+                                      .on_log = kafka_logged,
+                                      .arg = s};
+    return notify_new(&no, &s->notify, ret_why);
+}
+
 static int open_edges(struct schedule *s)
 {
     const struct options *o = s->o;
@@ -648,6 +695,7 @@ static int open_edges(struct schedule *s)
     s->campaigns = campaigns_new(&po);
     if (!s->campaigns) return client_fail(&s->c, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     if (o->inventory_discover.n && (rc = client_aws(&s->c)) < 0) return rc;
+    if (notify_wanted(o) && (rc = client_http(&s->c)) < 0) return rc;
     const struct kafka_follow_options ko = {.brokers = o->brokers,
                                             .client_id = s->c.service,
                                             .topic = o->topic_keys,
@@ -682,6 +730,7 @@ static int open_edges(struct schedule *s)
                                         .on_log = kafka_logged,
                                         .arg = s};
     if (rc == 0 && o->triggers_per_hour > 0) rc = triggers_new(&to, &s->triggers, &why);
+    if (rc == 0 && notify_wanted(o) && !s->once) rc = open_notify(s, &why);
     return rc < 0 ? client_fail(&s->c, rc, "Kafka: %s", why ? why : err_text(rc)) : 0;
 }
 
@@ -754,11 +803,15 @@ static void done(struct schedule *s)
     dead_watch_stop(s->dead, 1000);
     alarms_free(TAKE(s->alarms), 1000);
     triggers_stop(s->triggers, 1000);
+    notify_stop(s->notify, 1000);
     loop_timer_free(s->tick);
     loop_timer_free(s->once_timer);
     kafka_out_free(TAKE(s->c.kafka), 2000); /* reports come in until here */
     redis_free(TAKE(s->c.redis));           /* and answers until here */
     aws_call_free(TAKE(s->c.aws));
+    aws_creds_free(TAKE(s->c.creds));
+    http_free(TAKE(s->c.http)); /* its completions come until here */
+    notify_free(s->notify);
     campaigns_free(s->campaigns);
     dead_watch_free(s->dead);
     triggers_free(s->triggers);

@@ -7,6 +7,7 @@
 
 #include "lib/err.h"
 #include "lib/buf.h"
+#include "schema/minor.h"
 
 #include <string.h>
 
@@ -86,7 +87,7 @@ const char *states_user_of(const struct states *s, const char *key_id)
 int state_encode(const struct record *r, const struct journal *j, const char (*exposed)[AWS_KEY_ID_MAX],
                  size_t n_exposed, struct buf *out)
 {
-    (void)buf_adds(out, "{\"version\":\"" STATES_VERSION "\",\"record\":");
+    (void)buf_adds(out, "{\"version\":\"" STATES_VERSION SCHEMA_MINOR "\"" SCHEMA_MINOR_MEMBER ",\"record\":");
     int rc = record_encode(r, out);
     (void)buf_adds(out, ",\"journal\":");
     if (rc == 0 && j)

@@ -57,27 +57,33 @@ uint64_t survey_signature(const struct store_peek *u)
 
 static void on_restored(void *self, uint64_t id, const void *result);
 
-/* True when a restore was begun: the licence is judged at the next tick, with what was put back. */
-static bool restore(struct survey *s, const char *user_key, const struct store_peek *u)
+static int begin_restore(struct survey *s, const char *user_key, const struct store_peek *u, struct state *state)
 {
     const struct ticket t = {on_restored, s, 0};
-    struct state *state = s->o.states && states_knows(s->o.states, user_key) ? malloc(sizeof *state) : NULL;
-    if (!state) return false;
-    bool begun = false;
-    if (states_find(s->o.states, user_key, state) == 0) {
-        const char *ids[RECORD_KEYS_MAX];
-        for (size_t i = 0; i < state->n_exposed; i++) ids[i] = state->exposed[i];
-        const struct journal *j = state->has_journal ? &state->journal : NULL;
-        int rc;
-        if (!u->has_record && !u->has_journal)
-            rc = store_restore(s->o.store, user_key, &state->record, j, ids, state->n_exposed, t);
-        else
-            rc = store_restore_newer(s->o.store, user_key, u, &state->record, j, ids, state->n_exposed, t);
-        begun = rc == 0;
-    }
+    const char *ids[RECORD_KEYS_MAX];
+    int rc = states_find(s->o.states, user_key, state);
+    if (rc < 0) return rc;
+    for (size_t i = 0; i < state->n_exposed; i++) ids[i] = state->exposed[i];
+    const struct journal *j = state->has_journal ? &state->journal : NULL;
+    return !u->has_record && !u->has_journal
+               ? store_restore(s->o.store, user_key, &state->record, j, ids, state->n_exposed, t)
+               : store_restore_newer(s->o.store, user_key, u, &state->record, j, ids, state->n_exposed, t);
+}
+
+/* True when the licence is not judged now: what the topic knows is being put back, or cannot be just now. Judged
+ * without it, a first look would write a record that explains nothing, over which nothing is put back any more. */
+static bool restore(struct survey *s, const char *user_key, const struct store_peek *u)
+{
+    if (!s->o.states || !states_knows(s->o.states, user_key)) return false;
+    struct state *state = malloc(sizeof *state);
+    int rc = state ? begin_restore(s, user_key, u, state) : ERR_NOMEM;
     free(state);
-    s->restoring += begun;
-    return begun;
+    if (rc == ERR_SYNTAX || rc == ERR_VERSION || rc == ERR_TOO_LARGE || rc == ERR_NOT_FOUND) return false;
+    if (rc < 0)
+        s->r.err = rc;
+    else
+        s->restoring++;
+    return true;
 }
 
 /* Redis has nothing of it, or what is older than the keys topic: states go there under the lease's number after Redis
@@ -130,6 +136,10 @@ static void judge(struct survey *s, size_t at, const char *user_key, const struc
     const struct inventory_row *row = inventory_row(s->inv, at);
     struct survey_due due = {.row = row};
     s->r.licences++;
+    if (u->err == ERR_NOMEM) {
+        s->r.err = ERR_NOMEM;
+        return;
+    }
     if (u->err) {
         if (s->r.unreadable++ == 0)
             memcpy(s->r.unreadable_licence, row->licence, strnlen(row->licence, IDENTITY_LICENCE_MAX - 1) + 1);

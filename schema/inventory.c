@@ -13,6 +13,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/fnv.h"
 #include "lib/json.h"
 #include "schema/csv.h"
 #include "schema/identity.h"
@@ -155,26 +156,20 @@ static const char *keep(struct inventory *inv, const char *text)
 
 /* ---- look-up ---- */
 
-/* FNV-1a over lower-case letters. */
-static uint32_t hash(uint32_t h, const char *text)
+static uint32_t hash(uint64_t h, const char *text)
 {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        h = (h ^ (c >= 'A' && c <= 'Z' ? c + 32u : c)) * 16777619u;
-    }
-    return h;
+    h = fnv1a_fold(h, text);
+    return (uint32_t)(h ^ h >> 32);
 }
-#define HASH_START 2166136261u
-
 static uint32_t hash_user(const char *account, const char *user)
 {
-    return hash(hash(HASH_START, account), user);
+    return hash(hash(FNV1A_START, account), user);
 }
 
 static uint32_t row_hash(const struct inventory *inv, const struct index *x, uint32_t i)
 {
     const struct inventory_row *row = &inv->rows[i];
-    return x == &inv->by_licence ? hash(HASH_START, row->licence) : hash_user(row->account, row->user);
+    return x == &inv->by_licence ? hash(FNV1A_START, row->licence) : hash_user(row->account, row->user);
 }
 
 static void index_put(const struct inventory *inv, struct index *x, uint32_t i)
@@ -202,7 +197,7 @@ static uint32_t find_licence(const struct inventory *inv, const char *licence)
 {
     const struct index *x = &inv->by_licence;
     if (!x->slots) return NONE;
-    for (uint32_t at = hash(HASH_START, licence) & x->mask;; at = (at + 1) & x->mask)
+    for (uint32_t at = hash(FNV1A_START, licence) & x->mask;; at = (at + 1) & x->mask)
         if (x->slots[at] == NONE || identity_same(inv->rows[x->slots[at]].licence, licence)) return x->slots[at];
 }
 

@@ -12,6 +12,7 @@
 #include "lib/err.h"
 #include "lib/json.h"
 #include "schema/identity.h"
+#include "schema/minor.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -373,7 +374,7 @@ int message_write_members(const struct form *f, const void *from, struct buf *ou
     }
     (void)buf_adds(out, "\"version\":\"");
     (void)buf_adds(out, f->name);
-    (void)buf_adds(out, "/1\"");
+    (void)buf_adds(out, "/1" SCHEMA_MINOR "\"" SCHEMA_MINOR_MEMBER);
     for (size_t i = 0; i < f->n_fields; i++) {
         const struct field *field = &f->fields[i];
         const char *at = (const char *)from + field->offset;

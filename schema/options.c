@@ -279,6 +279,22 @@ static int check_addresses(const struct options *o, char **reterr)
     return check_redis_url(o->redis_url, reterr);
 }
 
+bool options_notify_url_valid(const char *url)
+{
+    return url_valid(url) && (strncmp(url, "https://", 8) == 0 || url_is_loopback(url));
+}
+
+static int check_notices(const struct options *o, char **reterr)
+{
+    if (o->notify_command.n && o->notify_command.items[0][0] != '/')
+        return fail(reterr,
+                    "notify_command: begin with the whole path of the program, for example /usr/local/bin/page");
+    if (o->notify_url && o->notify_url_file) return fail(reterr, "notify_url and notify_url_file: set one of them");
+    if (o->notify_url && !options_notify_url_valid(o->notify_url))
+        return fail(reterr, "notify_url: write an https:// address (http:// is for loopback)");
+    return 0;
+}
+
 static int check_lease(const struct options *o, char **reterr)
 {
     if (o->mutate_timeout_ms + LEASE_MARGIN_MS >= o->lease_ttl_ms)
@@ -392,7 +408,7 @@ static int check_waits(const struct options *o, char **reterr)
 int options_check(const struct options *o, char **reterr)
 {
     static int (*const checks[])(const struct options *, char **) = {
-        check_fleet, check_words, check_addresses, check_lease, check_retries, check_kafka, check_waits};
+        check_fleet, check_words, check_addresses, check_notices, check_lease, check_retries, check_kafka, check_waits};
     for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
         int rc = checks[i](o, reterr);
         if (rc < 0) return rc;

@@ -81,10 +81,16 @@ struct options {
     int64_t settle_successes, settle_interval_ms, settle_timeout_ms;
     int64_t retire_watch_ms, assisted_poll_ms;
 
+    /* Notices */
+    struct settings_list notify_command; /* argv; the first is an absolute path */
+    char *notify_url, *notify_url_file;  /* at most one of the two */
+    int64_t notify_interval_ms;
+
     /* Worker */
     struct settings_list escrow_key_file; /* the first seals, all unseal */
     int64_t lease_ttl_ms, lease_renew_ms, lease_max_age_ms;
     int64_t mutate_timeout_ms, read_timeout_ms;
+    int64_t max_calls_per_host;
     int64_t max_in_flight, urgent_share; /* urgent_share in % of max_in_flight */
     int64_t drain_timeout_ms;
 
@@ -116,6 +122,9 @@ enum options_need {
     OPTIONS_NEED_INVENTORY = 8
 };
 MUST_CHECK int options_require(const struct options *o, unsigned what, char **reterr);
+
+/* https, or http on loopback. */
+bool options_notify_url_valid(const char *url);
 
 /* True when this instance (or bucket) URL may be worked on with these waits: they are the design's or longer, or every
  * AWS endpoint in use and the URL are loopback. url NULL: only the settings themselves are looked at. Ask for each

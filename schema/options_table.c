@@ -164,6 +164,20 @@ const struct setting options_table[] = {
     {WAIT(assisted_poll, 100, 1 * D), DAEMONS, .fallback = "5m",
      .text = "How often an instance that waits for a person is looked at."},
 
+    {LIST(notify_command), SCHEDULER, .section = "Notices", .max = 32,
+     .text = "Program that tells a person, and its arguments, separated by commas: it gets one JSON object on its "
+             "standard input for each message (what is stuck, drifted or awaits an operator, the first dead letter of "
+             "a kind, campaigns that stopped). No shell, a minimal environment, 20 seconds; its output is dropped, "
+             "another exit "
+             "status than 0 is tried again."},
+    {TEXT(notify_url), SCHEDULER,
+     .text = "Address that the same object is sent to by POST; other answers than 2xx are tried again. Its member text "
+             "suits the webhooks of most chats."},
+    {FILENAME(notify_url_file), SCHEDULER,
+     .text = "File that holds that address, where it is a password in itself, as those of chats are."},
+    {WAIT(notify_interval, 100, 1 * D), SCHEDULER, .fallback = "60s",
+     .text = "Time between two messages; what happens meanwhile is gathered."},
+
     {LIST(escrow_key_file), ALL, .section = "Worker", .max = 16,
      .text = "Files of 32 random bytes, mode 0600, that secrets in flight are sealed with. The first seals; all are "
              "tried for unsealing. "
@@ -179,7 +193,10 @@ const struct setting options_table[] = {
      .text = "Longest call that changes something at AWS or in an instance."},
     {WAIT(read_timeout, 100, 10 * MIN), ALL, .fallback = "30s", .text = "Longest call that only reads."},
     {INT(max_in_flight, 1, 100000), WORKER, .fallback = "1000", .unit = "jobs",
-     .text = "Jobs that one worker carries out at once."},
+     .text = "Jobs that one worker carries out at once; fewer where the memory limit of its container allows no more."},
+    {INT(max_calls_per_host, 1, 10000), WORKER, .fallback = "64", .unit = "calls",
+     .text = "Calls that one worker has under way at one host of instances at once, since many may share one. To one "
+             "instance there is never more than one."},
     {INT(urgent_share, 1, 90), WORKER, .fallback = "20", .unit = "%",
      .text = "Part of max_in_flight that is kept free for urgent jobs."},
 

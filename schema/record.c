@@ -6,6 +6,7 @@
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/json.h"
+#include "schema/minor.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -372,7 +373,8 @@ static void key_encode(const struct record_key *k, struct buf *b)
 int record_encode(const struct record *r, struct buf *out)
 {
     buf_addc(out, '{');
-    put_text(out, "format", RECORD_FORMAT);
+    put_text(out, "format", RECORD_FORMAT SCHEMA_MINOR);
+    put_text(out, "new_in_minor", SCHEMA_MINOR_NEW);
     put_text(out, "licence", r->licence);
     put_text(out, "account", r->account);
     put_text(out, "user", r->user);
@@ -405,7 +407,8 @@ int record_encode(const struct record *r, struct buf *out)
 int journal_encode(const struct journal *j, struct buf *out)
 {
     buf_addc(out, '{');
-    put_text(out, "format", JOURNAL_FORMAT);
+    put_text(out, "format", JOURNAL_FORMAT SCHEMA_MINOR);
+    put_text(out, "new_in_minor", SCHEMA_MINOR_NEW);
     put_text(out, "kind", kind_names[j->kind]);
     put_text(out, "step", step_names[j->step]);
     put_text(out, "direction", direction_names[j->direction]);

@@ -35,6 +35,15 @@ static bool asked_by_a_step(const struct record *rec, int64_t now_ms)
     return rec->state == RECORD_AWAITING && k && k->next_ms <= now_ms;
 }
 
+/* Policy asks for an audit only when nothing else is due: the state of a failure that is still there after its time was
+ * left by an audit, and this one went well. */
+static bool is_over(const struct rotation *r)
+{
+    const struct record *rec = &r->record;
+    return rec->state == RECORD_RETRY && !r->has_journal && !r->error && !rec->asked && !rec->repair &&
+           rec->next_ms <= step_now_ms(r);
+}
+
 /* Keys that died before keyroll ever saw the instance use another: stay as they are, policy makes them due at once. */
 static void judge_world(struct rotation *r)
 {
@@ -53,7 +62,7 @@ static void judge_world(struct rotation *r)
     if (out.action == SLOT_DRIFTED) note_person(rec, RECORD_DRIFTED, out.reason);
     if (out.action == SLOT_PERSON || out.action == SLOT_DRIFTED) return;
     if (asked_by_a_step(rec, step_now_ms(r))) return;
-    if (settled_state(rec->state)) record_settle(rec);
+    if (settled_state(rec->state) || is_over(r)) record_settle(rec);
     if (out.action == SLOT_REPAIR) {
         rec->repair = true;
         snprintf(rec->reason, sizeof(rec->reason), "%s", out.reason);
@@ -85,7 +94,9 @@ static struct saga_verdict judge(struct saga *s)
 static struct saga_verdict audit_event(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    return step_put_event(r, r->record.state == RECORD_DRIFTED ? EVENT_DRIFTED : EVENT_AUDITED);
+    enum record_state now = r->record.state;
+    bool asks = now == RECORD_AWAITING && r->state_before != RECORD_AWAITING;
+    return step_put_event(r, now == RECORD_DRIFTED ? EVENT_DRIFTED : asks ? EVENT_AWAITING : EVENT_AUDITED);
 }
 
 static struct saga_verdict close_record(struct saga *s)

@@ -3,6 +3,7 @@
 #include "worker/breakers.h"
 
 #include "lib/err.h"
+#include "lib/fnv.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -37,9 +38,7 @@ struct call {
 
 static uint64_t hash(const char *s)
 {
-    uint64_t h = 14695981039346656037u;
-    for (; *s; s++) h = (h ^ (unsigned char)tolower((unsigned char)*s)) * 1099511628211u;
-    return h | 1;
+    return fnv1a_fold(FNV1A_START, s) | 1;
 }
 
 static struct circuit *find(const struct breakers *b, const char *name)

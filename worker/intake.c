@@ -8,6 +8,8 @@
 #include "lib/mutant.h"
 #include "lib/loop.h"
 #include "schema/deadletter.h"
+#include "schema/options.h"
+#include "worker/report.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -16,6 +18,7 @@
 #define MAX_SPAN         65536 /* offsets between the head and the newest taken one, per partition */
 #define COMMIT_EVERY_MS  500
 #define PRODUCE_AGAIN_MS 1000
+#define READ_AGAIN_MS    1000
 #define PARK_AFTER_MS    120000
 #define RESUME_SHARE     80 /* % of the limit at which paused partitions go on, one for each job that ends */
 #define RESUME_ALL_SHARE 40 /* and all at once */
@@ -46,10 +49,23 @@ struct item {
     struct buf out_value;
     struct job_headers out_headers;
     struct loop_timer *again;
+    bool telling;                     /* the saga ended, and r is kept until the event of its end is delivered */
+    int outcome;                      /* of the saga */
     bool finishing;                   /* out_value is the saga's outcome (else: the copy of a parked head) */
     char waits_for[BREAKER_NAME_MAX]; /* the breaker whose probe this job is, "" none */
     bool waits;                       /* until its time comes */
     struct loop_timer *wait;
+};
+
+/* What a commit tells the broker. The epochs are those of the moment: by the time of the answer the partition may have
+ * been given anew, or its log may have begun anew. */
+struct commit {
+    struct kafka_partition *p;
+    struct commit_of {
+        int index;
+        uint32_t epoch;
+    } * of; /* beside p */
+    size_t n;
 };
 
 struct intake {
@@ -61,11 +77,13 @@ struct intake {
     size_t n_gates, resume_from; /* where the next look for a paused gate begins: none starves */
     struct saga_engine *engine;
     struct loop_timer *engine_timer, *commit_timer, *gate_timer, *lease_timer;
-    int64_t commit_busy;
+    int64_t rung_ms[OPTIONS_RETRIES_MAX]; /* not-before of the last message that was handed to each retry topic */
+    struct commit committing;             /* sent and not answered: one at a time; n 0: none */
     struct item *first;
     size_t n_items, n_ordinary;
     bool draining;
-    struct metric *m_jobs, *m_running, *m_step, *m_delay, *m_steps_failed, *m_dead, *m_done, *m_oldest, *m_rebalances;
+    struct metric *m_jobs, *m_running, *m_limit, *m_step, *m_delay, *m_steps_failed, *m_dead, *m_done, *m_oldest,
+        *m_rebalances;
 };
 
 static const char *const outcome_names[] = {"done", "retry", "dead", "abandoned", "parked", "waiting"};
@@ -114,12 +132,17 @@ static void check_idle(struct intake *i)
 }
 
 static void resume_full(struct intake *i);
+static void come_again(struct intake *i, struct offset_ref ref);
 
-/* finished: its outcome is durable. Otherwise the message stays uncommitted and comes again, here or elsewhere. */
+/* finished: its outcome is durable. Otherwise the message stays uncommitted and comes again, here or, when this worker
+ * drains, elsewhere. */
 static void item_end(struct item *t, bool finished)
 {
     struct intake *i = t->intake;
-    if (finished) offsets_done(i->offsets, t->ref);
+    if (finished)
+        offsets_done(i->offsets, t->ref);
+    else if (!i->draining)
+        come_again(i, t->ref);
     *t->link = t->next;
     if (t->next) t->next->link = t->link;
     i->n_items--;
@@ -139,9 +162,15 @@ static void item_end(struct item *t, bool finished)
 
 static void send_out(struct item *t);
 
+static void tell_end(struct item *t);
+
 static void send_again(void *arg)
 {
-    send_out(arg);
+    struct item *t = arg;
+    if (t->telling)
+        tell_end(t);
+    else
+        send_out(t);
 }
 
 static void on_sent(void *self, uint64_t id, const void *result)
@@ -184,34 +213,49 @@ static void send_out(struct item *t)
     int rc = t->intake->o.kafka.produce(t->intake->o.kafka.self, &m, (struct ticket){on_sent, t, 0});
     if (rc == 0) return;
     if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
-    if (t->again) loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+    if (t->again) {
+        loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+    } else if (t->finishing) {
+        item_end(t, false);
+    } else { /* the copy of a head: the next look parks it anew */
+        buf_reset(&t->out_value);
+        t->out_topic = NULL;
+    }
 }
 
-/* The rung for a delay: the longest one not above it, the shortest at least. Jitter goes on top, never below the rung's
- * delay, so that the head of a rung is always the first one due. */
-static size_t rung_for(const struct intake *i, int64_t delay_ms)
+size_t intake_rung(size_t n, unsigned attempts)
 {
-    size_t k = 0;
-    while (k + 1 < i->o.n_retry && i->o.retry_delay_ms[k + 1] <= delay_ms) k++;
-    return k;
+    size_t k = attempts ? attempts - 1 : 0;
+    return k < n ? k : n - 1;
 }
 
-static void hand_to_retry(struct item *t, int64_t delay_ms, bool counted, int err)
+/* Jitter goes on top of the rung's delay, and never below what was published before: the head of a rung is the first
+ * one due, and nothing behind it is due while it waits. */
+static int64_t not_before_ms(struct intake *i, size_t k)
+{
+    int64_t rung_ms = i->o.retry_delay_ms[k];
+    int64_t at = wall(i) + rung_ms + (int64_t)rng_below(i->o.env->rng, (uint64_t)(rung_ms / 10) + 1);
+    int64_t most = wall(i) + rung_ms + rung_ms / 10; /* a clock that was set back must not hold all up */
+    if (at < i->rung_ms[k] && i->rung_ms[k] <= most) at = i->rung_ms[k];
+    return i->rung_ms[k] = at;
+}
+
+/* k: which of the retry topics. */
+static void hand_to_retry(struct item *t, size_t k, bool counted, int err)
 {
     struct intake *i = t->intake;
-    size_t k = rung_for(i, delay_ms);
-    int64_t rung_ms = i->o.retry_delay_ms[k];
     t->out_topic = i->o.topic_retry[k];
     t->out_headers = t->headers;
     t->out_headers.attempt += counted;
-    t->out_headers.not_before_ms = wall(i) + rung_ms + (int64_t)rng_below(i->o.env->rng, (uint64_t)(rung_ms / 10) + 1);
+    t->out_headers.not_before_ms = not_before_ms(i, k);
     if (!t->out_headers.first_seen_ms) t->out_headers.first_seen_ms = wall(i);
     if (err)
         snprintf(t->out_headers.last_error, sizeof(t->out_headers.last_error), "%s %s", err_name(err),
                  err_class_name(err_class(err)));
     buf_reset(&t->out_value);
     if (job_encode(job_of(t), &t->out_value) < 0) { /* it was decoded from a message: only memory can be missing */
-        item_end(t, false);
+        t->out_topic = NULL;
+        if (t->finishing) item_end(t, false);
         return;
     }
     send_out(t);
@@ -333,26 +377,19 @@ static void drop_waiting(struct intake *i)
     }
 }
 
-static void on_ended(void *arg, struct saga *s, int outcome)
+static void finish(struct item *t)
 {
-    struct intake *i = arg;
-    struct rotation *r = ROTATION(s);
-    struct item *t = r->owner;
+    struct intake *i = t->intake;
+    struct rotation *r = t->r;
+    const int outcome = t->outcome;
     const int err = r->error;
     char step[RECORD_STEP_MAX], reason[RECORD_TEXT_MAX], parked[RECORD_PARKED_MAX];
     int64_t first_ms = r->record.first_failed_ms;
-    int64_t delay_ms = r->record.next_ms == TIME_NONE ? 0 : r->record.next_ms - wall(i);
     unsigned attempts = r->record.attempts;
     bool again = r->again && outcome == OUTCOME_DONE && !err && !i->draining;
     snprintf(step, sizeof(step), "%s", r->step);
     snprintf(reason, sizeof(reason), "%s", r->reason);
     snprintf(parked, sizeof(parked), "%s", r->record.parked);
-    log_end(t, r, outcome);
-    metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
-    if (outcome == OUTCOME_DONE && !err && !r->again) {
-        int64_t due_ms = r->job->due_at_ms ? r->job->due_at_ms : r->job->created_at_ms;
-        metric_observe(i->m_done, job_kind_name(r->job->kind), NULL, (double)(wall(i) - due_ms) / 1000);
-    }
     t->r = NULL;
     t->job = TAKE(r->job);
     rotation_free(r);
@@ -368,7 +405,7 @@ static void on_ended(void *arg, struct saga *s, int outcome)
         item_end(t, t->handed_on || MUTANT(PARKED_DONE));
         return;
     case OUTCOME_RETRY:
-        hand_to_retry(t, delay_ms > 0 ? delay_ms : 0, true, err);
+        hand_to_retry(t, intake_rung(i->o.n_retry, attempts), true, err);
         return;
     case OUTCOME_ABANDONED:
         if (MUTANT(ABANDONED_DONE)) {
@@ -385,6 +422,49 @@ static void on_ended(void *arg, struct saga *s, int outcome)
         return;
     }
     assert(!"outcome");
+}
+
+/* Before the message is finished it is told how it ended (I8): a record alone tells nobody. */
+static void wait_to_tell(struct item *t)
+{
+    if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
+    if (t->again) loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+}
+
+static void on_told(void *self, uint64_t id, const void *result)
+{
+    struct item *t = self;
+    (void)id;
+    if (!((const struct kafka_report *)result)->err || t->intake->draining) {
+        t->telling = false;
+        finish(t);
+        return;
+    }
+    wait_to_tell(t);
+}
+
+static void tell_end(struct item *t)
+{
+    int type = report_end_type(t->r, t->outcome);
+    int rc = type < 0 ? ERR_INVALID : report_end(t->intake->o.env->report, t->r, type, (struct ticket){on_told, t, 0});
+    t->telling = rc == 0 || (rc == ERR_BUSY && !t->intake->draining);
+    if (rc == ERR_BUSY && t->telling) wait_to_tell(t);
+    if (!t->telling) finish(t); /* nothing to tell, or what cannot be written; the log told it */
+}
+
+static void on_ended(void *arg, struct saga *s, int outcome)
+{
+    struct intake *i = arg;
+    struct rotation *r = ROTATION(s);
+    struct item *t = r->owner;
+    log_end(t, r, outcome);
+    metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
+    if (outcome == OUTCOME_DONE && !r->error && !r->again) {
+        int64_t due_ms = r->job->due_at_ms ? r->job->due_at_ms : r->job->created_at_ms;
+        metric_observe(i->m_done, job_kind_name(r->job->kind), NULL, (double)(wall(i) - due_ms) / 1000);
+    }
+    t->outcome = outcome;
+    tell_end(t);
 }
 
 static void on_moved(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err,
@@ -433,6 +513,25 @@ static void pause_at(struct intake *i, int index, const struct kafka_message_in 
     if (kafka_in_pause(i->in, m->topic, m->partition) < 0)
         LOG(LOG_LEVEL_WARN, "pause-failed", "a partition could not be paused", LOG_S("kafka.topic", m->topic));
     if (cause == PAUSED_UNTIL) arm_gates(i);
+}
+
+/* There is no memory now: from this offset on the partition is read again in a while. */
+static void read_again(struct intake *i, int index, int64_t offset)
+{
+    uint32_t epoch;
+    struct kafka_message_in m = {.offset = offset};
+    if (!offsets_name(i->offsets, index, &m.topic, &m.partition, &epoch)) return;
+    LOG(LOG_LEVEL_WARN, "read-again", "no memory: messages of a partition are read again",
+        LOG_S("kafka.topic", m.topic), LOG_I("kafka.partition", m.partition), LOG_I("kafka.offset", offset));
+    pause_at(i, index, &m, PAUSED_UNTIL, wall(i) + READ_AGAIN_MS);
+}
+
+/* This message was taken and nothing became of it. What else is open in its partition comes twice, which changes
+ * nothing (I5); ends of the first copies no longer count. */
+static void come_again(struct intake *i, struct offset_ref ref)
+{
+    int64_t offset = offsets_rewind(i->offsets, ref);
+    if (offset >= 0) read_again(i, (int)ref.partition, offset);
 }
 
 static void resume_gate(struct intake *i, int index)
@@ -522,15 +621,23 @@ static void admit(struct intake *i, int index, const struct kafka_message_in *m,
         pause_at(i, index, m, PAUSED_FULL, 0);
         return;
     }
+    if (rc == ERR_NOMEM) read_again(i, index, m->offset);
     if (rc < 0) return; /* revoked meanwhile, or delivered twice: it comes again or is under way */
     struct item *t = item_new(i, ref, urgent);
-    if (!t) return; /* stays unfinished: the head is parked later */
+    if (!t) {
+        come_again(i, ref);
+        return;
+    }
     t->headers = *headers;
+    if (headers_err == 0) rc = job_decode(m->value, m->value_len, t->job, &fault);
+    if (headers_err == ERR_NOMEM || rc == ERR_NOMEM) { /* which says nothing about the message */
+        item_end(t, false);
+        return;
+    }
     if (headers_err) {
         refuse(t, m, headers_err, headers_fault->text);
         return;
     }
-    rc = job_decode(m->value, m->value_len, t->job, &fault);
     if (rc < 0) {
         memset(t->job, 0, sizeof(*t->job));
         refuse(t, m, rc, fault.text);
@@ -592,11 +699,11 @@ void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n)
 }
 
 /* Finished offsets of the tracked partitions; only those of p when given. */
-static size_t collect(struct intake *i, const struct kafka_partition *p, size_t n, struct kafka_partition *out,
-                      size_t max)
+static void collect(struct intake *i, const struct kafka_partition *p, size_t n, struct commit *ret)
 {
-    size_t count = 0;
-    for (size_t k = 0; k < offsets_count(i->offsets) && count < max; k++) {
+    const size_t most = offsets_count(i->offsets);
+    *ret = (struct commit){calloc(most ? most : 1, sizeof(*ret->p)), calloc(most ? most : 1, sizeof(*ret->of)), 0};
+    for (size_t k = 0; k < most && ret->p && ret->of; k++) {
         const char *topic;
         int32_t partition;
         uint32_t epoch;
@@ -606,33 +713,29 @@ static size_t collect(struct intake *i, const struct kafka_partition *p, size_t 
             continue;
         bool wanted = p == NULL;
         for (size_t x = 0; x < n && !wanted; x++) wanted = p[x].partition == partition && !strcmp(p[x].topic, topic);
-        if (wanted) out[count++] = (struct kafka_partition){topic, partition, offset};
+        if (!wanted) continue;
+        ret->of[ret->n] = (struct commit_of){(int)k, epoch};
+        ret->p[ret->n++] = (struct kafka_partition){topic, partition, offset};
     }
-    return count;
 }
 
-static void note_committed(struct intake *i, const struct kafka_partition *p, size_t n)
+/* The answer is in. */
+static void end_commit(struct intake *i, struct commit *c, bool done)
 {
-    for (size_t k = 0; k < n; k++) {
-        const char *topic;
-        int32_t partition;
-        uint32_t epoch;
-        int index = offsets_find(i->offsets, p[k].topic, p[k].partition);
-        if (index >= 0 && offsets_name(i->offsets, index, &topic, &partition, &epoch))
-            offsets_committed(i->offsets, index, epoch, p[k].offset);
-    }
+    for (size_t k = 0; k < c->n && done; k++)
+        offsets_committed(i->offsets, c->of[k].index, c->of[k].epoch, c->p[k].offset);
+    free(c->p);
+    free(c->of);
+    *c = (struct commit){NULL, NULL, 0};
 }
 
 static void commit_sync(struct intake *i, const struct kafka_partition *only, size_t n_only, int64_t wait_ms)
 {
-    size_t max = offsets_count(i->offsets);
-    AUTO_FREE struct kafka_partition *p = calloc(max ? max : 1, sizeof(*p));
-    size_t n = p ? collect(i, only, n_only, p, max) : 0;
-    if (!n) return;
-    int rc = kafka_in_commit_sync(i->in, p, n, wait_ms);
-    if (rc == 0)
-        note_committed(i, p, n);
-    else
+    struct commit c;
+    collect(i, only, n_only, &c);
+    int rc = c.n ? kafka_in_commit_sync(i->in, c.p, c.n, wait_ms) : 0;
+    end_commit(i, &c, rc == 0);
+    if (rc < 0)
         LOG(LOG_LEVEL_WARN, "commit-failed", "offsets were not committed; the messages come again and change nothing",
             LOG_S("error.code", err_name(rc)));
 }
@@ -652,8 +755,9 @@ void intake_on_revoked(void *arg, const struct kafka_partition *p, size_t n, boo
 void intake_on_committed(void *arg, const struct kafka_partition *p, size_t n, int err)
 {
     struct intake *i = arg;
-    i->commit_busy = 0;
-    if (err == 0) note_committed(i, p, n);
+    (void)p; /* what was sent is kept, with its epochs */
+    (void)n;
+    end_commit(i, &i->committing, err == 0);
 }
 
 /* A head that is open for too long is copied to the longest rung, so that the commit moves on; the copy finds the lease
@@ -665,19 +769,20 @@ static void park_heads(struct intake *i)
     for (struct item *t = i->first; t; t = next) {
         int64_t span = 0;
         next = t->next;
-        if (now - t->taken_mono_ms < most || t->out_topic || t->handed_on || !t->r) continue;
+        if (now - t->taken_mono_ms < most || t->out_topic || t->handed_on || !t->r || t->telling) continue;
         if (offsets_head(i->offsets, (int)t->ref.partition, &span) != t->ref.offset || span < 2) continue;
-        hand_to_retry(t, i->o.retry_delay_ms[i->o.n_retry - 1], false, 0);
+        hand_to_retry(t, i->o.n_retry - 1, false, 0);
     }
 }
 
 static void on_commit_timer(void *arg)
 {
     struct intake *i = arg;
-    size_t max = offsets_count(i->offsets);
-    AUTO_FREE struct kafka_partition *p = calloc(max ? max : 1, sizeof(*p));
-    size_t n = p && i->in && !i->commit_busy ? collect(i, NULL, 0, p, max) : 0;
-    if (n && kafka_in_commit(i->in, p, n) == 0) i->commit_busy = 1;
+    if (i->in && !i->committing.n) {
+        collect(i, NULL, 0, &i->committing);
+        if (!i->committing.n || kafka_in_commit(i->in, i->committing.p, i->committing.n) < 0)
+            end_commit(i, &i->committing, false);
+    }
     if (!i->draining) park_heads(i);
     loop_timer_start(i->commit_timer, COMMIT_EVERY_MS);
 }
@@ -712,6 +817,7 @@ static void on_collect(void *arg)
     for (const struct item *t = i->first; t; t = t->next)
         if (t->taken_mono_ms < oldest) oldest = t->taken_mono_ms;
     metric_set(i->m_running, NULL, NULL, (double)i->n_items);
+    metric_set(i->m_limit, NULL, NULL, (double)i->o.max_in_flight);
     metric_set(i->m_oldest, NULL, NULL, (double)(now - oldest) / 1000);
 }
 
@@ -736,6 +842,9 @@ static void make_metrics(struct intake *i)
     i->m_jobs = metric_new(m, METRIC_COUNTER, "keyroll_jobs_total", "Jobs ended, by kind and outcome", "kind",
                            "outcome", NULL, 0);
     i->m_running = metric_new(m, METRIC_GAUGE, "keyroll_jobs_in_flight", "Jobs under way", NULL, NULL, NULL, 0);
+    i->m_limit =
+        metric_new(m, METRIC_GAUGE, "keyroll_jobs_in_flight_limit",
+                   "Jobs that may be under way: max_in_flight, or what fits into the memory", NULL, NULL, NULL, 0);
     i->m_step = metric_new(m, METRIC_HISTOGRAM, "keyroll_step_duration_seconds", "Time spent in a step", "kind", "step",
                            steps, ARRAY_LEN(steps));
     i->m_steps_failed =
@@ -758,7 +867,7 @@ int intake_new(struct loop *l, const struct intake_options *o, struct intake **r
 {
     struct intake *i = calloc(1, sizeof(*i));
     if (!i) return ERR_NOMEM;
-    assert(o->n_retry > 0 && o->urgent_share < o->max_in_flight);
+    assert(o->n_retry > 0 && o->n_retry <= OPTIONS_RETRIES_MAX && o->urgent_share < o->max_in_flight);
     i->loop = l;
     i->o = *o;
     const struct saga_hooks hooks = {rotation_guard, on_moved, on_ended, on_rearm, i};
@@ -787,6 +896,7 @@ void intake_free(struct intake *i)
     if (i->commit_timer) loop_timer_free(i->commit_timer);
     if (i->gate_timer) loop_timer_free(i->gate_timer);
     if (i->lease_timer) loop_timer_free(i->lease_timer);
+    end_commit(i, &i->committing, false);
     offsets_free(i->offsets);
     free(i->gates);
     if (i->engine && saga_count(i->engine) == 0)

@@ -46,4 +46,8 @@ void intake_drain(struct intake *i);
 void intake_commit_now(struct intake *i, int64_t wait_ms);
 size_t intake_in_flight(const struct intake *i);
 
+/* Pure: which of n >= 1 retry topics a job goes to after so many failures: the first, the second, at most the last. By
+ * number and not by time: what is left of the wait is a little less than the topic's delay by then. */
+size_t intake_rung(size_t n, unsigned attempts);
+
 #endif

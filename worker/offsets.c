@@ -163,6 +163,17 @@ void offsets_done(struct offsets *o, struct offset_ref ref)
     }
 }
 
+int64_t offsets_rewind(struct offsets *o, struct offset_ref ref)
+{
+    if (ref.partition >= o->n) return ERR_NOT_FOUND;
+    struct part *p = o->v[ref.partition];
+    if (!p->assigned || p->epoch != ref.epoch || ref.offset < p->base || ref.offset >= p->next) return ERR_NOT_FOUND;
+    p->epoch = ++o->epochs;
+    p->next = p->base;
+    memset(p->done, 0, p->size);
+    return p->base;
+}
+
 bool offsets_to_commit(const struct offsets *o, int index, int64_t *ret_offset)
 {
     const struct part *p = o->v[index];
@@ -174,8 +185,7 @@ bool offsets_to_commit(const struct offsets *o, int index, int64_t *ret_offset)
 void offsets_committed(struct offsets *o, int index, uint32_t epoch, int64_t offset)
 {
     struct part *p = o->v[index];
-    bool is_ours = offset <= p->next; /* else it was sent before the log began anew */
-    if (p->assigned && p->epoch == epoch && is_ours && offset > p->committed) p->committed = offset;
+    if (p->assigned && p->epoch == epoch && offset > p->committed) p->committed = offset;
 }
 
 int64_t offsets_head(const struct offsets *o, int index, int64_t *ret_span)

@@ -31,9 +31,14 @@ int offsets_find(const struct offsets *o, const char *topic, int32_t partition);
 MUST_CHECK int offsets_take(struct offsets *o, int index, int64_t offset, struct offset_ref *ret_ref);
 /* It is finished: its outcome is durable (I7). */
 void offsets_done(struct offsets *o, struct offset_ref ref);
+/* What is open is to be delivered again, from the head on: begins a new epoch there, so that ends of what was taken so
+ * far change nothing. Returns the offset to read from, or ERR_NOT_FOUND: ref is of an earlier epoch, nothing happens.
+ */
+int64_t offsets_rewind(struct offsets *o, struct offset_ref ref);
 /* True when there is something new to commit: *ret_offset is the next offset to read. */
 bool offsets_to_commit(const struct offsets *o, int index, int64_t *ret_offset);
-/* The broker has it. Never moves backwards in an epoch; an offset above all that were taken is not from it. */
+/* The broker has it. epoch: in which it was to be committed; of an earlier one nothing counts. Never moves backwards.
+ */
 void offsets_committed(struct offsets *o, int index, uint32_t epoch, int64_t offset);
 /* The lowest unfinished offset, or -1 when nothing is open; and how far the highest taken one is above it. */
 int64_t offsets_head(const struct offsets *o, int index, int64_t *ret_span);

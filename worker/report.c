@@ -3,18 +3,19 @@
 #include "worker/report.h"
 
 #include "lib/err.h"
+#include "schema/minor.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define STATE_MAX   32768
-#define STATE_FIRST 2000
+#define STATE_MAX 32768
 
 struct report {
     struct kafka_port kafka;
     const struct clock *clock;
     char worker_id[JOB_BY_MAX];
     char events[128], keys[128];
+    struct buf value, state; /* kept from one transition to the next, empty between */
 };
 
 /* Waits for both delivery reports. */
@@ -34,12 +35,17 @@ int report_new(struct kafka_port kafka, const struct clock *clock, const struct 
     snprintf(rep->worker_id, sizeof(rep->worker_id), "%s", worker_id);
     snprintf(rep->events, sizeof(rep->events), "%s", topics->events);
     snprintf(rep->keys, sizeof(rep->keys), "%s", topics->keys);
+    buf_init(&rep->value, STATE_MAX);
+    buf_init(&rep->state, STATE_MAX);
     *ret_report = rep;
     return 0;
 }
 
 void report_free(struct report *r)
 {
+    if (!r) return;
+    buf_done(&r->value);
+    buf_done(&r->state);
     free(r);
 }
 
@@ -111,7 +117,7 @@ static int write_state(const struct rotation *r, struct buf *out)
 {
     struct record record = r->record;
     record.number = r->lease.user.number;
-    buf_adds(out, "{\"version\":\"keyroll.state/1\",\"record\":");
+    buf_adds(out, "{\"version\":\"keyroll.state/1" SCHEMA_MINOR "\"" SCHEMA_MINOR_MEMBER ",\"record\":");
     int rc = record_encode(&record, out);
     buf_adds(out, ",\"journal\":");
     bool open = r->has_journal && !r->closing;
@@ -133,19 +139,17 @@ static int produce(struct report *rep, const char *topic, const char *key, const
 static int send_both(struct report *rep, const struct rotation *r, const struct event *e, struct pair *p)
 {
     struct event_header_set headers;
-    AUTO_BUF struct buf value, state;
-    buf_init(&value, STATE_MAX);
-    buf_init(&state, STATE_MAX);
-    (void)buf_reserve(&state, STATE_FIRST); /* no memory: the first append says so */
-    int rc = event_encode(e, &value);
-    if (!rc) rc = write_state(r, &state);
+    buf_reset(&rep->value);
+    buf_reset(&rep->state);
+    int rc = event_encode(e, &rep->value);
+    if (!rc) rc = write_state(r, &rep->state);
     if (!rc) rc = event_headers(e, rep->worker_id, &headers);
     if (!rc && r->traceparent[0] && headers.n < EVENT_HEADERS_MAX)
         headers.headers[headers.n++] = (struct kafka_header){"traceparent", r->traceparent, strlen(r->traceparent)};
-    if (!rc) rc = produce(rep, rep->events, r->lease.user.key, &value, headers.headers, headers.n, p);
+    if (!rc) rc = produce(rep, rep->events, r->lease.user.key, &rep->value, headers.headers, headers.n, p);
     if (rc < 0) return rc;
     p->open = 2;
-    rc = produce(rep, rep->keys, r->lease.user.key, &state, NULL, 0, p);
+    rc = produce(rep, rep->keys, r->lease.user.key, &rep->state, NULL, 0, p);
     if (rc < 0) settle_one(p, rc); /* the first one's report completes the ticket, with this error */
     return 0;
 }
@@ -160,4 +164,36 @@ int report_transition(struct report *rep, const struct rotation *r, enum event_t
     int rc = send_both(rep, r, &e, p);
     if (rc < 0) free(p);
     return rc;
+}
+
+int report_end_type(const struct rotation *r, int outcome)
+{
+    enum record_state now = r->record.state;
+    if (outcome == OUTCOME_DEAD) return now == RECORD_STUCK ? EVENT_STUCK : EVENT_FAILED;
+    if (outcome == OUTCOME_RETRY) return r->lease.user.number ? EVENT_RETRY : -1;
+    if (outcome != OUTCOME_DONE || !r->error || r->closing) return -1; /* closing: its last event told all */
+    if (now == RECORD_RETRY) return EVENT_RETRY;
+    if (now == r->state_before) return -1;
+    if (now == RECORD_AWAITING) return EVENT_AWAITING;
+    return now == RECORD_DRIFTED || now == RECORD_EXCLUDED ? EVENT_DRIFTED : -1;
+}
+
+int report_end(struct report *rep, const struct rotation *r, int type, struct ticket t)
+{
+    struct event e;
+    struct event_header_set headers;
+    AUTO_BUF struct buf value;
+    buf_init(&value, STATE_MAX);
+    fill_event(rep, r, (enum event_type)type, &e);
+    if (r->step[0]) snprintf(e.step, sizeof(e.step), "%s", r->step);
+    for (char *p = e.step; *p; p++)
+        if (*p == ' ') *p = '-';
+    if (!e.reason[0]) message_words(e.reason, sizeof(e.reason), r->reason);
+    if (r->record.next_ms > 0) e.next_at_ms = r->record.next_ms;
+    int rc = event_encode(&e, &value);
+    if (!rc) rc = event_headers(&e, rep->worker_id, &headers);
+    if (rc < 0) return rc;
+    const struct kafka_message_out m = {
+        rep->events, r->lease.user.key, strlen(r->lease.user.key), value.data, value.len, headers.headers, headers.n};
+    return rep->kafka.produce(rep->kafka.self, &m, t);
 }

@@ -15,4 +15,10 @@ void report_free(struct report *r);
 /* Completed with const int * (0 or the error of the first that failed) when event and state are both delivered. */
 MUST_CHECK int report_transition(struct report *rep, const struct rotation *r, enum event_type type, struct ticket t);
 
+/* Which event tells how a run ended that did not end well; -1: none is due. Nothing is told twice of a licence that
+ * goes on waiting for a person. Pure. */
+int report_end_type(const struct rotation *r, int outcome);
+/* Sends that event. Completed with const struct kafka_report *. */
+MUST_CHECK int report_end(struct report *rep, const struct rotation *r, int type, struct ticket t);
+
 #endif

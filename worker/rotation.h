@@ -68,6 +68,7 @@ struct rotation {
 
     /* What is known, loaded with the lease and kept up to date. */
     bool has_journal;
+    enum record_state state_before; /* the record's, as it was loaded */
     struct record record;
     struct journal journal;
     struct secret *secret;      /* the new key's (or, for a repair, the kept pair's); NULL: not at hand */

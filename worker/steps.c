@@ -236,6 +236,7 @@ static int load(struct rotation *r, const struct store_lease *l)
         if (until > r->journal.patient_ms) r->journal.patient_ms = until;
     }
     if (l->has_record) r->record = l->record;
+    r->state_before = r->record.state;
     int rc = load_exposed(r, l->exposed, l->n_exposed);
     if (rc < 0) return rc;
     load_pairs(r, l);
@@ -655,7 +656,10 @@ static void judge_failure(struct rotation *r)
     int64_t delay = retry_delay_ms(r, rec->attempts);
     rec->state = RECORD_RETRY;
     rec->next_ms = r->next_ms != TIME_NONE ? r->next_ms : now + delay;
-    bool on_rung = rec->attempts <= r->env->policy.n_retry_delays && r->next_ms == TIME_NONE;
+    /* what the other side asked to wait longer than the rung does waits in the record: a rung would bring it early */
+    const struct rotation_policy *p = &r->env->policy;
+    bool on_rung = rec->attempts <= p->n_retry_delays && p->n_retry_delays && r->next_ms == TIME_NONE &&
+                   delay <= p->retry_delays_ms[rec->attempts ? rec->attempts - 1 : 0];
     r->end_outcome = on_rung ? OUTCOME_RETRY : OUTCOME_DONE;
 }
 

@@ -6,6 +6,7 @@
 
 #include "lib/aws_call.h"
 #include "lib/aws_creds.h"
+#include "lib/cgroup.h"
 #include "lib/err.h"
 #include "lib/http.h"
 #include "lib/http_server.h"
@@ -15,8 +16,11 @@
 #include "schema/budget_store.h"
 #include "worker/breakers_share.h"
 #include "worker/calls.h"
+#include "worker/capacity.h"
+#include "worker/hosts.h"
 #include "worker/intake.h"
 #include "worker/report.h"
+#include "schema/options_use.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -38,6 +42,7 @@ struct worker {
     struct profiles *profiles;
     struct synergist *synergist;
     struct calls *calls;
+    struct hosts *hosts;
     struct escrow *escrow;
     struct redis *redis;
     struct store store;
@@ -307,33 +312,11 @@ static int make_aws(struct worker *w, char **reterr)
         *reterr = reason("http client (ca_file)", err_text(rc));
         return rc;
     }
-    const struct aws_creds_options c = {.clock = &clock_system,
-                                        .rng = &rng_system,
-                                        .http = w->http,
-                                        .region = o->aws_region,
-                                        .sts_endpoint = options_endpoint(o, "sts"),
-                                        .profile = o->aws_profile,
-                                        .role_template = o->aws_role_template,
-                                        .external_id = o->aws_external_id,
-                                        .session_name = o->aws_session_name};
+    const struct aws_creds_options c = options_aws_creds(o, w->http);
     rc = aws_creds_new(w->loop, &c, &w->creds);
     w->budgets = (struct budget_store){&w->store, o->iam_calls_per_s, BUDGET_MOST_PER_S, (double)o->iam_share / 100};
-    const struct aws_call_options a = {.clock = &clock_system,
-                                       .rng = &rng_system,
-                                       .http = w->http,
-                                       .creds = w->creds,
-                                       .region = o->aws_region,
-                                       .partition = o->aws_partition,
-                                       .endpoint = o->aws_endpoint,
-                                       .endpoint_iam = o->aws_endpoint_iam,
-                                       .endpoint_sts = o->aws_endpoint_sts,
-                                       .endpoint_s3 = o->aws_endpoint_s3,
-                                       .s3_path_style = options_s3_path_style(o),
-                                       .role_template = o->aws_role_template,
-                                       .external_id = o->aws_external_id,
-                                       .session_name = o->aws_session_name,
-                                       .calls_per_s = o->iam_calls_per_s,
-                                       .budget = budget_store_port(&w->budgets)};
+    struct aws_call_options a = options_aws_call(o, w->http, w->creds);
+    a.budget = budget_store_port(&w->budgets);
     if (!rc) rc = aws_call_new(w->loop, &a, &w->aws);
     if (rc < 0) *reterr = reason("AWS client", err_text(rc));
     return rc;
@@ -361,11 +344,7 @@ static int make_instance(struct worker *w, char **reterr)
 
 static int make_escrow(struct worker *w, char **reterr)
 {
-    AUTO_BUF struct buf files;
-    buf_init(&files, 8192);
-    for (size_t i = 0; i < w->o->escrow_key_file.n; i++)
-        buf_addf(&files, "%s%s", i ? "," : "", w->o->escrow_key_file.items[i]);
-    return escrow_load(buf_str(&files), &w->escrow, reterr);
+    return options_escrow(w->o, &w->escrow, reterr);
 }
 
 static int make_redis(struct worker *w, char **reterr)
@@ -417,10 +396,24 @@ static int make_producer(struct worker *w, char **reterr)
     return rc;
 }
 
+/* max_in_flight, or what fits into the memory that the container has. */
+static size_t in_flight_limit(const struct options *o)
+{
+    uint64_t memory = cgroup_memory_limit_bytes("/proc/self/cgroup", "/sys/fs/cgroup");
+    size_t fits = capacity_in_flight((size_t)o->max_in_flight, memory);
+    if (fits < (size_t)o->max_in_flight)
+        LOG(LOG_LEVEL_WARN, "in-flight-limited",
+            "fewer jobs at once than max_in_flight: the memory limit allows no more", LOG_I("keyroll.jobs", fits),
+            LOG_I("keyroll.memory_bytes", memory));
+    return fits;
+}
+
 static int make_intake(struct worker *w, char **reterr)
 {
+    size_t in_flight = in_flight_limit(w->o);
     const struct options *o = w->o;
-    int rc = calls_new(w->metrics, &clock_system, breakers_aws(w->breakers), breakers_instance(w->breakers), &w->calls);
+    int rc = hosts_new(breakers_instance(w->breakers), (unsigned)o->max_calls_per_host, &w->hosts);
+    if (!rc) rc = calls_new(w->metrics, &clock_system, breakers_aws(w->breakers), hosts_instance(w->hosts), &w->calls);
     if (rc < 0) {
         *reterr = reason("intake", err_text(rc));
         return rc;
@@ -446,8 +439,8 @@ static int make_intake(struct worker *w, char **reterr)
                                      .topic_retry = (const char *const *)o->topic_retry,
                                      .retry_delay_ms = o->retry_delay_ms,
                                      .n_retry = o->retry_delays.n,
-                                     .max_in_flight = (size_t)o->max_in_flight,
-                                     .urgent_share = (size_t)(o->max_in_flight * o->urgent_share / 100),
+                                     .max_in_flight = in_flight,
+                                     .urgent_share = in_flight * (size_t)o->urgent_share / 100,
                                      .park_after_ms = PARK_HEAD_MS,
                                      .metrics = w->metrics,
                                      .on_idle = on_idle,
@@ -552,11 +545,13 @@ void worker_free(struct worker *w)
     kafka_out_free(w->out, COMMIT_WAIT_MS);
     intake_free(w->intake);
     redis_free(w->redis);
+    hosts_stop(w->hosts);
     synergist_free(w->synergist);
     aws_call_free(w->aws);
     aws_creds_free(w->creds);
     http_free(w->http);
     calls_free(w->calls);
+    hosts_free(w->hosts);
     profiles_free(w->profiles);
     breakers_share_free(w->share);
     breakers_free(w->breakers);

@@ -11,7 +11,7 @@ GRACE_S = 60 - 10  # the chart's terminationGracePeriodSeconds, less what the ku
 
 # The waits of a real installation where they bound a drain: leases, calls, sessions (the chart's defaults).
 REAL = {"lease_ttl": "15s", "lease_renew": "5s", "mutate_timeout": "10s", "lease_max_age": "10m", "session_timeout": "10s",
-        "heartbeat": "3s", "settle_successes": 3, "settle_interval": "2s", "skew_limit": "2s"}
+        "heartbeat": "3s", "settle_successes": 3, "settle_interval": "2s", "skew_limit": "2s", "max_calls_per_host": 1000}
 
 
 @pytest.fixture

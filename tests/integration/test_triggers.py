@@ -219,24 +219,3 @@ def test_ten_thousand_forged_events(start):
     assert asked <= 2 * len(fleet.names)  # one wish and one leak each
     assert scheduler.running() and scheduler.ready()
     assert installed.leaks() == []
-
-
-def test_from_event_to_new_key(start, full):
-    """The time from sending to CreateAccessKey on an idle fleet, printed: the goal is a 99th percentile below 500 ms."""
-    count = 300 if full else 60
-    installed = start(count)
-    fleet = installed.fleet
-    run_all(installed)
-    sender, times = Sender(installed), []
-    for index, name in enumerate(fleet.names):
-        began_ms = time.time() * 1000
-        sender.send(own("rotate", licence=name) if index % 2 else health(fleet.first[name]))
-
-        def created():
-            calls = fleet.control("GET", "requests", licence=name)
-            return [call["at_ms"] for call in calls["log"] if call["action"] == "CreateAccessKey"]
-        at_ms = wait_for(f"a new key of {name}", created, 20, poll_s=0.02)[0]
-        times.append(at_ms - began_ms)
-    times.sort()
-    p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
-    print(f"{count} events, from sending to CreateAccessKey: median {times[len(times) // 2]:.0f} ms, p99 {p99:.0f} ms, worst {times[-1]:.0f} ms")

@@ -191,6 +191,37 @@ static void without_a_read_back(void **state)
     sim_world_free(w);
 }
 
+static void instance_up(void *arg)
+{
+    struct sim_world *w = arg;
+    sim_instance_down(w->instance, false);
+}
+
+static void instance_down(struct sim_world *w)
+{
+    sim_instance_down(w->instance, true);
+    sim_after(&w->sim, HOUR_MS, instance_up, w, w);
+}
+
+/* The daily audit finds the instance down. The first one that goes well again ends that. */
+static void an_audit_that_failed(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "audit", .step = "read", .skip = 1, .act = instance_down}};
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    o.policy.max_age_ms = 500 * DAY_MS; /* nothing else is due */
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_for(w, 3 * DAY_MS);
+    assert_true(rules[0].hit);
+    assert_string_equal(record_state_name(sim_state(w)), "current");
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
 /* ---- modes --------------------------------------------------------------------------------------------------------
  */
 
@@ -272,6 +303,27 @@ static void late_messages_change_nothing(void **state)
     assert_int_equal(w->truth.creates, 1);
     assert_int_equal(w->truth.deletes, 1);
     assert_well(sim_check_current(w));
+    sim_world_free(w);
+}
+
+/* The answer to a commit that was sent before the topic was deleted and made anew: it says nothing of the new log. */
+static void a_commit_of_an_earlier_log(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, in_overlap, DAY_MS));
+    const struct kafka_partition p = {sim_topic_names[SIM_JOBS], 0, w->group.logs[SIM_JOBS].committed};
+    assert_true(p.offset > 0);
+    sim_group_recreate(&w->group, SIM_JOBS);
+    sim_run_for(w, 1000);
+    intake_on_committed(w->workers[0].intake, &p, 1, 0);
+    sim_publish(w, JOB_AUDIT, JOB_SCHEDULED, "", 0);
+    sim_run_for(w, 60000);
+    assert_int_equal(w->group.logs[SIM_JOBS].end, 1);
+    assert_int_equal(sim_messages(w), 0);
+    assert_becomes_current(w);
     sim_world_free(w);
 }
 
@@ -605,9 +657,11 @@ int main(void)
         cmocka_unit_test(instance_uses_a_foreign_key),
         cmocka_unit_test(without_a_read_back),
         cmocka_unit_test(observe_changes_nothing),
+        cmocka_unit_test(an_audit_that_failed),
         cmocka_unit_test(a_pause_holds_creates),
         cmocka_unit_test(duplicates_change_nothing),
         cmocka_unit_test(late_messages_change_nothing),
+        cmocka_unit_test(a_commit_of_an_earlier_log),
         cmocka_unit_test(early_nudges_change_nothing),
         cmocka_unit_test(a_rotation_in_overlap_waits),
         cmocka_unit_test(exposed_before),

@@ -12,7 +12,7 @@
 #define RESTLESS_MS 20000 /* between two publications of the same work */
 #define DAY_MS      INT64_C(86400000)
 #define SAME_LOOKS  2  /* looks without a change until the world counts as quiet */
-#define SAME_TRIES  30 /* the same for work that is tried again and again: a named state, held by the record */
+#define SAME_TRIES  30 /* the same for a named state in which work is tried again and again, held by the record */
 #define SAME_MS     (14 * INT64_C(3600000)) /* and so long: twice the longest pause between two tries */
 
 static void on_tick(void *arg);
@@ -35,6 +35,7 @@ static void on_restored(void *self, uint64_t id, const void *result)
     tick_in(s, TICK_MS);
 }
 
+/* True: not judged now (producer/survey.c). */
 static bool restore(struct sim_scheduler *sc)
 {
     struct state s;
@@ -42,14 +43,15 @@ static bool restore(struct sim_scheduler *sc)
     struct sim_world *w = sc->world;
     if (!states_knows(&w->states, SIM_USER_KEY) || states_find(&w->states, SIM_USER_KEY, &s) < 0) return false;
     for (size_t i = 0; i < s.n_exposed; i++) ids[i] = s.exposed[i];
-    return store_restore(&sc->store, SIM_USER_KEY, &s.record, s.has_journal ? &s.journal : NULL, ids, s.n_exposed,
-                         (struct ticket){on_restored, sc, 0}) == 0;
+    if (store_restore(&sc->store, SIM_USER_KEY, &s.record, s.has_journal ? &s.journal : NULL, ids, s.n_exposed,
+                      (struct ticket){on_restored, sc, 0}) < 0)
+        tick_in(sc, TICK_MS);
+    return true;
 }
 
 /* Work that looks and does not change: audits, polls, waiting for an age that is far away. */
-static bool only_looks(const struct sim_world *w, const struct store_peek *u, const struct policy_verdict *v)
+static bool only_looks(const struct sim_world *w, const struct policy_verdict *v)
 {
-    if (u->has_record && u->record.state == RECORD_RETRY) return false;
     if (v->kind < 0 || v->kind == JOB_AUDIT || v->reason == JOB_POLL || v->held) return true;
     return v->kind == JOB_ROTATE && !policy_is_due(v) && v->at_ms != TIME_NONE &&
            v->at_ms - sim_wall_ms(&w->sim) > 30 * DAY_MS;
@@ -63,6 +65,8 @@ static void notice_rest(struct sim_world *w, const struct store_peek *u, const s
     bool open =
         sim_redis_is_down(w->redis) || w->net.effects || sim_messages(w) || !sim_workers_idle(w) || faults_may_come;
     if (open && digest == w->last_digest) return; /* the other scheduler's messages, say */
+    if (u->has_record && u->record.state != RECORD_CURRENT && !sim_asks(w))
+        return; /* the record says that more comes */
     if (digest != w->last_digest) {
         w->last_digest = digest;
         w->same = 0;
@@ -70,7 +74,7 @@ static void notice_rest(struct sim_world *w, const struct store_peek *u, const s
         return;
     }
     w->same++;
-    if (only_looks(w, u, v))
+    if (only_looks(w, v))
         w->quiet = w->same > SAME_LOOKS;
     else
         w->quiet = w->same >= SAME_TRIES && w->sim.mono_ms - w->same_since_ms >= SAME_MS;
@@ -91,6 +95,10 @@ static void judge(struct sim_scheduler *s, const struct store_peek *u)
     struct policy_verdict v;
     struct sim_world *w = s->world;
     int64_t now = sim_wall_ms(&w->sim);
+    if (u->err == ERR_NOMEM) { /* only in tests/torture */
+        tick_in(s, TICK_MS);
+        return;
+    }
     if (u->err) {
         sim_violate(&w->truth, "a document in Redis cannot be read");
         return;

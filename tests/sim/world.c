@@ -604,6 +604,9 @@ const char *sim_check_end(struct sim_world *w)
     if (sim_leased(w)) sim_violate(&w->truth, "a lease is left");
     if (has_journal && !is_named_state(r.state))
         sim_violate(&w->truth, "I8: a journal is left open in state %s", record_state_name(r.state));
+    if (r.state != RECORD_CURRENT && !is_named_state(r.state))
+        sim_violate(&w->truth, "I8: it rests as %s, which no person is asked about: %s", record_state_name(r.state),
+                    r.reason);
     if (is_named_state(r.state) && !r.reason[0])
         sim_violate(&w->truth, "I8: state %s without a reason", record_state_name(r.state));
     for (int t = 0; sim_messages(w) && t < SIM_TOPICS; t++) {

@@ -50,13 +50,14 @@ class Deployment:
     def topics_apply(self):
         return self.keyroll.run("topics apply")
 
-    def worker(self, start=True, **settings):
-        made = Worker(self.folder / "logs", f"worker{len(self.workers) + 1}", {**self.settings, **settings}, **self.env)
+    def worker(self, start=True, version="", **settings):
+        made = Worker(self.folder / "logs", f"worker{len(self.workers) + 1}", {**self.settings, **settings}, version, **self.env)
         self.workers.append(made)
         return made.start() if start else made
 
-    def scheduler(self, start=True, **settings):
-        made = Scheduler(self.folder / "logs", f"scheduler{len(self.schedulers) + 1}", {**self.settings, **settings}, **self.env)
+    def scheduler(self, start=True, version="", **settings):
+        made = Scheduler(self.folder / "logs", f"scheduler{len(self.schedulers) + 1}", {**self.settings, **settings}, version,
+                         **self.env)
         self.schedulers.append(made)
         return made.start() if start else made
 

@@ -4,6 +4,7 @@ Everything lies in one folder: the base system (made once a month, for its secur
 layers of earlier builds, the context (what git knows of the checkout, all times zero). Needs root.
 """
 import datetime
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,9 @@ from pathlib import Path
 from . import provision
 from .programs import ROOT
 
-BASE, NAME = "localhost/debian:trixie", "localhost/keyroll:test"
+BASE = "localhost/debian:trixie"
+TAG = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]  # checkouts share the store, not the names
+NAME, AGAIN, TOOLS, CLANG = (f"localhost/keyroll{part}:{TAG}" for part in ("", "-again", "-tools", "-clang"))
 BASE_FILE = 'FROM scratch\nADD base.tar /\nCMD ["/bin/sh"]\n'
 STORE_MAX_BYTES = 8 << 30  # older layers are never asked for again; a store above this begins anew
 POLICY = {"default": [{"type": "insecureAcceptAnything"}]}  # local images, nobody signs them

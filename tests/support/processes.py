@@ -70,11 +70,17 @@ class Process:
         self.cwd = Path(cwd or self.folder)
         self.log = self.folder / f"{name}.log"
         self.process = None
+        self.group = None  # cgroup.Group that it starts in
+
+    def _begin(self):
+        die_with_parent()
+        if self.group:
+            self.group.enter()
 
     def spawn(self):
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                            cwd=self.cwd, env=self.env, start_new_session=True, preexec_fn=die_with_parent)
+                                            cwd=self.cwd, env=self.env, start_new_session=True, preexec_fn=self._begin)
         return self
 
     @property
@@ -130,6 +136,11 @@ class Process:
 
     def rss_bytes(self):
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def peak_bytes(self):
+        """The most memory that was resident so far."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
     def __enter__(self):
         return self

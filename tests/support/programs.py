@@ -18,9 +18,10 @@ FOLDERS = {"keyroll": "producer", "keyroll-worker": "worker", "keyroll-sandbox":
 
 
 def binary(name):
-    """Returns the path of a built program."""
+    """Returns the path of a built program; "next/NAME" is the one that writes the next minor version (tests/next)."""
     base = Path(os.environ.get("KEYROLL_BIN", ROOT / "build" / "release"))
-    for folder in (".", FOLDERS[name], "bin"):
+    folders = ("tests",) if name.startswith("next/") else (".", FOLDERS[name], "bin")
+    for folder in folders:
         path = base / folder / name
         if path.is_file() and os.access(path, os.X_OK):
             return path
@@ -42,12 +43,12 @@ class Daemon(Process):
 
     program, subcommand = None, ()
 
-    def __init__(self, folder, name, settings, **env):
+    def __init__(self, folder, name, settings, version="", **env):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = {**settings, "listen": f"127.0.0.1:{self.port}"}
         self.config = write_settings(Path(folder) / f"{name}.conf", self.settings)
-        super().__init__(name, [binary(self.program), *self.subcommand, "--config", self.config], folder,
+        super().__init__(name, [binary(version + self.program), *self.subcommand, "--config", self.config], folder,
                          clean_environment(**env))
 
     def get(self, path):

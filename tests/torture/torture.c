@@ -1,26 +1,18 @@
 /* The allocators that our libraries are linked with here: they count, fail on request, and otherwise are libc's. */
+#define KEYROLL_TORTURE_ITSELF
 #include "tests/torture/torture.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/torture/names.h"
 
-static size_t fail_at, count;
+static size_t fail_at, fail_most = 1, count;
+static bool armed, paused;
 
 static bool fails(void)
 {
-    return fail_at && ++count == fail_at;
+    if (!armed || paused) return false;
+    count++;
+    return count >= fail_at && count - fail_at < fail_most;
 }
-
-void *torture_malloc(size_t n);
-void *torture_calloc(size_t n, size_t size);
-void *torture_realloc(void *p, size_t n);
-void *torture_reallocarray(void *p, size_t n, size_t size);
-char *torture_strdup(const char *s);
-char *torture_strndup(const char *s, size_t n);
-int torture_asprintf(char **out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int torture_vasprintf(char **out, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
 void *torture_malloc(size_t n)
 {
@@ -68,13 +60,30 @@ int torture_asprintf(char **out, const char *fmt, ...)
 
 void torture_arm(size_t nth)
 {
+    torture_arm_many(nth, 1);
+}
+
+void torture_arm_many(size_t nth, size_t most)
+{
+    armed = nth != 0;
     fail_at = nth;
+    fail_most = most;
     count = 0;
+}
+
+void torture_pause(bool pause)
+{
+    paused = pause;
 }
 
 bool torture_disarm(void)
 {
-    bool reached = fail_at && count >= fail_at;
-    fail_at = 0;
+    bool reached = armed && count >= fail_at;
+    armed = false;
     return reached;
+}
+
+size_t torture_count(void)
+{
+    return count;
 }

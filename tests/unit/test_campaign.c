@@ -403,6 +403,27 @@ static void test_failures_stop_it(void **state)
     assert_false(sum(&c, "FFFF").too_many);
 }
 
+static void test_what_is_left_goes_by_the_recent_rate(void **state)
+{
+    (void)state;
+    struct campaign_rate r = {.n = 0};
+    struct campaign_progress p = {.members = 1000};
+    assert_int_equal(campaign_left_ms(&p, &r), TIME_NONE);
+    campaign_rate_add(&r, TIME_NONE);
+    campaign_rate_add(&r, 0);
+    campaign_rate_add(&r, 5000);
+    assert_int_equal(campaign_left_ms(&p, &r), TIME_NONE);                        /* one tells no rate */
+    for (int64_t i = 100; i > 0; i--) campaign_rate_add(&r, 5000 + i * 10000);    /* one in ten seconds, in any order */
+    for (int64_t i = 1; i <= 600; i++) campaign_rate_add(&r, 1005000 + i * 1000); /* then one a second */
+    assert_true(campaign_rate_per_s(&r) > 0.99 && campaign_rate_per_s(&r) < 1.01);
+    p.count[MEMBER_DONE] = 690;
+    p.count[MEMBER_FAILED] = 5;
+    p.count[MEMBER_LEFT_OUT] = 5;
+    p.count[MEMBER_RUNNING] = 100;
+    assert_true(campaign_left_ms(&p, &r) > 297000 && campaign_left_ms(&p, &r) < 303000);
+    campaign_rate_done(&r);
+}
+
 static void test_pace(void **state)
 {
     (void)state;
@@ -431,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_ask),
         cmocka_unit_test(test_waves_open_when_the_last_is_proven),
         cmocka_unit_test(test_failures_stop_it),
+        cmocka_unit_test(test_what_is_left_goes_by_the_recent_rate),
         cmocka_unit_test(test_pace),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -28,7 +28,7 @@ static int64_t mono_ms(void *self)
 static const struct clock clock = {NULL, wall_ms, mono_ms};
 
 static size_t sent, delivered;
-static struct ticket tickets[1000];
+static struct ticket tickets[5000];
 static int produce(void *self, const struct kafka_message_out *m, struct ticket t)
 {
     (void)self, (void)m;
@@ -41,9 +41,9 @@ static void list(struct dispatch *d, struct survey_due *due, size_t n)
     dispatch_list(d, due, n);
     while (delivered < sent) ticket_complete(tickets[delivered++], &report);
 }
-static void reported(void *arg, const struct job *j, int err, const char *detail)
+static void reported(void *arg, const struct dispatch_sent *m, int err, const char *detail)
 {
-    (void)arg, (void)j, (void)detail;
+    (void)arg, (void)m, (void)detail;
     assert_int_equal(err, 0);
 }
 
@@ -122,8 +122,52 @@ static void what_was_parked_goes_at_once(void **state)
     loop_free(l);
 }
 
+/* What was not published yet first, then what was and has not ended. */
+static void list_from(struct dispatch *d, struct survey_due *all, size_t ended, size_t n)
+{
+    static struct survey_due order[3000];
+    size_t fresh = sent < n ? n - sent : 0, at = 0;
+    for (size_t i = n - fresh; i < n; i++) order[at++] = all[i];
+    for (size_t i = ended; i < n - fresh; i++) order[at++] = all[i];
+    list(d, order, at);
+}
+
+/* A long list whose jobs are worked off slowly: what queues is bounded by what had an effect lately. */
+static void no_more_queues_than_is_worked_off(void **state)
+{
+    enum { LONG = 3000 };
+    static struct survey_due all[LONG];
+    static struct inventory_row who[LONG];
+    static char name[LONG][16];
+    struct loop *l;
+    (void)state;
+    options.plan_publish_rate = 100;
+    options.tick_ms = 1000;
+    struct dispatch *d = begin(&l);
+    for (size_t i = 0; i < LONG; i++) {
+        snprintf(name[i], sizeof name[i], "M%04zu", i % 10000);
+        who[i] = rows[0];
+        who[i].licence = who[i].user = name[i];
+        all[i] = due[0];
+        all[i].row = &who[i];
+        all[i].verdict.reason = JOB_OPERATOR;
+    }
+    for (int i = 0; i < 30; i++, now_mono_ms += 1000) list_from(d, all, 0, LONG);
+    assert_int_equal(sent, 500); /* nothing is worked off */
+    for (int i = 0; i < 20; i++, now_mono_ms += 1000) list_from(d, all, 300, LONG);
+    assert_int_equal(sent, 500 + 2 * 300); /* room for those, and as many as were worked off lately */
+    size_t ended = 300, before = sent;
+    for (int i = 0; i < 10; i++, now_mono_ms += 1000) list_from(d, all, ended += 100, LONG);
+    assert_int_equal(sent - before, 1000); /* now they are quick: as many as plan_publish_rate lets through */
+    options.plan_publish_rate = 1;
+    options.tick_ms = 3600000;
+    dispatch_free(d);
+    loop_free(l);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(what_was_parked_goes_at_once)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(no_more_queues_than_is_worked_off),
+                                       cmocka_unit_test(what_was_parked_goes_at_once)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

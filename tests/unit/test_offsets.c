@@ -53,6 +53,31 @@ static void lowest_unfinished_is_committed(void **state)
     offsets_free(o);
 }
 
+static void what_is_open_can_come_again(void **state)
+{
+    (void)state;
+    struct offsets *o = make(SPAN);
+    int64_t at = -1, span = 0;
+    int i = offsets_assign(o, "jobs", 3);
+    struct offset_ref a = take(o, i, 100), b = take(o, i, 101), c = take(o, i, 102);
+    offsets_done(o, a);
+    offsets_done(o, c);
+    assert_int_equal(offsets_rewind(o, c), 101);           /* from the head on, not from c */
+    assert_int_equal(offsets_rewind(o, b), ERR_NOT_FOUND); /* the first copies are of the past */
+    offsets_done(o, b);
+    assert_int_equal(offsets_head(o, i, &span), -1);
+    assert_true(offsets_to_commit(o, i, &at));
+    assert_int_equal(at, 101);
+    struct offset_ref again = take(o, i, 101);
+    offsets_done(o, b);
+    assert_int_equal(offsets_head(o, i, &span), 101);
+    offsets_done(o, again);
+    assert_true(offsets_to_commit(o, i, &at));
+    assert_int_equal(at, 102);
+    assert_int_equal(offsets_rewind(o, again), ERR_NOT_FOUND); /* it is finished */
+    offsets_free(o);
+}
+
 static void committed_never_moves_back(void **state)
 {
     (void)state;
@@ -126,14 +151,14 @@ static void log_begins_anew(void **state)
     for (int64_t k = 0; k < 1000; k++) offsets_done(o, take(o, i, k));
     assert_true(offsets_name(o, i, &(const char *){NULL}, &(int32_t){0}, &epoch));
     offsets_committed(o, i, epoch, 900);
+    const uint32_t ended = epoch;
     const struct offset_ref open = take(o, i, 1000);
     const struct offset_ref first = take(o, i, 0), second = take(o, i, 1);
     assert_int_equal(offsets_take(o, i, 1, &(struct offset_ref){0}), ERR_INVALID);
     offsets_done(o, open);
     assert_false(offsets_to_commit(o, i, &offset) && offset > 0);
     offsets_done(o, first);
-    assert_true(offsets_name(o, i, &(const char *){NULL}, &(int32_t){0}, &epoch));
-    offsets_committed(o, i, epoch, 1000); /* was under way when the log ended */
+    offsets_committed(o, i, ended, 1000); /* was under way when the log ended */
     assert_true(offsets_to_commit(o, i, &offset));
     assert_int_equal(offset, 1);
     offsets_done(o, second);
@@ -257,6 +282,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lowest_unfinished_is_committed),
+        cmocka_unit_test(what_is_open_can_come_again),
         cmocka_unit_test(committed_never_moves_back),
         cmocka_unit_test(end_of_an_earlier_assignment_changes_nothing),
         cmocka_unit_test(gaps_count_as_finished),

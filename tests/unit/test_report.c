@@ -167,9 +167,38 @@ static void a_newer_state_replaces_what_was_seen(void **state)
     assert_string_equal(noted, "9 3 0 [] lost");
 }
 
+/* How a run ended is told once, of what waits for a person only when it begins to wait. */
+static void ends(void **state)
+{
+    struct rotation r;
+    struct job job;
+    (void)state;
+    rotation(&r, &job);
+    assert_int_equal(report_end_type(&r, OUTCOME_DONE), -1);
+    r.error = ERR_INSTANCE_UNPROVEN;
+    r.lease.user.number = 5;
+    r.record.state = RECORD_STUCK;
+    assert_int_equal(report_end_type(&r, OUTCOME_DEAD), EVENT_STUCK);
+    r.record.state = RECORD_FAILED;
+    assert_int_equal(report_end_type(&r, OUTCOME_DEAD), EVENT_FAILED);
+    r.record.state = RECORD_RETRY;
+    assert_int_equal(report_end_type(&r, OUTCOME_RETRY), EVENT_RETRY);
+    assert_int_equal(report_end_type(&r, OUTCOME_DONE), EVENT_RETRY); /* the record holds the time */
+    assert_int_equal(report_end_type(&r, OUTCOME_WAITING), -1);       /* parked: the breaker is told of */
+    r.record.state = RECORD_AWAITING;
+    assert_int_equal(report_end_type(&r, OUTCOME_DONE), EVENT_AWAITING);
+    r.state_before = RECORD_AWAITING;
+    assert_int_equal(report_end_type(&r, OUTCOME_DONE), -1);
+    r.record.state = RECORD_DRIFTED;
+    assert_int_equal(report_end_type(&r, OUTCOME_DONE), EVENT_DRIFTED);
+    r.closing = true; /* an audit told it itself */
+    assert_int_equal(report_end_type(&r, OUTCOME_DONE), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ends),
         cmocka_unit_test(the_last_state_of_a_job_wins),
         cmocka_unit_test(a_record_is_put_back_with_or_without_a_journal),
         cmocka_unit_test(a_newer_state_replaces_what_was_seen),
