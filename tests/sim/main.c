@@ -202,10 +202,10 @@ static int many(const struct args *a)
     static struct part all_parts, *all = &all_parts;
     bool fine = share(a, v, work_seeds);
     merge(a, v, all);
-    if (a->coverage && !atomic_load(&v->failed) && !top_up(a, v, all)) fine = false;
+    if (a->coverage && fine && !atomic_load(&v->failed) && !top_up(a, v, all)) fine = false;
     const unsigned failed = atomic_load(&v->failed);
     if (all->n < a->count && !failed) fine = false;
-    if (a->coverage && !failed && sim_coverage_print(&all->coverage, a->coverage, stdout)) fine = false;
+    if (a->coverage && fine && !failed && sim_coverage_print(&all->coverage, a->coverage, stdout)) fine = false;
     printf("%" PRIu64 " histories, %.0f per second and core, %.0f events each; %u broke an invariant\n", all->n,
            (double)(all->n + all->more) / all->took_s, (double)all->events / (double)all->n, failed);
     for (int i = 0; i < 16; i++)

@@ -289,9 +289,19 @@ static void choose_fault(struct sim_world *w, const struct sim_call *c, struct s
         note_plan(w, (int)k, f->delay_ms);
 }
 
+/* Jobs and dead letters are the intake's, also when a delivery report of its own, and no step, let it send them. */
+static void name_intake(const struct sim_call *c)
+{
+    if (!c->client->table || c->edge != SIM_KAFKA || !strcmp(c->client->table, "intake")) return;
+    bool hands_over = !strcmp(c->op, sim_topic_dead);
+    for (size_t i = 0; i < SIM_TOPICS; i++) hands_over = hands_over || !strcmp(c->op, sim_topic_names[i]);
+    if (hands_over) sim_worker_intake_calls((struct sim_worker *)c->client, "hand over");
+}
+
 static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
 {
     struct sim_world *w = arg;
+    name_intake(c);
     choose_fault(w, c, f);
     if (w->o.cover) w->o.cover(w->o.cover_arg, c, f->kind);
 }
