@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HOUR_MS    INT64_C(3600000)
+#define MOST_PER_S INT64_C(1000000)
+
 static const struct redis_script script_take = {"budget_take", lua_budget_take};
 
 static int64_t number(const struct redis_value *v, size_t i)
@@ -15,9 +18,21 @@ static int64_t number(const struct redis_value *v, size_t i)
     return item && item->type == REDIS_INTEGER ? item->integer : -1;
 }
 
+/* The script's own bounds, with room to spare: what is beyond them was not computed by it on what it wrote, and would
+ * make a worker spin or wait for ever. Counted in what the reply counts in. */
+static bool is_sane(const struct redis_value *v)
+{
+    static const int64_t most[] = {INT64_MAX, BUDGET_SLOTS_MAX, HOUR_MS * 1000,    HOUR_MS * 1000,
+                                   HOUR_MS,   HOUR_MS,          MOST_PER_S * 1000, MOST_PER_S * 1000};
+    if (v->type != REDIS_ARRAY || v->count < ARRAY_LEN(most)) return false;
+    for (size_t i = 0; i < ARRAY_LEN(most); i++)
+        if (number(v, i) < 0 || number(v, i) > most[i]) return false;
+    return true;
+}
+
 static void read_grant(const struct redis_value *v, struct budget_grant *g)
 {
-    if (v->type != REDIS_ARRAY || v->count < 8 || number(v, 1) < 0) {
+    if (!is_sane(v)) {
         g->err = ERR_NET_BAD_REPLY;
         return;
     }
@@ -57,9 +72,10 @@ static int take(void *self, const char *account, enum aws_family f, const struct
     snprintf(v[0], sizeof v[0], "%u", ask->n);
     snprintf(v[1], sizeof v[1], "%u", ask->throttled);
     snprintf(v[2], sizeof v[2], "%lld", (long long)ask->epoch);
-    snprintf(v[3], sizeof v[3], "%.3f", b->start_per_s);
+    double times = f == AWS_FAMILY_STS ? BUDGET_STS_TIMES : 1;
+    snprintf(v[3], sizeof v[3], "%.3f", b->start_per_s * times);
     snprintf(v[4], sizeof v[4], "%.3f", b->share);
-    snprintf(v[5], sizeof v[5], "%.3f", b->most_per_s);
+    snprintf(v[5], sizeof v[5], "%.3f", b->most_per_s * times);
     snprintf(v[6], sizeof v[6], "%u", ask->dropped);
     const char *const words[9] = {key, v[0], ask->emergency ? "1" : "0", v[1], v[2], v[3], v[4], v[5], v[6]};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) args[i] = (struct redis_arg){words[i], strlen(words[i])};

