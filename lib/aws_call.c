@@ -48,6 +48,7 @@ struct aws_call {
     struct aws_call_options o;
     char *override_s3, *region;
     struct aws_endpoint iam, sts;
+    bool common_budget; /* and not unlimited */
     struct aws_sign_keys *keys;
     struct aws_pace *pace;
     struct aws_turns turns;
@@ -108,6 +109,7 @@ int aws_call_new(struct loop *l, const struct aws_call_options *o, struct aws_ca
                                      .calls_per_s = o->calls_per_s};
     TAILQ_INIT(&c->calls);
     int rc = endpoints_init(c, o);
+    c->common_budget = o->budget.take && o->calls_per_s > 0;
     c->keys = aws_sign_keys_new(SIGN_KEYS);
     aws_turns_init(&c->turns, o->clock);
     c->pace = c->turns.pace = aws_pace_new(l, &(struct aws_pace_options){.clock = o->clock,
@@ -217,9 +219,16 @@ static bool is_mutating(const struct call *call)
     return !call->raw && (op == AWS_CREATE_ACCESS_KEY || op == AWS_UPDATE_ACCESS_KEY || op == AWS_DELETE_ACCESS_KEY);
 }
 
-/* AWS limits reads and writes apart. */
+/* STS has a limit of its own, which only the common budget looks after: a single command makes a call or two. */
+static bool is_paced(const struct call *call)
+{
+    return is_iam(call) || (call->c->common_budget && call->req.op == AWS_CALLER_IDENTITY && call->req.account);
+}
+
+/* AWS limits reads and writes apart, and STS. */
 static enum aws_family family_of(const struct call *call)
 {
+    if (!is_iam(call)) return AWS_FAMILY_STS;
     return is_mutating(call) ? AWS_FAMILY_WRITE : AWS_FAMILY_READ;
 }
 
@@ -442,7 +451,7 @@ static void on_reply(void *self, uint64_t id, const void *result)
     if (!call->so_far) result_init(r);
     r->code[0] = r->message[0] = r->request_id[0] = '\0';
     read_reply(call, reply, r);
-    if (r->err == ERR_AWS_THROTTLED && is_iam(call))
+    if (r->err == ERR_AWS_THROTTLED && is_paced(call))
         aws_pace_throttled(c->pace, call->req.account, family_of(call), call->pace.epoch);
     int rc = 0;
     if (!r->err && call->marker)
@@ -489,7 +498,7 @@ static int call_send(struct call *call)
 /* Through the account's rate. 0: on its way or queued. */
 static int call_admit(struct call *call)
 {
-    if (!is_iam(call)) return call_send(call);
+    if (!is_paced(call)) return call_send(call);
     if (call->has_slot) {
         call->has_slot = false; /* a repetition queues */
         return call_send(call);
@@ -534,7 +543,7 @@ static void on_identity(void *self, uint64_t id, const void *result)
 static int call_begin(struct call *call)
 {
     struct aws_call *c = call->c;
-    if (call->probe) return call_send(call);
+    if (call->probe) return call_admit(call);
     struct aws_identity *now = aws_creds_now(c->o.creds, call->req.account);
     if (now && now != call->identity) {
         aws_identity_unref(call->identity);

@@ -48,7 +48,7 @@ static void pump(void *arg);
 
 const char *aws_family_name(enum aws_family f)
 {
-    static const char *const names[] = {"iam-read", "iam-write"};
+    static const char *const names[] = {"iam-read", "iam-write", "sts"};
     return names[f];
 }
 

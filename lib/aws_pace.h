@@ -16,8 +16,8 @@ struct loop;
 struct aws_pace;
 struct aws_pace_account;
 
-enum aws_family { AWS_FAMILY_READ, AWS_FAMILY_WRITE, AWS_FAMILIES };
-const char *aws_family_name(enum aws_family f); /* "iam-read", "iam-write" */
+enum aws_family { AWS_FAMILY_READ, AWS_FAMILY_WRITE, AWS_FAMILY_STS, AWS_FAMILIES };
+const char *aws_family_name(enum aws_family f); /* "iam-read", "iam-write", "sts" */
 
 /* The common budget, or nothing (take NULL). */
 struct aws_budget_port {

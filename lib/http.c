@@ -728,7 +728,7 @@ static int map_result(const struct slot *slot, CURLcode code)
 {
     long sent_bytes = 0, status = 0;
     (void)curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (code == CURLE_OK && status < 100) return ERR_NET_BAD_REPLY; /* libcurl takes "HTTP/200 OK" for a status line */
+    if (code == CURLE_OK && (status < 100 || slot->head.bad_status)) return ERR_NET_BAD_REPLY; /* "HTTP/200 OK" */
     if (code == CURLE_OK && !slot->head.complete) return ERR_NET_LOST; /* ended inside the head: fine for libcurl */
     if (code == CURLE_OK) return slot->head.encoded && slot->body.len > 0 ? ERR_NET_BAD_REPLY : 0;
     (void)curl_easy_getinfo(slot->easy, CURLINFO_REQUEST_SIZE, &sent_bytes); /* stays 0 when unknown to libcurl */
@@ -747,7 +747,7 @@ static const char *explain(struct slot *slot, CURLcode code, int err, long statu
         (void)snprintf(slot->error, sizeof(slot->error), "a line of the reply's head is too long, or out of memory");
     if (code != CURLE_OK) return slot->error[0] ? slot->error : curl_easy_strerror(code);
     if (!err) return "";
-    if (status < 100) return "the reply has no status";
+    if (status < 100 || slot->head.bad_status) return "the reply has no status";
     return slot->head.complete ? "the reply is compressed" : "the reply's head is cut off";
 }
 

@@ -125,12 +125,30 @@ static void take_field(struct http_head *head, struct span name, struct span val
         keep(head->bucket_region, sizeof head->bucket_region, value);
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* "HTTP/1.1 200" or "HTTP/2 200", with or without words behind. libcurl 8.14 also reads a status from "HTTP/200 OK". */
+static bool status_line_fine(const char *line, size_t len)
+{
+    size_t at = 5;
+    if (at >= len || !is_digit(line[at++])) return false;
+    if (at + 1 < len && line[at] == '.' && is_digit(line[at + 1])) at += 2;
+    if (at >= len || line[at++] != ' ') return false;
+    size_t digits = 0;
+    while (at + digits < len && is_digit(line[at + digits])) digits++;
+    return digits == 3 && (at + digits == len || is_space(line[at + digits]));
+}
+
 int http_head_line(struct http_head *head, const char *line, size_t len)
 {
     if (len > HTTP_HEAD_MAX_BYTES - head->bytes) return ERR_TOO_LARGE;
     head->bytes += len;
     if (len >= 5 && memcmp(line, "HTTP/", 5) == 0) {
         forget_fields(head);
+        head->bad_status = !status_line_fine(line, len);
         return 0;
     }
     if (trim((struct span){line, len}).len == 0) {

@@ -16,6 +16,7 @@ struct http_head {
     int64_t retry_at_ms; /* Retry-After as a date, TIME_NONE when absent */
     bool encoded;        /* Content-Encoding names anything but identity */
     bool retry_is_amz;   /* retry_ms came from x-amz-retry-after, which is the finer one and wins */
+    bool bad_status;     /* the last status line is none (RFC 9112 section 4), whatever libcurl made of it */
     bool complete;       /* the empty line after the last reply's fields came */
     size_t bytes;        /* header bytes seen since http_head_init, of all replies of one transfer */
 };

@@ -144,7 +144,7 @@ int presigned_parse(const char *url, struct presigned *ret)
     if (find_param(query, "X-Amz-Date", value, &n) == 0 && n == 1) p.signed_ms = read_date(value);
     if (find_param(query, "X-Amz-Expires", value, &n) == 0 && n == 1 && *value && strlen(value) <= 9 &&
         value[strspn(value, "0123456789")] == '\0')
-        p.expires_s = atoll(value);
+        p.expires_s = strtoll(value, NULL, 10); /* at most nine digits */
     p.may_fetch = tls || loopback;
     *ret = p;
     return 0;

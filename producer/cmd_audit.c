@@ -157,7 +157,8 @@ static void judge(const struct subject *s, struct finding *f)
     }
     if (!drift) f->drift[0] = '\0';
     bool slots_bad = f->decided && (f->slots.action == SLOT_DRIFTED || f->slots.action == SLOT_PERSON ||
-                                    f->slots.action == SLOT_LOST || f->slots.action == SLOT_REPAIR);
+                                    f->slots.action == SLOT_LOST || f->slots.action == SLOT_REPAIR ||
+                                    f->slots.action == SLOT_FALL_BACK);
     f->is_bad = drift || slots_bad || l->list_err || l->read_err || f->user_err || f->test_err || f->pair_bad;
 }
 

@@ -140,7 +140,7 @@ static void make_metrics(struct schedule *s)
                                "outcome", NULL, 0);
     s->m.notices =
         metric_new(m, METRIC_COUNTER, "keyroll_notices_total",
-                   "Messages to people, by the way they went and whether they were taken", "way", "outcome", NULL, 0);
+                   "Messages to people, by the way they went and whether they were taken", "kind", "outcome", NULL, 0);
     metric_set(s->m.leader, NULL, NULL, 0);
     metrics_on_collect(m, on_collect, s);
 }

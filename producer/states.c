@@ -138,6 +138,15 @@ int64_t states_number(const struct states *s, const char *user_key)
     return e ? e->number : -1;
 }
 
+bool states_are_newer(const struct states *s, const char *user_key, const struct store_peek *u)
+{
+    if (u->lease_ms >= 0) return false;
+    if (!u->has_record && !u->has_journal) return true;
+    int64_t told = states_number(s, user_key);
+    if (told <= u->record.number || (u->has_journal && told <= u->journal.number)) return false;
+    return !u->has_journal || states_is_open(s, user_key);
+}
+
 bool states_is_open(const struct states *s, const char *user_key)
 {
     const struct state_entry *e = map_get(&s->users, user_key);

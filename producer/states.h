@@ -4,7 +4,7 @@
 #define KEYROLL_STATES_H
 
 #include "producer/map.h"
-#include "schema/record.h"
+#include "schema/store.h"
 
 #include <stdbool.h>
 
@@ -31,6 +31,11 @@ MUST_CHECK int states_take(struct states *s, const char *user_key, const char *v
 bool states_knows(const struct states *s, const char *user_key);
 /* Lease number of the newest state's writer, -1 when the user is not known. */
 int64_t states_number(const struct states *s, const char *user_key);
+/* Redis has nothing of this user, or what is older than the keys topic: states go there under the lease's number after
+ * Redis has the journal, so that a higher number there means that Redis lost writes. False while a lease is held, and
+ * where Redis has a journal and the topic none: the worker that told the end died before it wrote it, and the next one
+ * comes to the same end. */
+bool states_are_newer(const struct states *s, const char *user_key, const struct store_peek *u);
 /* Whether the newest state has a journal. */
 bool states_is_open(const struct states *s, const char *user_key);
 /* The newest state, decoded. A journal that is open has lost its sealed pair: secret_lost is set. ERR_NOT_FOUND; else

@@ -86,18 +86,6 @@ static bool restore(struct survey *s, const char *user_key, const struct store_p
     return true;
 }
 
-/* Redis has nothing of it, or what is older than the keys topic: states go there under the lease's number after Redis
- * has the journal, so that a higher number there means that Redis lost writes. Left alone where Redis has a journal and
- * the topic none: the worker that told the end died before it wrote it, and the next one comes to the same end. */
-static bool is_lost(const struct survey *s, const char *user_key, const struct store_peek *u)
-{
-    if (u->lease_ms >= 0 || !s->o.states) return false;
-    if (!u->has_record && !u->has_journal) return true;
-    int64_t told = states_number(s->o.states, user_key);
-    if (told <= u->record.number || (u->has_journal && told <= u->journal.number)) return false;
-    return !u->has_journal || states_is_open(s->o.states, user_key);
-}
-
 /* ---- judging ---- */
 
 static bool keep(struct survey *s, const struct survey_due *due)
@@ -145,7 +133,7 @@ static void judge(struct survey *s, size_t at, const char *user_key, const struc
             memcpy(s->r.unreadable_licence, row->licence, strnlen(row->licence, IDENTITY_LICENCE_MAX - 1) + 1);
         return;
     }
-    if (is_lost(s, user_key, u) && restore(s, user_key, u)) return;
+    if (s->o.states && states_are_newer(s->o.states, user_key, u) && restore(s, user_key, u)) return;
     count(s, u);
     if (s->o.seen) s->o.seen(s->o.arg, user_key, u);
     struct policy policy;

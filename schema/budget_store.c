@@ -72,9 +72,10 @@ static int take(void *self, const char *account, enum aws_family f, const struct
     snprintf(v[0], sizeof v[0], "%u", ask->n);
     snprintf(v[1], sizeof v[1], "%u", ask->throttled);
     snprintf(v[2], sizeof v[2], "%lld", (long long)ask->epoch);
-    snprintf(v[3], sizeof v[3], "%.3f", b->start_per_s);
+    double times = f == AWS_FAMILY_STS ? BUDGET_STS_TIMES : 1;
+    snprintf(v[3], sizeof v[3], "%.3f", b->start_per_s * times);
     snprintf(v[4], sizeof v[4], "%.3f", b->share);
-    snprintf(v[5], sizeof v[5], "%.3f", b->most_per_s);
+    snprintf(v[5], sizeof v[5], "%.3f", b->most_per_s * times);
     snprintf(v[6], sizeof v[6], "%u", ask->dropped);
     const char *const words[9] = {key, v[0], ask->emergency ? "1" : "0", v[1], v[2], v[3], v[4], v[5], v[6]};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) args[i] = (struct redis_arg){words[i], strlen(words[i])};

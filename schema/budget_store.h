@@ -13,6 +13,9 @@ struct budget_store {
     double share;        /* 0..1: part of what was seen to work that is used; emergencies use all of it */
 };
 #define BUDGET_MOST_PER_S 1000.0
+/* STS bears more: 600 requests a second per account and region where nothing else is agreed, see "Request rate quotas",
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html */
+#define BUDGET_STS_TIMES 10
 
 /* b stays where it is while the port is in use. */
 struct aws_budget_port budget_store_port(struct budget_store *b);

@@ -21,6 +21,7 @@
 #include "schema/options.h"
 #include "lib/url.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -584,6 +585,7 @@ size_t inventory_compare(const struct inventory *before, const struct inventory 
                          void *arg)
 {
     size_t changes = 0;
+    assert((before->rows || !before->n) && (after->rows || !after->n));
     for (uint32_t i = 0; i < before->n; i++) {
         const struct inventory_row *old = &before->rows[i], *now = inventory_find(after, old->licence);
         if (now && same_place(old, now)) continue;

@@ -86,6 +86,18 @@ static bool seen_drifts(const struct record *r, enum instance_seen seen, const c
     return true;
 }
 
+/* Who is asked about one key has to hear of the other one, too. */
+static void name_unexplained(const struct record *r, const struct aws_key *keys, size_t n_keys,
+                             char reason[RECORD_TEXT_MAX])
+{
+    for (size_t i = 0; i < n_keys; i++) {
+        size_t len = strlen(reason);
+        if (record_find_const(r, keys[i].id) || strstr(reason, keys[i].id)) continue;
+        snprintf(reason + len, RECORD_TEXT_MAX - len, "; nobody explains %s", keys[i].id);
+        return;
+    }
+}
+
 bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
                       const char *seen_id, int64_t now_ms, char ret_reason[RECORD_TEXT_MAX])
 {
@@ -117,7 +129,9 @@ bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_key
         drift = r->state != RECORD_NEW && r->state != RECORD_AWAITING;
         if (!drift) ret_reason[0] = '\0';
     }
-    return drift || seen_drifts(r, seen, seen_id, ret_reason);
+    bool other = !drift && seen_drifts(r, seen, seen_id, ret_reason);
+    if (drift || other) name_unexplained(r, keys, n_keys, ret_reason);
+    return drift || other;
 }
 
 /* ---- decide -------------------------------------------------------------------------------------------------------
@@ -182,6 +196,15 @@ static bool unexplained(const struct keyslots_in *in, struct keyslots_out *out)
     return false;
 }
 
+/* The instance went back to a predecessor of ours that still works, and its successor cannot be written again. */
+static bool may_fall_back(const struct keyslots_in *in)
+{
+    if (in->seen != INSTANCE_SEEN_ID) return false;
+    const struct record_key *k = record_find_const(in->record, in->seen_id);
+    const struct aws_key *a = listed(in->keys, in->n_keys, in->seen_id);
+    return k && k->role == KEY_REPLACED && !k->exposed && a && a->status == AWS_KEY_ACTIVE;
+}
+
 /* The instance shows something else than the current key. True when that decides. */
 static bool decide_seen(const struct keyslots_in *in, const struct record_key *current, struct keyslots_out *out)
 {
@@ -199,6 +222,12 @@ static bool decide_seen(const struct keyslots_in *in, const struct record_key *c
         return true;
     }
     if (current && !current_alive) return false; /* it never was there: the instance needs a key */
+    if (current && may_fall_back(in)) {
+        answer(out, SLOT_FALL_BACK, in->seen_id,
+               "the instance went back to %s and the pair of %s is lost: %s is retired", in->seen_id, current->id,
+               current->id);
+        return true;
+    }
     answer(out, SLOT_DRIFTED, in->seen == INSTANCE_SEEN_ID ? in->seen_id : "",
            "the instance uses %s instead of %s; run: keyroll adopt %s",
            in->seen == INSTANCE_SEEN_ID ? in->seen_id : "no key", current ? current->id : "none", in->record->licence);

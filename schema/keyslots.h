@@ -15,9 +15,10 @@ enum slot_action {
     SLOT_FREE,    /* delete key_id first: Inactive for the quarantine, its replacement seen in use since */
     SLOT_WAIT,    /* a slot becomes free at until_ms: a predecessor is in overlap or quarantine (uncounted) */
     SLOT_REPAIR,  /* the instance went back to a predecessor: write the kept pair again */
-    SLOT_LOST,    /* the current key is gone from AWS: close it as lost, then decide again */
-    SLOT_DRIFTED, /* instance and AWS disagree, or somebody else changed a key */
-    SLOT_PERSON,  /* a person must look at key_id */
+    SLOT_FALL_BACK, /* the same, and the pair is lost: the predecessor key_id lives and becomes current again */
+    SLOT_LOST,      /* the current key is gone from AWS: close it as lost, then decide again */
+    SLOT_DRIFTED,   /* instance and AWS disagree, or somebody else changed a key */
+    SLOT_PERSON,    /* a person must look at key_id */
 };
 struct keyslots_in {
     const struct aws_key *keys;

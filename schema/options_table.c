@@ -91,7 +91,9 @@ const struct setting options_table[] = {
     {CHOICE(s3_path_style, "auto|true|false"), ALL, .fallback = "auto",
      .text = "Bucket name in the path instead of in the host name. auto: only where S3 has an endpoint of its own."},
     {RATE(iam_calls_per_s, 0, 10000), ALL, .fallback = "8", .unit = "calls per second",
-     .text = "IAM reads per second, and as many writes, that the workers together begin with in an account. They find "
+     .text = "IAM reads per second, as many writes, and ten times as many calls of STS, that the workers together "
+             "begin with "
+             "in an account. They find "
              "out by themselves what AWS bears: raised while nothing is refused, halved on Throttling. For a single "
              "command it is a fixed rate. 0 is no limit."},
     {INT(iam_share, 1, 100), WORKER, .fallback = "70", .unit = "%",

@@ -188,6 +188,7 @@ static int record_fill(const json_t *o, struct record *r)
     TRY(get_unsigned(o, "attempts", &r->attempts));
     TRY(get_text(o, "parked", r->parked, sizeof(r->parked)));
     TRY(get_bool(o, "asked", &r->asked));
+    TRY(get_bool(o, "looked", &r->looked));
     TRY(get_bool(o, "repair", &r->repair));
     TRY(get_unsigned(o, "drifts", &r->drifts));
     TRY(get_int(o, "first_failed_ms", &r->first_failed_ms));
@@ -395,6 +396,7 @@ int record_encode(const struct record *r, struct buf *out)
     put_int(out, "attempts", r->attempts, 0);
     put_text(out, "parked", r->parked);
     put_bool(out, "asked", r->asked);
+    put_bool(out, "looked", r->looked);
     put_bool(out, "repair", r->repair);
     put_int(out, "drifts", r->drifts, 0);
     put_int(out, "first_failed_ms", r->first_failed_ms, TIME_NONE);
@@ -514,7 +516,7 @@ void record_settle(struct record *r)
     r->reason[0] = r->step[0] = r->parked[0] = '\0';
     r->error = 0;
     r->attempts = r->drifts = 0;
-    r->asked = r->repair = false;
+    r->asked = r->looked = r->repair = false;
     r->first_failed_ms = r->next_ms = TIME_NONE;
 }
 

@@ -78,6 +78,7 @@ struct record {
     unsigned attempts;              /* failed runs in a row */
     char parked[RECORD_PARKED_MAX]; /* RETRY: the breaker it waits for, "account:..." or "host:..."; "" none */
     bool asked;                     /* RETRY: a person asked for this rotation, whatever the key's age */
+    bool looked;                    /* FAILED: it was an audit that failed, no change; one that goes well ends it */
     bool repair;                    /* the instance went back to a predecessor: the kept pair must be written again */
     unsigned drifts;                /* changes by others in a row (two = another rotator) */
     int64_t first_failed_ms;

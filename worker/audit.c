@@ -36,12 +36,13 @@ static bool asked_by_a_step(const struct record *rec, int64_t now_ms)
 }
 
 /* Policy asks for an audit only when nothing else is due: the state of a failure that is still there after its time was
- * left by an audit, and this one went well. */
+ * left by an audit, and this one went well. So is that of an audit which became a dead letter. */
 static bool is_over(const struct rotation *r)
 {
     const struct record *rec = &r->record;
-    return rec->state == RECORD_RETRY && !r->has_journal && !r->error && !rec->asked && !rec->repair &&
-           rec->next_ms <= step_now_ms(r);
+    if (r->has_journal || r->error || rec->repair) return false;
+    if (rec->state == RECORD_FAILED) return rec->looked;
+    return rec->state == RECORD_RETRY && !rec->asked && rec->next_ms <= step_now_ms(r);
 }
 
 /* Keys that died before keyroll ever saw the instance use another: stay as they are, policy makes them due at once. */
@@ -63,7 +64,7 @@ static void judge_world(struct rotation *r)
     if (out.action == SLOT_PERSON || out.action == SLOT_DRIFTED) return;
     if (asked_by_a_step(rec, step_now_ms(r))) return;
     if (settled_state(rec->state) || is_over(r)) record_settle(rec);
-    if (out.action == SLOT_REPAIR) {
+    if (out.action == SLOT_REPAIR || out.action == SLOT_FALL_BACK) {
         rec->repair = true;
         snprintf(rec->reason, sizeof(rec->reason), "%s", out.reason);
     }

@@ -428,13 +428,19 @@ static void finish(struct item *t)
 static void wait_to_tell(struct item *t)
 {
     if (!t->again) t->again = loop_timer_new(t->intake->loop, send_again, t);
-    if (t->again) loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+    if (t->again) {
+        loop_timer_start(t->again, PRODUCE_AGAIN_MS);
+        return;
+    }
+    t->telling = false; /* no memory: the log told it */
+    finish(t);
 }
 
 static void on_told(void *self, uint64_t id, const void *result)
 {
     struct item *t = self;
     (void)id;
+    if (!t->telling) return; /* nobody waits for it any more */
     if (!((const struct kafka_report *)result)->err || t->intake->draining) {
         t->telling = false;
         finish(t);
@@ -448,8 +454,10 @@ static void tell_end(struct item *t)
     int type = report_end_type(t->r, t->outcome);
     int rc = type < 0 ? ERR_INVALID : report_end(t->intake->o.env->report, t->r, type, (struct ticket){on_told, t, 0});
     t->telling = rc == 0 || (rc == ERR_BUSY && !t->intake->draining);
-    if (rc == ERR_BUSY && t->telling) wait_to_tell(t);
-    if (!t->telling) finish(t); /* nothing to tell, or what cannot be written; the log told it */
+    if (rc == ERR_BUSY && t->telling)
+        wait_to_tell(t);
+    else if (!t->telling)
+        finish(t); /* nothing to tell, or what cannot be written; the log told it */
 }
 
 static void on_ended(void *arg, struct saga *s, int outcome)

@@ -21,6 +21,8 @@ enum row {
     PREPARE,
     DELETED_EVENT,
     CLOSE,
+    HAND_OVER_EVENT,
+    HAND_OVER,
     DONE_RELEASE,
     FAIL_RECORD,
     PARK,
@@ -96,7 +98,8 @@ static struct saga_verdict judge(struct saga *s)
     if (k && k->role == KEY_UNUSED && seen_other) return saga_next(); /* we made it and the instance does not use it */
     bool shown = newest && (r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, newest->id));
     if (newest && newest->status == AWS_KEY_ACTIVE && shown && strcmp(newest->id, r->target)) return saga_next();
-    if (r->has_journal || r->job->kind == JOB_ROTATE) { /* ROTATE: it came from there to make room */
+    if (r->has_journal) return saga_jump(HAND_OVER_EVENT);
+    if (r->job->kind == JOB_ROTATE) { /* it came from there to make room */
         rotation_note(r, ERR_INSTANCE_UNPROVEN, true,
                       "about to delete %s, but the instance does not show the newest key", r->target);
         return saga_jump(FAIL_RECORD);
@@ -203,6 +206,8 @@ static const struct saga_step rows[ROWS] = {
     [PREPARE] =          {"finish",           prepare,            NULL,                      0,   1,  SAGA_LEASED},
     [DELETED_EVENT] =    {"deleted event",    deleted_event,      step_event_got,        60000,  20,  READS},
     [CLOSE] =            {"finish",           close_record,       step_closed_got,       20000,  10,  READS},
+    [HAND_OVER_EVENT] =  {"hand over event",  step_hand_over_event, step_event_got,      60000,  20,  READS},
+    [HAND_OVER] =        {"hand over",        step_hand_over,     step_hand_over_got,    20000,  10,  READS},
     [DONE_RELEASE] =     {"release",          step_done,          step_done_got,         20000,   1,  0},
     [FAIL_RECORD] =      {"record",           step_fail_record,   step_fail_record_got,  20000,   8,  READS},
     [PARK] =             {"park",             step_park,          step_park_got,         10000,   1,  0},

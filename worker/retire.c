@@ -29,6 +29,8 @@ enum row {
     MARKS,
     REACTIVATE,
     REACTIVATED_EVENT,
+    HAND_OVER_EVENT,
+    HAND_OVER,
     DONE_RELEASE,
     FAIL_RECORD,
     PARK,
@@ -63,11 +65,7 @@ static struct saga_verdict check(struct saga *s)
  * to do. */
 static struct saga_verdict hand_over(struct rotation *r)
 {
-    if (r->has_journal) { /* nothing was changed yet, or the key is Inactive already: a person looks */
-        rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "retiring %s, but the instance does not show the newest key",
-                      r->target);
-        return saga_jump(FAIL_RECORD);
-    }
+    if (r->has_journal) return saga_jump(HAND_OVER_EVENT); /* it may have been set Inactive: the record's next survey */
     r->saga.table = &rotate_table; /* its target is not the current key: it repairs or reports, and never creates */
     return saga_jump(ROTATE_LIST);
 }
@@ -315,6 +313,8 @@ static const struct saga_step rows[ROWS] = {
     [MARKS] =            {"marks",            step_marks,         step_marks_got,        20000,   5,  READS},
     [REACTIVATE] =       {"reactivate",       reactivate,         reactivate_got,        60000,   8,  BY_ID},
     [REACTIVATED_EVENT] = {"reactivated event", reactivated_event, reactivated_got,      60000,  20,  READS},
+    [HAND_OVER_EVENT] =  {"hand over event",  step_hand_over_event, step_event_got,      60000,  20,  READS},
+    [HAND_OVER] =        {"hand over",        step_hand_over,     step_hand_over_got,    20000,  10,  READS},
     [DONE_RELEASE] =     {"release",          step_done,          step_done_got,         20000,   1,  0},
     [FAIL_RECORD] =      {"record",           step_fail_record,   step_fail_record_got,  20000,   8,  READS},
     [PARK] =             {"park",             step_park,          step_park_got,         10000,   1,  0},

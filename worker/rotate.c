@@ -164,6 +164,36 @@ static struct saga_verdict free_slot(struct rotation *r)
     return saga_jump(1);
 }
 
+/* Both keys change their parts; neither is touched. The one that was current may still sign links: its overlap begins.
+ */
+static struct saga_verdict begin_fall_back(struct rotation *r)
+{
+    const int64_t now = step_now_ms(r);
+    struct record_key *lost = record_find(&r->record, record_current(&r->record)->id);
+    struct record_key *back = record_find(&r->record, r->slots.key_id);
+    begin_journal(r); /* for the event; it is not written */
+    snprintf(r->journal.key_new, sizeof(r->journal.key_new), "%s", back->id);
+    snprintf(r->journal.key_old, sizeof(r->journal.key_old), "%s", lost->id);
+    lost->role = KEY_REPLACED;
+    lost->rotation = r->record.rotation;
+    lost->replaced_ms = now;
+    lost->unseen = false;
+    lost->next = lost->status == AWS_KEY_INACTIVE ? KEY_NEXT_REAP : KEY_NEXT_RETIRE;
+    lost->next_ms = now + (lost->status == AWS_KEY_INACTIVE ? r->env->policy.quarantine_ms
+                           : lost->exposed                  ? 0
+                                                            : r->env->policy.overlap_ms);
+    snprintf(lost->replaced_by, sizeof(lost->replaced_by), "%s", back->id);
+    back->role = KEY_CURRENT;
+    back->next = KEY_NEXT_NONE;
+    back->next_ms = TIME_NONE;
+    back->seen_ms = now;
+    back->replaced_by[0] = '\0';
+    r->record.audited_ms = now;
+    record_settle(&r->record);
+    r->closing = true;
+    return saga_jump(FALL_BACK_EVENT);
+}
+
 static struct saga_verdict act_on_slots(struct rotation *r)
 {
     switch (r->slots.action) {
@@ -171,6 +201,8 @@ static struct saga_verdict act_on_slots(struct rotation *r)
         return saga_jump(GATE);
     case SLOT_REPAIR:
         return r->kept_secret ? saga_jump(REPAIR) : rotate_ask_person(r, RECORD_DRIFTED, r->slots.reason);
+    case SLOT_FALL_BACK:
+        return begin_fall_back(r);
     case SLOT_FREE:
         return free_slot(r);
     case SLOT_WAIT: /* the record plans retire and reap; they make the room */
@@ -395,6 +427,11 @@ static struct saga_verdict repair(struct saga *s)
     r->secret = secret_copy(r->kept_secret);
     r->polls = 0;
     return r->secret ? prove_and_write(r, 0) : saga_fail(ERR_NOMEM);
+}
+
+static struct saga_verdict fall_back(struct saga *s)
+{
+    return step_put_record(ROTATION(s), false, true, STORE_PAIR_DROP, NULL);
 }
 
 static bool is_proven(const struct rotation *r)
@@ -688,6 +725,8 @@ static const struct saga_step rows[ROTATE_ROWS] = {
     [AWAIT_EVENT] =      {"await event",      await_event,        step_event_got,        60000,  20,  PUTS},
     [AWAIT_RECORD] =     {"await record",     await_record,       NULL,                      0,   1,  SAGA_LEASED},
     [REPAIR] =           {"repair",           repair,             NULL,                      0,   1,  SAGA_LEASED},
+    [FALL_BACK_EVENT] =  {"fall back event",  replaced_event,     step_event_got,        60000,  20,  PUTS},
+    [FALL_BACK] =        {"fall back",        fall_back,          step_closed_got,       20000,  10,  PUTS},
     [PIVOT] =            {"pivot",            pivot,              step_journal_got,      20000,   5,  PUTS},
     [OFFERED_EVENT] =    {"offered event",    offered_event,      offered_event_got,       60000,  20,  PUTS},
     [SET] =              {"set",              set,                set_got,              120000,   4,  SAGA_LEASED | SAGA_EFFECT},

@@ -24,6 +24,8 @@ enum rotate_row {
     AWAIT_EVENT,
     AWAIT_RECORD,
     REPAIR,
+    FALL_BACK_EVENT,
+    FALL_BACK,
     PIVOT,
     OFFERED_EVENT,
     SET,

@@ -399,6 +399,32 @@ struct saga_verdict step_closed_got(struct saga *s, const void *result)
     return saga_end(r->end_outcome);
 }
 
+struct saga_verdict step_hand_over_event(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    r->closing = true;
+    rotation_note_wait(r, TIME_NONE, "%s of %s is put off: the instance does not show the newest key", s->table->kind,
+                       r->target);
+    return step_put_event(r, EVENT_RETRY);
+}
+
+struct saga_verdict step_hand_over(struct saga *s)
+{
+    return step_put_record(ROTATION(s), true, false, STORE_PAIR_SAME, NULL);
+}
+
+struct saga_verdict step_hand_over_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    struct saga_verdict v = step_record_got(s, result);
+    if (v.move != SAGA_NEXT) return v;
+    r->has_journal = r->closing = false;
+    r->lease.user.journal_version = 0;
+    journal_init(&r->journal, JOURNAL_ROTATE);
+    s->table = &rotate_table;
+    return saga_jump(1); /* its survey */
+}
+
 struct saga_verdict step_put_event(struct rotation *r, enum event_type type)
 {
     const struct breaker_port *b = &r->env->breakers;
@@ -648,6 +674,7 @@ static void judge_failure(struct rotation *r)
     }
     if (spent) {
         rec->asked = false;
+        rec->looked = r->job->kind == JOB_AUDIT && !r->has_journal;
         rec->state = r->has_journal || r->end_state == RECORD_STUCK ? RECORD_STUCK : RECORD_FAILED;
         rec->next_ms = now + r->env->policy.retry_cap_ms;
         r->end_outcome = OUTCOME_DEAD;

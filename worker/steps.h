@@ -29,6 +29,10 @@ step_got_fn step_marks_got;
 bool step_marks_are_fresh(const struct rotation *r);
 /* Plain "it worked" for journal puts, record puts and events. */
 step_got_fn step_journal_got, step_record_got, step_event_got;
+/* A retire or reap under way finds that the instance does not show the newest key: its journal ends without a further
+ * effect, first on Kafka, and the rotation's table, which repairs or reports, goes on under the same lease. */
+step_start_fn step_hand_over_event, step_hand_over;
+step_got_fn step_hand_over_got;
 /* Gives the lease back: there is nothing more to do. */
 step_start_fn step_done;
 step_got_fn step_done_got;

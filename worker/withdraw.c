@@ -12,7 +12,7 @@
 struct saga_verdict withdraw(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    if (r->journal.repair) return saga_jump(FAIL_RECORD); /* nothing new was offered: there is nothing to take back */
+    if (r->journal.repair) return saga_jump(ABSENT); /* nothing new was offered: the journal ends, decide anew */
     if (s->attempt == 0) r->journal.written_ms = step_latest_ms(r); /* all writes were begun before now */
     return step_put_journal(r, JOURNAL_WITHDRAW);
 }

@@ -208,8 +208,8 @@ static void on_budget(void *arg, const struct aws_pace_view *v)
         const char *name, *help;
         double value;
     } rows[] = {
-        {"keyroll_budget_rate", "IAM calls per second that all workers together may make", v->rate_per_s},
-        {"keyroll_budget_worked", "IAM calls per second that the account was seen to bear", v->base_per_s},
+        {"keyroll_budget_rate", "Calls per second that all workers together may make", v->rate_per_s},
+        {"keyroll_budget_worked", "Calls per second that the account was seen to bear", v->base_per_s},
         {"keyroll_budget_waiting", "Calls of this worker that wait for the budget", v->waiting},
         {"keyroll_budget_held", "Calls that this worker has reserved", v->held},
         {"keyroll_budget_calls", "Calls of this worker let through so far", (double)v->calls},

@@ -25,6 +25,18 @@ def due(what, values, instance="a"):
     return (f'keyroll_due{{instance="{instance}",what="{what}"}}', values)
 
 
+def in_flight(values):
+    return 'keyroll_jobs_in_flight{instance="w"}', values
+
+
+def budget_waiting(values):
+    return 'keyroll_budget_waiting{instance="w",account="123456789012",family="write"}', values
+
+
+def breaker(name, values):
+    return f'keyroll_breaker_state{{instance="w",breaker="{name}"}}', values
+
+
 WAITING_NONE = ('keyroll_rotations_waiting{instance="a"}', "0x600")
 NOTHING_DONE = ('keyroll_jobs_total{instance="w",kind="rotate",outcome="done"}', "7x600")
 ONE_A_MINUTE = ('keyroll_jobs_total{instance="w",kind="rotate",outcome="done"}', "0+1x600")
@@ -74,6 +86,11 @@ CASES = {
                            [[IAM_DONE, failed("AWS_FAILURE", "0+5x600")],
                             [IAM_DONE, failed("AWS_CREDENTIALS", "0+90x600", "GetCallerIdentity")]]),
     "KeyrollAwsThrottled": (30, [failed("AWS_THROTTLED", "0+20x600")], [[failed("AWS_THROTTLED", "0+5x600")], [failed("AWS_FAILURE", "0+20x600")]]),
+    "KeyrollBudgetBinds": (70, [in_flight("100x600"), budget_waiting("60x600")],
+                           [[in_flight("100x600"), budget_waiting("40x600")], [in_flight("0x600"), budget_waiting("0x600")],
+                            [in_flight("100x600"), budget_waiting("60x50 0x600")], [in_flight("100x600")]]),
+    "KeyrollBreakerOpen": (20, [breaker("aws 123456789012", "0x2 2x600")],
+                           [[breaker("aws 123456789012", "2x10 0x600")], [breaker("aws 123456789012", "1x600")], [breaker("redis", "2x600")]]),
     "KeyrollAwsDenied": (10, [failed("AWS_DENIED", "0+1x600")], [[failed("AWS_DENIED", "4x600")], [failed("AWS_DENIED", "0+1x600", "ListObjectsV2")]]),
     "KeyrollInstanceFailures": (40, [('keyroll_instance_call_failures_total{operation="read key",code="NET_CONNECT"}', "0+5x600"),
                                      ('keyroll_instance_call_duration_seconds_count{operation="read key"}', "0+10x600")],

@@ -41,6 +41,8 @@ class Meter:
                 continue
             for sample, value in worker.metrics().items():
                 for name in total:
+                    if 'family="sts"' in sample:
+                        continue  # a limit of its own, which the sandbox does not have
                     if sample.startswith(f"keyroll_budget_{name}{{"):
                         total[name] += value
                         key = sample.split("{")[1]
@@ -97,11 +99,12 @@ def test_limit_is_found_shared_and_followed(world, full, capsys):
         fleet.settings(iam_rate=LIMIT)
         time.sleep(20)
         doubled, _, _ = tell("20 s after it was doubled", meter.over(8), LIMIT)
-        assert halved > 0.7 and doubled > 0.6
+        assert halved > (0.8 if full else 0.7) and doubled > (0.85 if full else 0.6)
         if full:
             workers[0].sigkill()
             time.sleep(5)
-            killed, _, _ = tell("5 s after a worker was killed", meter.over(10), LIMIT)
-            assert killed > 0.8
+            killed, _, _ = tell("5 s after a worker was killed", meter.over(20), LIMIT)
+            assert killed > 0.9, "what it had reserved costs the others nothing any more"
+    assert [worker.drain() for worker in workers[1:]] == [0, 0, 0], "jobs that wait for their turn leave at once"
     totals = fleet.summary()
     assert totals["rotated_licences"] > 0 and totals["outages"] == 0  # keys of rotations under way are not stored yet

@@ -94,6 +94,14 @@ def test_waves_one_after_the_other_and_pause(made):
     listed = json.loads(installed.keyroll.run("campaign list --json").out)["campaigns"]
     assert [(one["name"], one["state"]) for one in listed] == [("careful", "done")]
 
+    # All have two keys now, so another one waits for slots, until it is stopped.
+    installed.keyroll.run("campaign start --all --name more --waves 100%")
+    wait_for("it to wait for slots", lambda: shown(installed, "more")["counts"]["waits for a slot"] == 20, 30)
+    installed.keyroll.run("campaign stop more --reason", "enough")
+    assert (shown(installed, "more")["state"], shown(installed, "more")["why"]) == ("stopped", "enough")
+    assert installed.keyroll.run("campaign show more", check=False).status == 3
+    assert installed.fleet.summary()["creates"] == 20
+
 
 def test_a_canary_that_fails_stops_it(made):
     installed = made(10, max_attempts=1, retry_cap="1h")

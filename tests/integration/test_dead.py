@@ -119,6 +119,24 @@ def test_a_life_of_dead_letters(installed, fleet):
     assert installed.finish("current", dead_letters=4) == []
 
 
+def test_replay_by_limit_and_pace(installed, fleet, kafka):
+    """So many, so far apart, the oldest first; the rest stay."""
+    refuse_create(fleet, *fleet.names[:3])
+    look_first(installed)
+    daemons = installed.scheduler(), installed.worker()
+    newest = wait_letters(installed, 3)[0]
+    assert [one.drain() for one in daemons] == [0, 0]
+
+    def published():
+        return sorted(message.timestamp()[1] for message in kafka.messages(f"{installed.name}.jobs", f"{installed.name}.urgent"))
+    before = len(published())
+    done = installed.keyroll.run("dead replay --step create --limit 2 --pace 1/s").out
+    assert "2 jobs replayed, 0 cannot be, 1 left" in done
+    one, other = published()[before:]
+    assert other - one > 900, "two jobs at one a second"
+    assert [letter["licence"] for letter in letters(installed)] == [newest["licence"]]
+
+
 def test_what_is_no_job(installed, fleet, kafka):
     """A message that cannot be read is kept, shown, not replayed, and can be dropped."""
     installed.worker()

@@ -32,7 +32,7 @@ def test_memory(tmp_path, kafka, redis_server):
         fleet = stack.enter_context(sandbox.SandboxFleet(tmp_path, AT_ONCE + 100, latency_instance=200, latency_iam=5))
         made = stack.enter_context(deployment.Deployment(tmp_path, kafka, redis_server, fleet, overlap="1h", mutate_timeout="10s",
                                                          lease_ttl="15s", lease_renew="5s", lease_max_age="30m",
-                                                         max_calls_per_host=1000))
+                                                         max_calls_per_host=1000, plan_publish_rate=0))
         made.topics_apply()
         made.scheduler()
         wait_for("all jobs to be published", lambda: len(made.kafka.messages(f"{made.name}.jobs")) >= len(fleet.names), 60)

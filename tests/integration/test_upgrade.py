@@ -81,7 +81,8 @@ def versions(made, topic):
 @pytest.mark.parametrize("before, after", [("", NEXT), (NEXT, "")], ids=["to the newer", "back to the older"])
 def test_rolling_upgrade(tmp_path, kafka, redis_server, fleet, before, after):
     count = len(fleet.names)
-    with deployment.Deployment(tmp_path, kafka, redis_server, fleet, max_in_flight=IN_FLIGHT, overlap="25s") as made:
+    with deployment.Deployment(tmp_path, kafka, redis_server, fleet, max_in_flight=IN_FLIGHT, overlap="25s",
+                               plan_publish_rate=0) as made:
         made.topics_apply()
         for _ in range(WORKERS):
             made.worker(start=False, version=before).spawn()

@@ -2,7 +2,7 @@
  * keyroll.keys, and the rows of worker/rotate.c, retire.c and reap.c, under crashes, freezes, lost and late calls, lost
  * Redis writes, a restored instance and a stranger. README.md says what is abstracted; run checks it.
  *
- * Given by -D: R1..R14 (rules, 1 on), MEND_* (1 = the mend, 0 = what worker/ did when the model was written),
+ * Given by -D: R1..R14 (rules, 1 on), MEND_* (1 = with it; the defaults are what worker/ and producer/ do),
  * FAULTS (how many faults), ROTATIONS (how many are due), KEYS (highest key id), PERSON_NEVER (mask of reasons that
  * must not be reached with a second key left). */
 #ifndef R1
@@ -53,11 +53,14 @@
 #ifndef MEND_JOURNAL_BACK
 #define MEND_JOURNAL_BACK 1
 #endif
+#ifndef MEND_JOURNAL_FIRST
+#define MEND_JOURNAL_FIRST 0
+#endif
 #ifndef MEND_FALL_BACK
 #define MEND_FALL_BACK 1
 #endif
 #ifndef MEND_PATIENT_SET
-#define MEND_PATIENT_SET 1
+#define MEND_PATIENT_SET 0
 #endif
 #ifndef MEND_UNDO_LOOKS
 #define MEND_UNDO_LOOKS 1
@@ -151,13 +154,14 @@ typedef redis {
 redis r;     /* what Redis answers */
 redis s;     /* what its replica has: all but the last write */
 redis ev;    /* the user's state on keyroll.keys */
+bit jlost;   /* a failover lost the journal's first write, and nobody wrote since: the topic's number is the higher one */
 bit holdoff; /* R3: after a change of run or replication id */
 
 #define COPY(a, b)                                                                                                     \
     a.cur = b.cur; a.ret = b.ret; a.reap = b.reap; a.kept = b.kept; a.st = b.st; a.js = b.js;   \
     a.jn = b.jn; a.jo = b.jo; a.jseen = b.jseen; a.sealed = b.sealed; a.jtok = b.jtok; a.jpat = b.jpat;                \
     a.jrep = b.jrep; a.lease = b.lease
-#define WRITE COPY(s, r)
+#define WRITE COPY(s, r); jlost = 0
 #define NO_JOURNAL(x)                                                                                                  \
     x.js = J_NONE; x.jn = 0; x.jo = 0; x.jseen = 0; x.sealed = 0; x.jtok = 0; x.jpat = 0; x.jrep = 0
 
@@ -319,7 +323,7 @@ inline goes_late(op, k, frozen, orphan)
 #define DUE_AGE     OLD(r.cur)
 #define DUE_DRIFT   (unexplained != 0 || inst != r.cur || !HAS(act, r.cur) || (r.ret & ~act) != 0 || (r.reap & ~ina) != 0)
 #define DUE_PLANNED (r.ret != 0 || r.reap != 0)
-#define JOURNAL_LOST (MEND_JOURNAL_BACK && R8 && r.cur != 0 && r.js == J_NONE && ev.js != J_NONE)
+#define JOURNAL_LOST (MEND_JOURNAL_BACK && R8 && jlost && r.cur != 0 && r.js == J_NONE && ev.js != J_NONE)
 #define DUE                                                                                                            \
     (r.js != J_NONE -> (R2 && RESUMABLE && (r.st == P_NONE || news))                                                   \
      : (r.cur == 0 -> (!R8 || !MEND_EMPTY)                                                                             \
@@ -331,9 +335,9 @@ byte forgotten; /* R10 off: ids of finished jobs are remembered */
     if :: hold[0] -> stale[0] = 1 :: else fi;                                                                          \
     if :: hold[1] -> stale[1] = 1 :: else fi;                                                                          \
     holdoff = 1
-#define FAILOVER COPY(r, s); GONE_BACK
+#define FAILOVER jlost = (r.js != J_NONE && s.js == J_NONE); COPY(r, s); GONE_BACK
 #define FLUSH                                                                                                          \
-    NO_JOURNAL(r); r.cur = 0; r.ret = 0; r.reap = 0; r.kept = 0; r.st = 0; r.lease = 0; COPY(s, r); GONE_BACK
+    NO_JOURNAL(r); r.cur = 0; r.ret = 0; r.reap = 0; r.kept = 0; r.st = 0; r.lease = 0; jlost = 0; COPY(s, r); GONE_BACK
 
 #define newcomers (exists & ~(B(cur) | ret | reap))
 
@@ -349,8 +353,8 @@ proctype worker(bit me)
 end_idle:
     do
     :: atomic {
-        (r.lease == 0 || !hold[r.lease - 1]) && (!R3 || !holdoff) && (me == 0 || !idle0) && !JOURNAL_LOST && DUE -> /* LEASE */
-        WRITE;
+        (r.lease == 0 || !hold[r.lease - 1]) && (!R3 || !holdoff) && (me == 0 || !idle0) && !(MEND_JOURNAL_FIRST && JOURNAL_LOST) && DUE -> /* LEASE */
+        COPY(s, r);
         r.lease = me + 1;
         hold[me] = 1;
         if :: me == 0 -> idle0 = 0 :: else fi;
@@ -373,8 +377,8 @@ survey: /* LIST, READ, DECIDE */
         :: js == J_DOUBT || js == J_DOUBT_INA -> goto doubt_resume
         :: js == J_CREATED ->
             if
-            :: MEND_UNDO_LOOKS && inst == kn -> goto pivot
-            :: else -> if :: sec -> goto settle :: else -> goto undo fi
+            :: MEND_UNDO_LOOKS && inst == kn -> goto forward
+            :: else -> if :: sec -> goto settle :: !sec && R13 -> goto undo :: !sec && !R13 -> PERSON(P_STUCK) fi
             fi
         :: js == J_SET ->
             if
@@ -385,7 +389,8 @@ survey: /* LIST, READ, DECIDE */
             :: HAS(act, kn) && inst != kn && (inst == ko || HAS(B(cur) | ret | reap, inst)) ->
                 if
                 :: sec -> if :: MEND_REOFFER -> goto offered_event :: else -> goto set fi
-                :: else -> goto withdraw
+                :: !sec && R13 -> goto withdraw
+                :: !sec && !R13 -> PERSON(P_STUCK)
                 fi
             fi
         :: js == J_WITHDRAW -> goto withdraw_wait
@@ -414,9 +419,8 @@ decide: /* keyslots_observe, keyslots_decide, and what the job asks for */
             :: inst != cur && HAS(ret | reap, inst) ->
                 if
                 :: R5 && r.kept -> kn = cur; ko = inst; sec = 1; rep = 1; goto repair
-                :: R5 && !r.kept && MEND_FALL_BACK && HAS(ret, inst) -> goto fall_back
-                :: R5 && !r.kept && MEND_FALL_BACK && !HAS(ret, inst) -> kn = 0; ko = inst; goto back
-                :: R5 && !r.kept && !MEND_FALL_BACK -> PERSON(P_DRIFTED)
+                :: R5 && !r.kept && MEND_FALL_BACK && HAS(ret & act, inst) -> goto fall_back
+                :: R5 && !r.kept && !(MEND_FALL_BACK && HAS(ret & act, inst)) -> PERSON(P_DRIFTED)
                 :: !R5 && no_slot -> kn = 0; ko = (HAS(ret, inst) || HAS(reap, inst) -> inst : 0); goto reap_journal
                 :: !R5 && !no_slot -> kn = 0; ko = inst; seen = exists; goto intent
                 fi
@@ -468,8 +472,8 @@ created_event:
     EVENT(J_CREATED);
 settle:
     if
-    :: atomic { hold[me] -> if :: quiet -> raced = 0 :: else fi; if :: HAS(act, kn) -> goto pivot :: else -> goto undo fi }
-    :: atomic { faults > 0 && hold[me] -> faults--; goto undo } /* never usable, attempts spent */
+    :: atomic { hold[me] -> if :: quiet -> raced = 0 :: else fi; if :: HAS(act, kn) -> goto pivot :: else -> goto undo_read fi }
+    :: atomic { faults > 0 && hold[me] -> faults--; goto undo_read } /* never usable, attempts spent */
     :: atomic { faults > 0 && hold[me] -> faults--; goto gone }
     :: atomic { !hold[me] -> goto gone }
     fi;
@@ -574,7 +578,6 @@ doubt_delete:
 deleted_event:
     EVENT(J_DOUBT_INA);
 absent: /* the journal ends, the lease stays, the survey begins anew */
-    if :: MEND_JOURNAL_BACK -> EVENT(J_NONE) :: else fi; /* what is closed in Redis must be closed on the topic */
     RECORD(r.kept);
     js = J_NONE; kn = 0; ko = 0; seen = 0; sec = 0; rep = 0; pat = 0; jw = 0;
     goto survey;
@@ -611,6 +614,12 @@ forward:
     goto test;
 
 /* ---- undo: a key that was never offered ---- */
+undo_read: /* what the instance uses is never taken back */
+    if
+    :: atomic { MEND_UNDO_LOOKS && inst == kn && hold[me] -> goto forward }
+    :: atomic { !(MEND_UNDO_LOOKS && inst == kn) -> skip }
+    :: atomic { !hold[me] -> goto gone }
+    fi;
 undo:
     JOURNAL(J_UNDO, skip);
 undo_event:
@@ -618,7 +627,8 @@ undo_event:
 undo_delete:
     PATIENCE;
     if
-    :: atomic { MEND_UNDO_LOOKS && inst == kn && hold[me] -> goto pivot }
+    :: atomic { MEND_UNDO_LOOKS && inst == kn && hold[me] -> PERSON(P_DRIFTED) } /* R1: the direction is not turned */
+    :: atomic { !hold[me] -> goto gone }
     :: atomic { !(MEND_UNDO_LOOKS && inst == kn) -> skip }
     fi;
     CALL(L_DELETE, kn, delete_lands(kn), undo_delete);
@@ -659,7 +669,7 @@ judge: /* READ, LIST, READ AGAIN, JUDGE */
        }
     fi;
 handover: /* the journal of a retire or reap ends without effect: the next look repairs */
-    if :: MEND_JOURNAL_BACK -> EVENT(J_NONE) :: else fi; /* what is closed in Redis must be closed on the topic */
+    EVENT(J_NONE);
     RECORD(r.kept);
     js = J_NONE; kn = 0; ko = 0; seen = 0; sec = 0; rep = 0; pat = 0; jw = 0;
     goto survey;
@@ -755,7 +765,7 @@ proctype world()
         COPY(s, r)
        }
     :: atomic { JOURNAL_LOST && holder_gone && !holdoff ->
-        WRITE; r.js = ev.js; r.jn = ev.jn; r.jo = ev.jo; r.jseen = ev.jseen; r.jrep = ev.jrep; r.jtok = 1; r.st = P_NONE;
+        jlost = 0; r.js = ev.js; r.jn = ev.jn; r.jo = ev.jo; r.jseen = ev.jseen; r.jrep = ev.jrep; r.jtok = 1; r.st = P_NONE;
         COPY(s, r) /* the topic has a rotation open that Redis does not know: its journal was lost */
        }
     :: atomic { strangers_idle -> used = used | (foreign & exists); news = 1 }

@@ -37,7 +37,7 @@ def run(tmp_path_factory, kafka):
     with servers.RedisServer(folder) as redis_server, \
             sandbox.SandboxFleet(folder, LICENCES, new_key_delay_ms="300-1500", use_interval_ms=1000) as fleet, \
             proxy.LossyProxy(fleet.url) as seen, \
-            deployment.Deployment(folder, kafka, redis_server, fleet, log_level="debug") as installed:
+            deployment.Deployment(folder, kafka, redis_server, fleet, log_level="debug", iam_calls_per_s=50) as installed:
         installed.env["AWS_ENDPOINT_URL"] = seen.url
         fleet.write_inventory([{**row, "instance_url": row["instance_url"].replace(fleet.url, seen.url)} for row in fleet.rows()])
         installed.topics_apply()
@@ -45,6 +45,7 @@ def run(tmp_path_factory, kafka):
                    installed.scheduler(start=False), installed.scheduler(start=False)]
         with prometheus.Prometheus(folder, [f"127.0.0.1:{one.port}" for one in daemons], [RULES]) as server:
             fleet.instance(fleet.names[0], down=True)
+            installed.keyroll.run("campaign start --all --name spring --stop-at-failures off --waves 100%")
             for one in daemons:
                 one.start() if one in installed.workers else one.spawn()
             wait_for("a job that is put off", lambda: server.query("sum(keyroll_jobs_total{outcome='retry'}) > 0"), 120, poll_s=0.5)

@@ -60,7 +60,7 @@ def test_names_units_and_labels(run, name):
     allowed = {"kind", "outcome", "step", "code", "queue", "event", "operation", "version", "librdkafka", "state", "what", "reason",
                "min_days", "le"}
     for metric, names in labels.items():
-        if not metric.startswith(("keyroll_budget_", "keyroll_breaker_", "keyroll_policy_")):
+        if not metric.startswith(("keyroll_budget_", "keyroll_breaker_", "keyroll_policy_", "keyroll_campaign_")):
             assert names <= allowed, metric
     known = [*run.installed.fleet.names, *run.installed.fleet.first.values()]
     assert not [word for word in known if word in run.texts[name]]
@@ -246,7 +246,7 @@ LEAST_TRACES = 40
 def all_traces(run):
     found = set()
     for topic in run.installed.topics():
-        if topic.endswith((".events", ".keys", ".dead")):
+        if topic.endswith((".events", ".keys", ".dead", ".campaigns")):
             continue
         for message in run.installed.kafka.messages(topic):
             headers = {key: value.decode() for key, value in message.headers() or []}

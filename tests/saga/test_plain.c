@@ -222,6 +222,32 @@ static void an_audit_that_failed(void **state)
     sim_world_free(w);
 }
 
+/* One that fails for good becomes a dead letter; a later one that goes well ends that, too, so that the letter
+ * resolves. */
+static void an_audit_that_became_a_dead_letter(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "audit", .step = "read", .skip = 1, .act = instance_down}};
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    o.rotation.max_attempts = 1;
+    o.policy.max_age_ms = 500 * DAY_MS; /* nothing else is due */
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    bool failed = false;
+    for (int i = 0; i < 48 && !failed; i++) {
+        sim_run_for(w, HOUR_MS);
+        failed = strcmp(record_state_name(sim_state(w)), "failed") == 0;
+    }
+    assert_true(rules[0].hit);
+    assert_true(failed);
+    sim_run_for(w, 3 * DAY_MS);
+    assert_string_equal(record_state_name(sim_state(w)), "current");
+    sim_world_free(w);
+}
+
 /* ---- modes --------------------------------------------------------------------------------------------------------
  */
 
@@ -420,6 +446,83 @@ static void deactivate_new(struct sim_world *w)
 static void fail_tests(struct sim_world *w)
 {
     sim_instance_fail_tests(w->instance, true);
+}
+
+static void restore_old(struct sim_world *w)
+{
+    sim_restore_instance(w, &w->truth.keys[0]);
+}
+
+/* The instance is restored to its old key while a retire (or reap) of that key is under way, whose worker dies. The
+ * kept pair is written again, and no person is needed. */
+static void restored_during(const char *table, const char *step)
+{
+    struct sim_rule rules[] = {
+        {SIM_ANY, .table = table, .step = step, .fault = {SIM_CRASH_BEFORE, 0}, .act = restore_old}};
+    struct sim_options o = plain_options(1);
+    o.workers = 2;
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(rules[0].hit);
+    assert_int_equal(w->truth.creates, 1);
+    sim_world_free(w);
+}
+
+static void restored_during_a_retire(void **state)
+{
+    (void)state;
+    restored_during("retire", "deactivate");
+}
+
+static void restored_during_a_reap(void **state)
+{
+    (void)state;
+    restored_during("reap", "delete");
+}
+
+/* Redis is lost in the overlap, and the sealed pair with it; then the instance goes back to its predecessor: that one
+ * is current again, the other is retired, and the rotation begins anew. */
+static void restored_without_the_pair(void **state)
+{
+    (void)state;
+    struct sim_world *w = make(NULL);
+    struct sim_key *old = sim_start_plain(w);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, in_overlap, DAY_MS));
+    const struct sim_key *lost = &w->truth.keys[1];
+    sim_redis_flush(w->redis);
+    sim_restore_instance(w, old);
+    assert_becomes_current(w);
+    assert_int_equal(w->truth.creates, 2);
+    assert_false(old->exists || lost->exists);
+    sim_world_free(w);
+}
+
+static void flush(struct sim_world *w)
+{
+    sim_redis_flush(w->redis);
+}
+
+/* The same, while the repair is under way. */
+static void pair_lost_during_the_repair(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "audit", .skip = 8, .act = restore_old},
+                               {SIM_ANY, .step = "set", .skip = 1, .fault = {SIM_CRASH_BEFORE, 0}, .act = flush}};
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    assert_true(rules[1].hit);
+    assert_well(sim_check_current(w));
+    sim_world_free(w);
 }
 
 /* R7: the mark comes while a run is under way that is about to make the key Active again. */
@@ -658,6 +761,7 @@ int main(void)
         cmocka_unit_test(without_a_read_back),
         cmocka_unit_test(observe_changes_nothing),
         cmocka_unit_test(an_audit_that_failed),
+        cmocka_unit_test(an_audit_that_became_a_dead_letter),
         cmocka_unit_test(a_pause_holds_creates),
         cmocka_unit_test(duplicates_change_nothing),
         cmocka_unit_test(late_messages_change_nothing),
@@ -666,6 +770,10 @@ int main(void)
         cmocka_unit_test(a_rotation_in_overlap_waits),
         cmocka_unit_test(exposed_before),
         cmocka_unit_test(exposed_in_overlap),
+        cmocka_unit_test(restored_during_a_retire),
+        cmocka_unit_test(restored_during_a_reap),
+        cmocka_unit_test(restored_without_the_pair),
+        cmocka_unit_test(pair_lost_during_the_repair),
         cmocka_unit_test(exposed_before_a_revival),
         cmocka_unit_test(exposed_before_a_reactivation),
         cmocka_unit_test(restored_in_overlap),

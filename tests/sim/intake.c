@@ -220,10 +220,11 @@ void sim_intake_drop(struct sim_worker *k)
     i->o.on_idle = NULL;
     for (struct item *t = i->first; t; t = t->next) {
         if (!t->r) continue;
-        saga_drop(&t->r->saga);
+        if (!t->r->saga.ended) saga_drop(&t->r->saga); /* else its end is being told */
         t->job = TAKE(t->r->job);
         rotation_free(t->r);
         t->r = NULL;
+        t->telling = false;
     }
     sim_client_dropped(&k->client); /* what waits for a delivery report hears that there is none */
     while (i->first) item_end(i->first, false);

@@ -36,16 +36,19 @@ static void on_restored(void *self, uint64_t id, const void *result)
 }
 
 /* True: not judged now (producer/survey.c). */
-static bool restore(struct sim_scheduler *sc)
+static bool restore(struct sim_scheduler *sc, const struct store_peek *u)
 {
     struct state s;
     const char *ids[RECORD_KEYS_MAX];
     struct sim_world *w = sc->world;
     if (!states_knows(&w->states, SIM_USER_KEY) || states_find(&w->states, SIM_USER_KEY, &s) < 0) return false;
     for (size_t i = 0; i < s.n_exposed; i++) ids[i] = s.exposed[i];
-    if (store_restore(&sc->store, SIM_USER_KEY, &s.record, s.has_journal ? &s.journal : NULL, ids, s.n_exposed,
-                      (struct ticket){on_restored, sc, 0}) < 0)
-        tick_in(sc, TICK_MS);
+    const struct journal *j = s.has_journal ? &s.journal : NULL;
+    const struct ticket t = {on_restored, sc, 0};
+    int rc = u->has_record || u->has_journal
+                 ? store_restore_newer(&sc->store, SIM_USER_KEY, u, &s.record, j, ids, s.n_exposed, t)
+                 : store_restore(&sc->store, SIM_USER_KEY, &s.record, j, ids, s.n_exposed, t);
+    if (rc < 0) tick_in(sc, TICK_MS);
     return true;
 }
 
@@ -103,7 +106,7 @@ static void judge(struct sim_scheduler *s, const struct store_peek *u)
         sim_violate(&w->truth, "a document in Redis cannot be read");
         return;
     }
-    if (!u->has_record && !u->has_journal && u->lease_ms < 0 && restore(s)) return;
+    if (states_are_newer(&w->states, SIM_USER_KEY, u) && restore(s, u)) return;
     policy_judge(&w->o.policy, SIM_LICENCE, u, now, &v);
     if (u->lease_ms < 0 && s == &w->schedulers[0]) notice_rest(w, u, &v);
     if (w->quiet) return;

@@ -573,7 +573,6 @@ static void check_keys(struct sim_world *w, struct record *r, const struct journ
         bool in_journal =
             j && (!strcmp(j->key_new, k->id) || !strcmp(j->key_old, k->id) || !strcmp(j->key_doubt, k->id));
         if (waits && w->truth.instance.any && !strcmp(w->truth.instance.id, k->id)) continue; /* it is in use */
-        if (waits && sim_redis_losses(w->redis)) continue; /* a person looks at the user, whatever Redis lost */
         if (waits && (in_journal || known || strstr(r->reason, k->id))) continue;
         if (waits && (k->original || k->made_by == SIM_BY_STRANGER)) continue; /* a person looks at the user anyway */
         if (w->orphan_allowed) continue;

@@ -22,6 +22,7 @@ PACKAGES = {
     "build": "gcc libc6-dev clang cmake ninja-build pkg-config git libssl-dev libcurl4-openssl-dev librdkafka-dev "
              "libjansson-dev libhiredis-dev libuv1-dev libmicrohttpd-dev libexpat1-dev libcmocka-dev liblua5.1-0-dev openssl tzdata",
     "lint": "clang-format man-db groff-base",
+    "analyze": "clang-tidy",
     "valgrind": "valgrind",
     "model": "spin gcc libc6-dev",
     "fuzz": "libclang-rt-{clang}-dev llvm",

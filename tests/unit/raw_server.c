@@ -292,7 +292,7 @@ static void write_certificate(struct raw_server *s, X509 *cert)
 static void set_up_tls(struct raw_server *s, enum raw_tls how)
 {
     EVP_PKEY *key = EVP_RSA_gen(2048), *other = how == RAW_TLS_UNTRUSTED ? EVP_RSA_gen(2048) : NULL;
-    X509 *cert = make_certificate(key, how), *trusted = make_certificate(other ? other : key, how);
+    X509 *cert = make_certificate(key, how), *trusted = other ? make_certificate(other, how) : cert;
     write_certificate(s, trusted);
     s->ctx = SSL_CTX_new(TLS_server_method());
     MUST(s->ctx && SSL_CTX_use_certificate(s->ctx, cert) == 1 && SSL_CTX_use_PrivateKey(s->ctx, key) == 1);
@@ -302,7 +302,7 @@ static void set_up_tls(struct raw_server *s, enum raw_tls how)
              SSL_CTX_set_max_proto_version(s->ctx, TLS1_1_VERSION) == 1);
     if (how == RAW_TLS_12) MUST(SSL_CTX_set_max_proto_version(s->ctx, TLS1_2_VERSION) == 1);
     X509_free(cert);
-    X509_free(trusted);
+    if (other) X509_free(trusted);
     EVP_PKEY_free(key);
     EVP_PKEY_free(other);
 }

@@ -685,6 +685,57 @@ static void endpoints_can_be_moved(void **state)
     assert_int_equal(aws_call_new(NULL, &o, &china), ERR_INVALID);
 }
 
+static enum aws_family asked[8];
+static struct ticket asked_ticket;
+static size_t n_asked;
+static int take_budget(void *self, const char *account, enum aws_family f, const struct budget_ask *ask,
+                       struct ticket t)
+{
+    (void)self, (void)ask;
+    assert_string_equal(account, ACCOUNT);
+    assert_true(n_asked < ARRAY_LEN(asked));
+    asked[n_asked++] = f;
+    asked_ticket = t;
+    return 0;
+}
+
+/* Probes at STS have a budget of their own, where there is a common one. */
+static void sts_waits_for_its_budget(void **state)
+{
+    (void)state;
+    struct aws_call *paced;
+    const struct aws_call_options o = {.clock = &fake_clock,
+                                       .rng = &rng_system,
+                                       .creds = creds,
+                                       .region = "eu-west-1",
+                                       .calls_per_s = 8,
+                                       .budget = {NULL, take_budget}};
+    assert_int_equal(aws_call_new(NULL, &o, &paced), 0);
+    struct aws_port p = aws_call_port(paced);
+    AUTO_SECRET struct secret *pair = secret_from_string("x");
+    struct aws_request q = {.op = AWS_CALLER_IDENTITY,
+                            .account = ACCOUNT,
+                            .user = USER,
+                            .key_id = KEY,
+                            .probe_secret = pair,
+                            .timeout_ms = 1000};
+    n_asked = 0;
+    assert_int_equal(p.call(p.self, &q, ticket), 0);
+    turn(0);
+    assert_int_equal(n_sent, 0);
+    assert_int_equal(n_asked, 1);
+    assert_int_equal(asked[0], AWS_FAMILY_STS);
+    assert_string_equal(aws_family_name(asked[0]), "sts");
+    const struct budget_grant g = {
+        .epoch = 1, .n = 1, .interval_ms = 1, .valid_ms = 1000, .rate_per_s = 80, .base_per_s = 80};
+    ticket_complete(asked_ticket, &g);
+    turn(1);
+    assert_int_equal(n_sent, 1);
+    assert_int_equal(oldest()->req.class, HTTP_STS);
+    aws_call_free(paced);
+    fake_reset();
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -701,6 +752,7 @@ int main(void)
         T(malformed_requests_never_start),
         T(other_answers),
         T(probes_at_sts),
+        T(sts_waits_for_its_budget),
         T(own_identity_is_not_a_probe),
         T(probes_at_a_bucket),
         T(expired_token_is_mended_once),

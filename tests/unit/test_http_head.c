@@ -1,6 +1,8 @@
 /* Reply header fields: plain, repeated, hostile. */
 #include "lib/http_head.h"
 
+#include "lib/cleanup.h"
+
 #include "lib/clock.h"
 #include "lib/err.h"
 
@@ -43,6 +45,25 @@ static void fields_are_found_whatever_their_case(void **state)
     assert_null(h.location);
     assert_int_equal(h.date_ms, TIME_NONE);
     http_head_done(&h);
+}
+
+static void status_lines(void **state)
+{
+    (void)state;
+    static const char *const good[] = {"HTTP/1.1 200 OK\r\n", "HTTP/1.0 404\r\n", "HTTP/2 200 \r\n", "HTTP/1.1 503"};
+    static const char *const bad[] = {
+        "HTTP/200 OK\r\n",     "HTTP/1.1 20\r\n",   "HTTP/1.1 2000 OK\r\n", "HTTP/1.1\r\n",
+        "HTTP/1.1 OK 200\r\n", "HTTP/x 200 OK\r\n", "HTTP/1. 200\r\n",      "HTTP/"};
+    for (size_t i = 0; i < ARRAY_LEN(good) + ARRAY_LEN(bad); i++) {
+        struct http_head h;
+        bool is_good = i < ARRAY_LEN(good);
+        http_head_init(&h);
+        feed(&h, is_good ? good[i] : bad[i - ARRAY_LEN(good)]);
+        assert_int_equal(h.bad_status, !is_good);
+        feed(&h, "HTTP/1.1 200 OK\r\n");
+        assert_false(h.bad_status);
+        http_head_done(&h);
+    }
 }
 
 static int64_t wait_of(const char *a, const char *b)
@@ -133,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fields_are_found_whatever_their_case),
+        cmocka_unit_test(status_lines),
         cmocka_unit_test(waits_are_read_in_all_forms),
         cmocka_unit_test(encodings_are_noticed),
         cmocka_unit_test(hostile_lines_are_bounded),

@@ -297,6 +297,12 @@ static void restored_instance_is_repaired_with_the_kept_pair(void **state)
     assert_int_equal(decide(&s), SLOT_REPAIR);
     assert_string_equal(s.out.key_id, K2);
     s.in.pair_kept = false;
+    assert_int_equal(decide(&s), SLOT_FALL_BACK);
+    assert_string_equal(s.out.key_id, K1);
+    old->exposed = true;
+    assert_int_equal(decide(&s), SLOT_DRIFTED);
+    old->exposed = false;
+    s.keys[0].status = AWS_KEY_INACTIVE;
     assert_int_equal(decide(&s), SLOT_DRIFTED);
     sees(&s, "");
     s.in.pair_kept = true;
@@ -316,6 +322,22 @@ static void foreign_key_in_the_instance_drifts(void **state)
     assert_true(observe(&s));
     assert_non_null(strstr(s.drift, K3));
     assert_int_equal(decide(&s), SLOT_PERSON);
+}
+
+/* A key that was touched, and one that nobody explains: the person hears of both. */
+static void a_drift_names_the_unexplained_key(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    knows(&s, K1, KEY_CURRENT, AWS_KEY_ACTIVE);
+    s.record.state = RECORD_CURRENT;
+    sees(&s, K1);
+    lists(&s, K1, AWS_KEY_INACTIVE);
+    lists(&s, K2, AWS_KEY_ACTIVE);
+    assert_true(observe(&s));
+    assert_non_null(strstr(s.drift, K1));
+    assert_non_null(strstr(s.drift, K2));
 }
 
 static void changes_by_others_drift(void **state)
@@ -379,7 +401,7 @@ static void check_rules(const struct scene *s)
     const struct keyslots_out *o = &s->out;
     const struct record_key *current = record_current(&s->record);
     const struct record_key *k = record_find_const(&s->record, o->key_id);
-    if (o->action == SLOT_CREATE || o->action == SLOT_FREE || o->action == SLOT_REPAIR) {
+    if (o->action == SLOT_CREATE || o->action == SLOT_FREE || o->action == SLOT_REPAIR || o->action == SLOT_FALL_BACK) {
         for (size_t i = 0; i < s->n; i++)
             assert_non_null(record_find_const(&s->record, s->keys[i].id)); /* never beside a stranger's */
         assert_true(s->record.state != RECORD_DRIFTED && s->record.state != RECORD_EXCLUDED);
@@ -390,6 +412,11 @@ static void check_rules(const struct scene *s)
         assert_int_equal(listed(s, o->key_id)->status, AWS_KEY_INACTIVE);
         assert_true(k->next == KEY_NEXT_REAP && k->next_ms <= NOW && current && current->seen_ms != TIME_NONE);
         assert_true(s->in.seen != INSTANCE_SEEN_ID || strcmp(s->in.seen_id, o->key_id));
+    }
+    if (o->action == SLOT_FALL_BACK) {
+        assert_true(!s->in.pair_kept && k && k->role == KEY_REPLACED && !k->exposed);
+        assert_int_equal(listed(s, o->key_id)->status, AWS_KEY_ACTIVE);
+        assert_true(s->in.seen == INSTANCE_SEEN_ID && !strcmp(s->in.seen_id, o->key_id));
     }
     if (o->action == SLOT_REPAIR) assert_true(s->in.pair_kept && current && listed(s, current->id));
     if (o->old_seen) assert_string_equal(o->old_id, s->in.seen_id);
@@ -448,6 +475,7 @@ int main(void)
         cmocka_unit_test(stale_job_without_a_key_has_nothing_to_do),
         cmocka_unit_test(restored_instance_is_repaired_with_the_kept_pair),
         cmocka_unit_test(foreign_key_in_the_instance_drifts),
+        cmocka_unit_test(a_drift_names_the_unexplained_key),
         cmocka_unit_test(changes_by_others_drift),
         cmocka_unit_test(drifted_and_excluded_stay),
         cmocka_unit_test(rules_hold_in_every_small_world),

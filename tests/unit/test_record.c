@@ -65,6 +65,7 @@ static void random_record(struct record *r)
     r->error = -(int)dice(97);
     r->attempts = (unsigned)dice(100);
     r->asked = dice(2);
+    r->looked = dice(2);
     r->repair = dice(2);
     r->drifts = (unsigned)dice(3);
     r->first_failed_ms = a_time();

@@ -257,9 +257,9 @@ priorityClassName: {{ . }}
 {{- end }}
 
 {{- define "keyroll.scaleBehaviour" -}}
-# Up at once; down slowly, as each pod that goes moves partitions.
+# Up as soon as it is plain that no limit binds; down slowly, as each pod that goes moves partitions.
 scaleUp:
-  stabilizationWindowSeconds: 0
+  stabilizationWindowSeconds: {{ .Values.autoscaling.scaleUpSeconds }}
   policies: [{type: Percent, value: 100, periodSeconds: 30}]
 scaleDown:
   stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownSeconds }}
