@@ -56,7 +56,7 @@ def test_redis_with_another_name_or_authority_is_refused(tmp_path, redis_with_tl
 
 
 def test_redis_cluster_is_refused_at_start(tmp_path):
-    with servers.RedisServer(tmp_path, cluster_enabled="yes") as cluster:
+    with servers.RedisServer(tmp_path, cluster_enabled="yes", cluster_port=free_port()) as cluster:
         made = settings(tmp_path, redis_url=cluster.url)
         done = Keyroll(tmp_path, made).run("status", check=False)
         assert done.status != 0 and "Redis Cluster is not supported" in done.err and len(done.err.splitlines()) == 1, done
