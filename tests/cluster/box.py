@@ -38,14 +38,14 @@ class Box(Server):
 
     def __init__(self, folder, images=()):
         self.box = Path(folder) / "box"
-        self.group = f"keyroll-box-{os.getpid()}"
-        env = clean_environment(B=self.box, GROUP=self.group, IMAGES=" ".join(map(str, images)),
+        self.box_group = f"keyroll-box-{os.getpid()}"
+        env = clean_environment(B=self.box, GROUP=self.box_group, IMAGES=" ".join(map(str, images)),
                                 KEYROLL_KUBERNETES=os.environ["KEYROLL_KUBERNETES"])
         argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", SCRIPTS / "inside.sh"]
         super().__init__("cluster", argv, self.box / "log", env)
 
     def launch(self):
-        remove_groups("keyroll-box-*", lambda name: not Path("/proc", name.rpartition("-")[2]).exists() or name == self.group)
+        remove_groups("keyroll-box-*", lambda name: not Path("/proc", name.rpartition("-")[2]).exists() or name == self.box_group)
         return super().launch()
 
     def ready(self):
@@ -56,7 +56,7 @@ class Box(Server):
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return ["nsenter", "-t", children[0], "-n", "-m", "-p", f"--wd={os.getcwd()}", "env",
                 f"PATH={os.environ['KEYROLL_KUBERNETES']}:{os.environ['PATH']}", f"KUBECONFIG={self.box}/admin.kubeconfig",
-                f"KEYROLL_BOX={self.box}", f"KEYROLL_BOX_GROUP={self.group}", *map(str, argv)]
+                f"KEYROLL_BOX={self.box}", f"KEYROLL_BOX_GROUP={self.box_group}", *map(str, argv)]
 
     def run(self, *argv):
         return subprocess.run(self.command(*argv), stdin=subprocess.DEVNULL).returncode
@@ -65,7 +65,7 @@ class Box(Server):
         """Kills the first process, and with it all others. Returns what is left of the cgroups."""
         self.kill()
         end = time.monotonic() + timeout_s
-        while left := remove_groups(self.group, lambda name: True):
+        while left := remove_groups(self.box_group, lambda name: True):
             if time.monotonic() > end:
                 break
             time.sleep(0.1)  # the kernel empties them a moment after the last process

@@ -10,7 +10,7 @@ from support import image, provision
 SCRATCH_IMAGE = Path(__file__).resolve().parent / "box" / "scratch-image"
 REPOSITORY = "localhost/keyroll"
 KEDA_NAMES = {"keda": "keda", "keda-adapter": "keda-metrics-apiserver", "keda-admission-webhooks": "keda-admission-webhooks"}
-TAGS = ("test", "next")  # two builds of the same sources that differ in their label of the version only
+TAGS = ("test", "next")  # the latter writes the next minor version of messages, records and journals (schema/minor.h)
 
 
 def keyroll(scratch):
@@ -19,7 +19,7 @@ def keyroll(scratch):
     builder.base()
     archives = []
     for number, tag in enumerate(TAGS):
-        builder.build(f"{REPOSITORY}:{tag}", "--build-arg", "UNIT_TESTS=off", "--label", f"org.opencontainers.image.version=0.1.{number}")
+        builder.build(f"{REPOSITORY}:{tag}", "--build-arg", "UNIT_TESTS=off", "--build-arg", f"SCHEMA_MINOR_SHIFT={number}")
         archives.append(builder.docker_archive(Path(scratch) / f"keyroll-{tag}.tar", f"{REPOSITORY}:{tag}"))
     return archives
 

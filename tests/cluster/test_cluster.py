@@ -190,7 +190,7 @@ def test_out_of_memory(world, watch):
 
 
 def test_upgrade(world, watch):
-    """Another image, pod by pod; never fewer ready workers than wanted."""
+    """Pod by pod to a build that writes the next minor version of the messages; never fewer ready workers than wanted."""
     with Meanwhile(world, 0.02):
         old = set(world.pod_names())
         low = Lowest(world)
@@ -222,7 +222,7 @@ class Lowest:
 
 
 def test_rollback(world):
-    """Back to the first revision: the image of then."""
+    """Back to the first revision, and so to the older messages, while those of the newer build are still there."""
     with Meanwhile(world, 0.02):
         old, low = set(world.pod_names()), Lowest(world)
         world.helm("rollback", "1", "--wait", "--timeout", "10m")
@@ -257,6 +257,8 @@ def test_the_fleet_is_rolled(world, watch):
     assert {name: totals[name] for name in ("outages", "orphan_keys", "unexplained_keys", "users_over_two_keys") if totals[name]} == {}
     dead = [json.loads(message.value()) for message in world.kafka.messages("cluster.dead")]
     assert [letter for letter in dead if "step" in letter] == []
+    versions = {json.loads(message.value())["version"].partition("/")[2] for message in world.kafka.messages("cluster.events")}
+    assert len(versions) == 2, f"both builds have worked: {versions}"
     ends = watch.ends()
     print(ends)
     assert [end for end in ends.values() if end != (0, "Completed")] == [(137, "OOMKilled")]

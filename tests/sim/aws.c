@@ -89,6 +89,7 @@ static void op_effect(struct sim_op *op)
         r->err = ERR_AWS_CLOCK; /* R7: AWS refuses what slept too long */
         return;
     }
+    t->asked_ms = op->begun_ms;
     switch (o->what) {
     case AWS_LIST_ACCESS_KEYS:
         list(o);

@@ -1,6 +1,8 @@
 /* The base stories (bases.h): one fault or one stranger's act each, at a row by its name. */
 #include "tests/sim/bases.h"
 
+#include "tests/sim/happen.h"
+
 #include <string.h>
 
 #define HOUR_MS INT64_C(3600000)
@@ -63,6 +65,27 @@ static void flush(struct sim_world *w)
     sim_redis_flush(w->redis);
 }
 
+static void drain(struct sim_world *w)
+{
+    for (unsigned i = 0; i < w->o.workers; i++) sim_worker_drain(&w->workers[i]);
+}
+
+static void expose_in_use(struct sim_world *w)
+{
+    sim_happen(w, HAPPEN_EXPOSED, 0);
+}
+
+static void twice(struct sim_options *o)
+{
+    o->copies = 2;
+    o->restless = true;
+}
+
+static void no_test(struct sim_options *o)
+{
+    o->can.can_test = false;
+}
+
 static void no_readback(struct sim_options *o)
 {
     o->can.can_read = false;
@@ -99,6 +122,34 @@ const struct sim_base sim_bases[] = {
     {"seal broken", {{SIM_ANY, .step = "settle", .act = break_seal}}, NULL, false, false},
     {"lease evicted at create", {{SIM_ANY, .step = "create", .act = evict_lease}}, NULL, false, false},
     {"Redis flushed after set", {{SIM_ANY, .step = "read back", .act = flush}}, NULL, false, false},
+    {"told to end, in a rotation", {{SIM_ANY, .table = "rotate", .step = "settle", .act = drain}}, NULL, false, false},
+    {"told to end, later",
+     {{SIM_ANY, .table = "retire", .step = "read", .act = drain},
+      {SIM_ANY, .table = "reap", .step = "read", .act = drain},
+      {SIM_ANY, .table = "audit", .step = "survey", .act = drain}},
+     NULL,
+     false,
+     false},
+    {"looks fail",
+     {{SIM_ANY, .table = "retire", .step = "survey", .times = 4, .fault = {SIM_RETRIABLE, 0}},
+      {SIM_ANY, .table = "reap", .step = "survey", .times = 4, .fault = {SIM_RETRIABLE, 0}},
+      {SIM_ANY, .table = "audit", .step = "survey", .times = 4, .fault = {SIM_RETRIABLE, 0}}},
+     NULL,
+     false,
+     false},
+    {"jobs come twice", {{0}}, twice, false, false},
+    {"jobs come twice, an answer is late",
+     {{SIM_ANY, .table = "rotate", .step = "read", .fault = {SIM_LATE_ANSWER, 0}}},
+     twice,
+     false,
+     false},
+    {"Redis flushed at an audit",
+     {{SIM_ANY, .table = "audit", .step = "lease", .skip = 2, .act = flush}},
+     NULL,
+     false,
+     false},
+    {"the key is exposed", {{SIM_ANY, .table = "audit", .step = "test", .act = expose_in_use}}, NULL, false, false},
+    {"no test", {{0}}, no_test, false, false},
     {"nothing can be read", {{0}}, no_readback, false, true},
     {"assisted", {{0}}, assisted, true, false},
 };

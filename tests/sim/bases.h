@@ -5,7 +5,7 @@
 
 #include "tests/sim/world.h"
 
-#define SIM_BASE_RULES 2
+#define SIM_BASE_RULES 4
 struct sim_base {
     const char *name;
     struct sim_rule rules[SIM_BASE_RULES]; /* without a step and a table: none */

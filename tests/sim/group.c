@@ -154,7 +154,7 @@ struct commit_op {
 static void judge_commit(struct sim_log *l, int64_t to)
 {
     for (int64_t o = l->committed < l->start ? l->start : l->committed; o < to && o < l->end; o++)
-        if (!l->v[o].done && !l->v[o].copy)
+        if (!l->v[o].done && !l->v[o].more && !l->v[o].copy)
             sim_violate(&l->group->world->truth, "I7: offset %lld of %s is committed, but its outcome is nowhere",
                         (long long)o, sim_topic_names[topic_of(l)]);
 }

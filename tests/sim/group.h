@@ -20,6 +20,7 @@ struct sim_entry {
     size_t message; /* in the broker's list */
     char job_id[IDENTITY_JOB_ID_MAX];
     bool done; /* a saga that it began ended well, and its record says so */
+    bool more; /* the same, but there was more to do, and nothing has begun with that yet: no promise to anybody */
     bool copy; /* its job was handed on, and that copy has arrived */
 };
 struct sim_log {

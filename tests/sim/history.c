@@ -13,10 +13,9 @@
 #define DAYS          40
 #define PLAN_BASE     1000 /* a plan item at call 0: the base story */
 #define PLAN_CELL     1001 /* and the directed fault */
-#define DIRECTED_OF10 7    /* seeds of ten with a directed fault */
+#define DIRECTED_OF10 9    /* seeds of ten with directed faults */
 #define CELLS_MAX     4000
-
-const char *const sim_table_names[SIM_TABLES] = {"rotate", "retire", "reap", "audit", "intake"};
+#define TURNS_MAX     3
 
 /* A fault at one row's call, and the bases that come by there. */
 struct cell {
@@ -26,6 +25,8 @@ struct cell {
 };
 static struct cell cells[CELLS_MAX];
 static size_t n_cells;
+static size_t turns[TURNS_MAX * CELLS_MAX]; /* cells by turns: more often those that few bases come by */
+static size_t n_turns;
 
 /* ---- the cells ----------------------------------------------------------------------------------------------------
  */
@@ -41,6 +42,15 @@ static void add_cell(const struct sim_cell *c, enum sim_fault_kind kind, size_t 
     }
     if (n_cells == CELLS_MAX) abort();
     cells[n_cells++] = (struct cell){*c, kind, 1u << base};
+}
+
+static void make_turns(void)
+{
+    for (int round = 1; round <= TURNS_MAX; round++)
+        for (size_t i = 0; i < n_cells; i++) {
+            const int bases = __builtin_popcount(cells[i].bases);
+            if (round <= (bases > 4 ? 1 : bases > 2 ? 2 : TURNS_MAX)) turns[n_turns++] = i;
+        }
 }
 
 void sim_history_prepare(void)
@@ -65,11 +75,39 @@ void sim_history_prepare(void)
             }
         sim_world_free(w);
     }
+    make_turns();
 }
 
 size_t sim_history_cells(void)
 {
     return n_cells;
+}
+
+static void plan_add(struct sim_plan *p, unsigned call, int what, int64_t arg)
+{
+    if (p->n < SIM_PLAN_MAX) p->v[p->n++] = (struct sim_plan_item){call, what, arg};
+}
+
+static struct sim_call call_at(const struct cell *c, struct sim_client *by)
+{
+    *by = (struct sim_client){.table = c->at.table, .step = c->at.step, .row = c->at.row};
+    return (struct sim_call){by, c->at.edge, c->at.op, c->at.writes};
+}
+
+unsigned long sim_history_covered(const struct sim_coverage *v, size_t cell)
+{
+    struct sim_client by;
+    const struct sim_call call = call_at(&cells[cell], &by);
+    return sim_coverage_of(v, &call, cells[cell].kind);
+}
+
+void sim_history_direct(size_t cell, unsigned nth, struct sim_plan *ret)
+{
+    size_t base = nth % sim_n_bases;
+    while (!(cells[cell].bases >> base & 1)) base = (base + 1) % sim_n_bases;
+    ret->n = 0;
+    plan_add(ret, 0, PLAN_CELL, (int64_t)cell);
+    plan_add(ret, 0, PLAN_BASE, (int64_t)base);
 }
 
 /* ---- the setting --------------------------------------------------------------------------------------------------
@@ -93,22 +131,33 @@ static bool chance(struct setting *s, unsigned percent)
     return draw(s) % 100 < percent;
 }
 
-static void plan_add(struct sim_plan *p, unsigned call, int what, int64_t arg)
+/* The turn at or after this one whose cell this base comes by. */
+static size_t next_turn(uint64_t turn, uint64_t base)
 {
-    if (p->n < SIM_PLAN_MAX) p->v[p->n++] = (struct sim_plan_item){call, what, arg};
+    for (turn %= n_turns; !(cells[turns[turn]].bases >> base & 1);) turn = (turn + 1) % n_turns;
+    return turns[turn];
 }
 
-/* The seed's own plan: directed fault, base story, happenings. The swarm's faults come on the way. */
+/* Directed faults: three by turns and one by chance. Returns the base. */
+static uint64_t direct(struct setting *s, struct sim_plan *p)
+{
+    const uint64_t nth = s->seed / 10 * DIRECTED_OF10 + s->seed % 10, round = nth / n_turns;
+    const uint64_t turn[] = {nth, nth + n_turns / 2 + 13 * round, nth + n_turns / 4 + 29 * round, draw(s)};
+    const size_t first = turns[turn[0] % n_turns], second = turns[turn[1] % n_turns];
+    uint32_t bases = cells[first].bases;
+    uint64_t base = draw(s) % sim_n_bases;
+    if (bases & cells[second].bases) bases &= cells[second].bases;
+    while (!(bases >> base & 1)) base = (base + 1) % sim_n_bases;
+    plan_add(p, 0, PLAN_CELL, (int64_t)first);
+    for (size_t i = 1; i < ARRAY_LEN(turn); i++) plan_add(p, 0, PLAN_CELL, (int64_t)next_turn(turn[i], base));
+    return base;
+}
+
+/* The seed's own plan: directed faults, base story, happenings. The swarm's faults come on the way. */
 static void make_plan(struct setting *s, struct sim_plan *p, struct sim_options *o)
 {
     const bool directed = s->seed % 10 < DIRECTED_OF10;
-    uint64_t base = draw(s) % sim_n_bases;
-    if (directed) {
-        uint64_t at = (s->seed / 10 * DIRECTED_OF10 + s->seed % 10) % n_cells;
-        const struct cell *c = &cells[at];
-        while (!(c->bases >> base & 1)) base = (base + 1) % sim_n_bases;
-        plan_add(p, 0, PLAN_CELL, (int64_t)at);
-    }
+    const uint64_t base = directed ? direct(s, p) : draw(s) % sim_n_bases;
     if (directed || chance(s, 30)) plan_add(p, 0, PLAN_BASE, (int64_t)base);
     const bool more = !directed || chance(s, 50);
     static const unsigned rates[] = {0, 10, 30, 60, 120};
@@ -163,22 +212,7 @@ static void set_start(struct setting *s, struct sim_world *w)
 
 static void cover(void *arg, const struct sim_call *c, enum sim_fault_kind kind)
 {
-    struct sim_coverage *v = arg;
-    size_t t = 0;
-    if (!c->client->table) return;
-    while (t < SIM_TABLES && strcmp(sim_table_names[t], c->client->table)) t++;
-    if (t == SIM_TABLES || c->client->row >= SIM_ROWS_MAX) return;
-    struct sim_coverage_row *r = &v->rows[t][c->client->row];
-    r->step = t == SIM_TABLES - 1 ? "intake" : c->client->step;
-    r->calls++;
-    r->kinds[kind]++;
-    const char *op = sim_lasting_name(c);
-    for (size_t i = 0; i < r->n_ops; i++)
-        if (r->ops[i].op == op) return;
-    if (r->n_ops == SIM_CELL_OPS) return;
-    r->ops[r->n_ops].op = op;
-    r->ops[r->n_ops].edge = c->edge;
-    r->ops[r->n_ops++].writes = c->writes;
+    sim_coverage_note(arg, c, kind);
 }
 
 static size_t take_rules(const struct sim_plan *p, struct sim_rule *rules, struct sim_options *o, bool *ret_person)
@@ -230,7 +264,7 @@ void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, 
 {
     struct setting s = {seed * 0xd6e8feb86659fd93u + 3, seed};
     struct sim_options o;
-    struct sim_rule rules[SIM_BASE_RULES + 1];
+    struct sim_rule rules[SIM_BASE_RULES + SIM_PLAN_MAX];
     struct sim_plan plan = {.n = 0};
     bool person = false;
     sim_options_default(&o, seed);
@@ -304,16 +338,29 @@ unsigned sim_history_shrink(struct sim_history *h)
 /* ---- plans as text ------------------------------------------------------------------------------------------------
  */
 
+/* Rows may share a name: the later ones of them have their number behind it. */
+static void cell_name(size_t at, char *out, size_t size)
+{
+    const struct cell *c = &cells[at];
+    int before = 0;
+    for (size_t i = 0; i < at; i++)
+        before += cells[i].kind == c->kind && !strcmp(cells[i].at.table, c->at.table) &&
+                  !strcmp(cells[i].at.step, c->at.step) && !strcmp(cells[i].at.op, c->at.op);
+    int n = snprintf(out, size, "%s|%s|%s|%s", c->at.table, c->at.step, c->at.op, sim_fault_name(c->kind));
+    if (before) snprintf(out + n, size - (size_t)n, "#%d", before + 1);
+}
+
 void sim_plan_print(const struct sim_plan *p, FILE *out)
 {
+    char name[300];
     for (size_t i = 0; i < p->n; i++) {
         const struct sim_plan_item *x = &p->v[i];
         if (i) fprintf(out, "; ");
         if (x->what == PLAN_BASE) {
             fprintf(out, "base: %s", sim_bases[x->arg].name);
         } else if (x->what == PLAN_CELL) {
-            const struct cell *c = &cells[x->arg];
-            fprintf(out, "at: %s|%s|%s|%s", c->at.table, c->at.step, c->at.op, sim_fault_name(c->kind));
+            cell_name((size_t)x->arg, name, sizeof(name));
+            fprintf(out, "at: %s", name);
         } else {
             fprintf(out, "%u: %s: %" PRId64, x->call,
                     x->what >= SIM_HAPPENING_0 ? sim_happening_name(x->what - SIM_HAPPENING_0)
@@ -338,8 +385,7 @@ static bool parse_cell(const char *text, struct sim_plan *p)
 {
     char name[300];
     for (size_t i = 0; i < n_cells; i++) {
-        snprintf(name, sizeof(name), "%s|%s|%s|%s", cells[i].at.table, cells[i].at.step, cells[i].at.op,
-                 sim_fault_name(cells[i].kind));
+        cell_name(i, name, sizeof(name));
         if (strcmp(name, text)) continue;
         plan_add(p, 0, PLAN_CELL, (int64_t)i);
         return true;

@@ -1,27 +1,11 @@
 /* One seed = one history of one licence: a start, abilities of the instance, a random subset of faults (a swarm),
- * things that happen, and for most seeds one fault at one row by turns (directed), so that no cell stays empty. */
+ * things that happen, and for most seeds faults at one to three rows by turns (directed), so that no cell stays empty.
+ */
 #ifndef KEYROLL_SIM_HISTORY_H
 #define KEYROLL_SIM_HISTORY_H
 
 #include "tests/sim/bases.h"
-
-/* Calls seen and hurt, by table, row and kind of fault. */
-#define SIM_TABLES   5 /* rotate, retire, reap, audit, intake */
-#define SIM_ROWS_MAX 80
-#define SIM_CELL_OPS 6 /* different calls of one row */
-struct sim_coverage {
-    struct sim_coverage_row {
-        const char *step;
-        struct {
-            const char *op;
-            enum sim_edge edge;
-            bool writes;
-        } ops[SIM_CELL_OPS];
-        size_t n_ops;
-        unsigned long calls, kinds[SIM_FAULT_KINDS];
-    } rows[SIM_TABLES][SIM_ROWS_MAX];
-};
-extern const char *const sim_table_names[SIM_TABLES];
+#include "tests/sim/coverage.h"
 
 struct sim_history {
     uint64_t seed;
@@ -37,8 +21,11 @@ struct sim_history {
 
 /* Finds the directed cells; once per process. */
 void sim_history_prepare(void);
-/* Cells that a fault can be directed at. */
+/* Cells that a fault can be directed at; how often one was covered; a plan that leads there from the nth of its bases.
+ */
 size_t sim_history_cells(void);
+unsigned long sim_history_covered(const struct sim_coverage *v, size_t cell);
+void sim_history_direct(size_t cell, unsigned nth, struct sim_plan *ret);
 /* replay: this plan instead of the seed's own; NULL. story, coverage: may be NULL. */
 void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, struct sim_coverage *coverage,
                      struct sim_history *ret);

@@ -28,7 +28,7 @@ static int engine_new(const struct clock *clock, const struct rng *rng, const st
 
 #define LEASE_TICK_MS 1000 /* the real one looks ten times as often */
 
-static const char *const outcomes[] = {"done", "retry", "dead", "abandoned", "parked"};
+static const char *const outcomes[] = {"done", "retry", "dead", "abandoned", "parked", "waiting"};
 
 /* ---- timers -------------------------------------------------------------------------------------------------------
  */
@@ -136,21 +136,29 @@ static int64_t guard_hook(void *arg, struct saga *s, const struct saga_step *ste
     return rc;
 }
 
+/* The message that this saga began with; NULL: its partition is another's by now. */
+static struct sim_entry *entry_of(struct intake *i, const struct rotation *r)
+{
+    struct sim_group *g = &worker_of(i)->world->group;
+    const struct offset_ref ref = ((struct item *)r->owner)->ref;
+    const char *topic = NULL;
+    int32_t partition;
+    uint32_t epoch;
+    if (!offsets_name(i->offsets, (int)ref.partition, &topic, &partition, &epoch) || epoch != ref.epoch) return NULL;
+    for (int t = 0; t < SIM_TOPICS; t++)
+        if (!strcmp(topic, sim_topic_names[t]) && ref.offset < g->logs[t].end) return &g->logs[t].v[ref.offset];
+    return NULL;
+}
+
 static void moved_hook(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err,
                        int64_t took_ms)
 {
     struct sim_worker *k = worker_of(arg);
+    struct sim_entry *e = s->row == 0 ? entry_of(arg, ROTATION(s)) : NULL;
     sim_say(&k->world->sim, "%s %s: %s -> %s%s%s", k->name, s->table->kind, from->name, to ? to->name : "end",
             err ? " " : "", err ? err_name(err) : "");
+    if (e) e->more = false;
     real.moved(arg, s, from, to, err, took_ms);
-}
-
-static bool still_runs(const struct intake *i, struct offset_ref ref)
-{
-    for (const struct item *t = i->first; t; t = t->next)
-        if (t->ref.partition == ref.partition && t->ref.epoch == ref.epoch && t->ref.offset == ref.offset)
-            return t->r != NULL;
-    return false;
 }
 
 static void ended_hook(void *arg, struct saga *s, int outcome)
@@ -159,23 +167,15 @@ static void ended_hook(void *arg, struct saga *s, int outcome)
     struct sim_worker *k = worker_of(i);
     struct sim_world *w = k->world;
     struct rotation *r = ROTATION(s);
-    const struct offset_ref ref = ((struct item *)r->owner)->ref;
-    const char *topic = NULL;
-    int32_t partition;
-    uint32_t epoch;
+    struct sim_entry *e = outcome == OUTCOME_DONE ? entry_of(i, r) : NULL;
     sim_say(&w->sim, "%s ends %s: %s, %s%s%s", k->name, job_kind_name(r->job->kind), outcomes[outcome],
             record_state_name(r->record.state), r->reason[0] ? ", " : "", r->reason);
     sim_world_outcome(w, r, outcome);
     if (k->calling == r) k->calling = NULL;
-    bool known = offsets_name(i->offsets, (int)ref.partition, &topic, &partition, &epoch) && epoch == ref.epoch;
-    struct sim_log *l = NULL;
-    for (int t = 0; known && t < SIM_TOPICS; t++)
-        if (!strcmp(topic, sim_topic_names[t])) l = &w->group.logs[t];
     sim_worker_intake_calls(k, "hand over");
-    const bool done = outcome == OUTCOME_DONE;
-    if (done && l && !r->again && ref.offset < l->end) l->v[ref.offset].done = true;
-    real.ended(arg, s, outcome); /* r is gone */
-    if (done && l && ref.offset < l->end && !still_runs(i, ref)) l->v[ref.offset].done = true;
+    if (e && r->again) e->more = true;
+    if (e && !r->again) e->done = true;
+    real.ended(arg, s, outcome); /* r may be gone */
 }
 
 static int engine_new(const struct clock *clock, const struct rng *rng, const struct saga_hooks *hooks,

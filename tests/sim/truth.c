@@ -182,7 +182,7 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
         sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
     if (k->made_by == SIM_BY_STRANGER && !k->was_shown && !passes_for_ours(t, k))
         sim_violate(t, "I3: %s is %s, though keyroll neither made it nor saw it in use", k->id, verb);
-    bool unforeseen = t->outside_ms > t->listed_ms; /* a stranger came between the survey and this */
+    bool unforeseen = t->outside_ms > t->listed_ms || t->outside_ms >= t->asked_ms; /* a stranger came in between */
     if (k->made_by == SIM_BY_STRANGER && k->was_held && !unforeseen && !held && !sim_truth_works(t) &&
         t->instance_outside_ms < t->instance_read_ms)
         sim_violate(t, "I3: %s is %s while the instance has no other accepted key", k->id, verb);

@@ -51,6 +51,7 @@ struct sim_truth {
     int64_t instance_read_ms;    /* last time keyroll looked */
     int64_t listed_ms;           /* last time keyroll saw a list */
     int64_t outside_ms;          /* last time a stranger touched any key */
+    int64_t asked_ms;            /* when the call whose effect comes now was begun: it was decided before */
     int64_t create_sent_ms;      /* when keyroll sent its last CreateAccessKey; -1 never */
     bool held_accepted;          /* the instance once held an accepted key */
     unsigned creates, deletes;   /* by keyroll */

@@ -49,11 +49,15 @@ void sim_options_default(struct sim_options *o, uint64_t seed)
     };
 }
 
-/* One escrow for all worlds of a process: its master key is fixed, so that traces repeat. */
+/* One escrow for all worlds of a process (secrets do not outlive a fork): its master key is fixed, so that traces
+ * repeat.
+ */
 static const struct escrow *the_escrow(void)
 {
     static struct escrow *e;
-    if (e) return e;
+    static pid_t made_by;
+    if (e && made_by == getpid()) return e;
+    made_by = getpid();
     struct sim fixed;
     char path[] = "/tmp/keyroll-sim-escrow-XXXXXX", *reason = NULL;
     int fd = mkstemp(path);
@@ -130,33 +134,33 @@ static void act_soon(struct sim_world *w, void (*fn)(struct sim_world *w))
     sim_after(&w->sim, 0, on_act, a, NULL);
 }
 
-/* Kinds that make sense on this edge. */
-bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool worker, enum sim_fault_kind k)
+const char *sim_fault_why_not(enum sim_edge edge, const char *op, bool writes, bool worker, enum sim_fault_kind k)
 {
+    const bool is_http = edge == SIM_AWS || edge == SIM_INSTANCE;
     switch (k) {
     case SIM_CRASH_BEFORE:
     case SIM_CRASH_AFTER:
     case SIM_FREEZE_BEFORE:
     case SIM_FREEZE_AFTER:
-        return worker;
+        return worker ? NULL : "only workers crash and freeze";
     case SIM_UNSENT:
-        return edge == SIM_AWS || edge == SIM_INSTANCE;
+        return is_http ? NULL : "Redis and Kafka clients know of no call that was queued and certainly never sent";
     case SIM_IGNORED:
     case SIM_REFUSED_LATER:
     case SIM_APPLIED_LATER:
-        return edge == SIM_INSTANCE && writes;
+        return edge == SIM_INSTANCE && writes ? NULL : "only writes to the instance";
     case SIM_STALE:
-        return !writes && edge != SIM_REDIS && edge != SIM_KAFKA;
+        return is_http && !writes ? NULL : "only lists of AWS and reads of the instance lag behind";
     case SIM_TEST_FAILS:
-        return edge == SIM_INSTANCE && !strcmp(op, instance_op_name(INSTANCE_TEST));
+        return edge == SIM_INSTANCE && !strcmp(op, instance_op_name(INSTANCE_TEST)) ? NULL : "only the instance's test";
     case SIM_LOGIN:
-        return edge == SIM_INSTANCE;
+        return edge == SIM_INSTANCE ? NULL : "only the instance has a login";
     case SIM_LATE_EFFECT:
-        return edge != SIM_KAFKA; /* an idempotent producer keeps its order, and so does a consumer's connection */
+        return edge != SIM_KAFKA ? NULL : "an idempotent producer keeps its order, and so does a consumer's connection";
     case SIM_LATE_ANSWER:
-        return strcmp(op, "commit") != 0; /* librdkafka answers in time */
+        return strcmp(op, "commit") != 0 ? NULL : "librdkafka answers a commit in time";
     default:
-        return true;
+        return NULL;
     }
 }
 
@@ -285,9 +289,19 @@ static void choose_fault(struct sim_world *w, const struct sim_call *c, struct s
         note_plan(w, (int)k, f->delay_ms);
 }
 
+/* Jobs and dead letters are the intake's, also when a delivery report of its own, and no step, let it send them. */
+static void name_intake(const struct sim_call *c)
+{
+    if (!c->client->table || c->edge != SIM_KAFKA || !strcmp(c->client->table, "intake")) return;
+    bool hands_over = !strcmp(c->op, sim_topic_dead);
+    for (size_t i = 0; i < SIM_TOPICS; i++) hands_over = hands_over || !strcmp(c->op, sim_topic_names[i]);
+    if (hands_over) sim_worker_intake_calls((struct sim_worker *)c->client, "hand over");
+}
+
 static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
 {
     struct sim_world *w = arg;
+    name_intake(c);
     choose_fault(w, c, f);
     if (w->o.cover) w->o.cover(w->o.cover_arg, c, f->kind);
 }

@@ -42,8 +42,13 @@ struct sim_cell {
     enum sim_edge edge;
     bool writes;
 };
-/* Whether this kind makes sense there. worker: the caller is one. */
-bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool worker, enum sim_fault_kind k);
+/* Why this kind cannot be there; NULL: it can. worker: the caller is one. */
+const char *sim_fault_why_not(enum sim_edge edge, const char *op, bool writes, bool worker, enum sim_fault_kind k);
+static inline bool sim_fault_possible(enum sim_edge edge, const char *op, bool writes, bool worker,
+                                      enum sim_fault_kind k)
+{
+    return !sim_fault_why_not(edge, op, writes, worker, k);
+}
 
 /* Random faults: each call is hurt with this chance until then. */
 struct sim_swarm {
@@ -138,7 +143,7 @@ struct sim_world {
     struct sim_client person;
     struct store person_store;
     /* outcomes */
-    unsigned outcomes[OUTCOME_PARKED + 1];
+    unsigned outcomes[OUTCOME_WAITING + 1];
     char dead_step[RECORD_STEP_MAX], dead_reason[RECORD_TEXT_MAX];
     int dead_error;
     struct sim_cell *cells;
