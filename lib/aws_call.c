@@ -24,6 +24,7 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/http.h"
+#include "lib/text.h"
 #include "lib/trace.h"
 
 #include <assert.h>
@@ -177,7 +178,7 @@ static void finish_error(struct call *call, int err, const char *message)
     struct aws_result *r = &call->c->result;
     result_init(r);
     r->err = err;
-    (void)snprintf(r->message, sizeof(r->message), "%s", message);
+    text_copy(r->message, sizeof(r->message), message);
     finish(call, r, NULL, 0);
 }
 

@@ -22,6 +22,7 @@
 #include "lib/err.h"
 #include "lib/http.h"
 #include "lib/loop.h"
+#include "lib/text.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -149,7 +150,7 @@ static void answer(struct slot *s, int err, const char *message)
     struct waiters ready = STAILQ_HEAD_INITIALIZER(ready);
     STAILQ_CONCAT(&ready, &s->waiters);
     struct aws_creds_result r = {.err = err, .identity = err ? NULL : aws_identity_ref(s->identity)};
-    (void)snprintf(r.message, sizeof(r.message), "%s", err ? message : "");
+    text_copy(r.message, sizeof(r.message), err ? message : "");
     while (!STAILQ_EMPTY(&ready)) {
         struct waiter *w = STAILQ_FIRST(&ready);
         STAILQ_REMOVE_HEAD(&ready, link);
@@ -490,7 +491,7 @@ static bool role_configured(struct aws_creds *c)
 static int walk_sources(struct aws_creds *c, struct fetch *f, struct aws_identity **ret_base, char reason[200])
 {
     char name[128];
-    (void)snprintf(name, sizeof(name), "%s", c->profile);
+    text_copy(name, sizeof(name), c->profile);
     for (;;) {
         CLEANUP(aws_profile_done) struct aws_profile p = {0};
         int rc = aws_profile_load(name, &p);
@@ -514,7 +515,7 @@ static int walk_sources(struct aws_creds *c, struct fetch *f, struct aws_identit
             (void)snprintf(reason, 200, "profile %.60s has role_arn but no source_profile that is supported", name);
             return ERR_AWS_NO_CREDENTIALS;
         }
-        (void)snprintf(name, sizeof(name), "%s", p.source_profile);
+        text_copy(name, sizeof(name), p.source_profile);
     }
 }
 

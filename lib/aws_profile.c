@@ -7,6 +7,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -211,7 +212,7 @@ static void path_of(const char *env, const char *file, char out[1024])
     else if (strncmp(named, "~/", 2) == 0)
         (void)snprintf(out, 1024, "%s/%s", home, named + 2);
     else
-        (void)snprintf(out, 1024, "%s", named);
+        text_copy(out, 1024, named);
 }
 
 static void prefer(char **at, char **other)

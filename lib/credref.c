@@ -13,6 +13,7 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/fnv.h"
+#include "lib/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -490,7 +491,7 @@ int credref_get(struct credref *c, const char *reference, int64_t now_mono_ms, s
     }
     int rc = strncmp(reference, "env:", 4) == 0 ? get_from_env(reference + 4, ret_login, ret_reason)
                                                 : get_from_file(c, reference + 5, now_mono_ms, ret_login, ret_reason);
-    if (rc == ERR_NOMEM) (void)snprintf(ret_reason, CREDREF_REASON_MAX, "%s", err_text(rc));
+    if (rc == ERR_NOMEM) text_copy(ret_reason, CREDREF_REASON_MAX, err_text(rc));
     return rc;
 }
 

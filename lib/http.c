@@ -29,6 +29,7 @@
 #include "lib/http_head.h"
 #include "lib/loop.h"
 #include "lib/secret.h"
+#include "lib/text.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -741,8 +742,8 @@ static const char *explain(struct slot *slot, CURLcode code, int err, long statu
     if (code == CURLE_WRITE_ERROR && slot->body.error == ERR_TOO_LARGE)
         (void)snprintf(slot->error, sizeof(slot->error), "the reply is larger than %zu bytes", slot->body.max);
     else if (code == CURLE_WRITE_ERROR)
-        (void)snprintf(slot->error, sizeof(slot->error), "%s",
-                       slot->body.error ? err_text(slot->body.error) : "the reply's head is too long");
+        text_copy(slot->error, sizeof(slot->error),
+                  slot->body.error ? err_text(slot->body.error) : "the reply's head is too long");
     else if (code == CURLE_OUT_OF_MEMORY && err == ERR_NET_BAD_REPLY)
         (void)snprintf(slot->error, sizeof(slot->error), "a line of the reply's head is too long, or out of memory");
     if (code != CURLE_OK) return slot->error[0] ? slot->error : curl_easy_strerror(code);

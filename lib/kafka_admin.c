@@ -14,6 +14,7 @@
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/kafka_conf.h"
+#include "lib/text.h"
 
 #include <librdkafka/rdkafka.h>
 
@@ -35,7 +36,7 @@ static void erred(rd_kafka_t *rk, int err, const char *text, void *opaque)
 {
     (void)rk;
     struct kafka_admin *a = opaque;
-    if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) snprintf(a->trouble, sizeof(a->trouble), "%s", text);
+    if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) text_copy(a->trouble, sizeof(a->trouble), text);
 }
 
 static int request_err(rd_kafka_resp_err_t err)

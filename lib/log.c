@@ -7,6 +7,7 @@
 
 #include "lib/buf.h"
 #include "lib/clock.h"
+#include "lib/text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -26,8 +27,8 @@ static char instance_name[128];
 
 void log_open(int fd, enum log_level max, const char *service, const char *instance_id)
 {
-    (void)snprintf(service_name, sizeof(service_name), "%s", service ? service : "keyroll");
-    (void)snprintf(instance_name, sizeof(instance_name), "%s", instance_id ? instance_id : "");
+    text_copy(service_name, sizeof(service_name), service ? service : "keyroll");
+    text_copy(instance_name, sizeof(instance_name), instance_id ? instance_id : "");
     atomic_store(&out_fd, fd);
     atomic_store(&max_level, (int)max);
 }

@@ -23,6 +23,7 @@
 #include "lib/redis_resp.h"
 #include "lib/redis_transport.h"
 #include "lib/redis_url.h"
+#include "lib/text.h"
 
 #include <hiredis/hiredis.h>
 #include <hiredis/read.h>
@@ -425,7 +426,7 @@ static void complete_lost(struct queue *q, size_t n_unwritten, int64_t now, bool
 /* Ends the connection and schedules the next attempt. */
 static void connection_lost(struct redis *r, int err, const char *why)
 {
-    snprintf(r->reason, sizeof(r->reason), "%s", why);
+    text_copy(r->reason, sizeof(r->reason), why);
     r->epoch++;
     r->state = REDIS_WAITING;
     r->stale = false;

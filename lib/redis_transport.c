@@ -11,6 +11,7 @@
 #include "lib/err.h"
 #include "lib/loop.h"
 #include "lib/secret.h"
+#include "lib/text.h"
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -91,7 +92,7 @@ static void conn_fail(struct conn *c, int err, const char *why)
     if (!t) return;
     bool was_open = c->open;
     conn_close(c);
-    snprintf(t->why, sizeof(t->why), "%s", why);
+    text_copy(t->why, sizeof(t->why), why);
     if (!was_open && try_next(t) == 0) return;
     t->events.on_down(t->arg, err, t->why);
 }
@@ -352,7 +353,7 @@ static int try_next(struct redis_transport *t)
         if (!c) return ERR_NOMEM;
         int rc = uv_tcp_connect(&c->connect, &c->h.tcp, a->ai_addr, connected);
         if (rc == 0) return 0;
-        snprintf(t->why, sizeof(t->why), "%s", uv_strerror(rc));
+        text_copy(t->why, sizeof(t->why), uv_strerror(rc));
         conn_close(c);
     }
     return ERR_NET_CONNECT;

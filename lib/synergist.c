@@ -23,6 +23,7 @@
 #include "lib/presigned.h"
 #include "lib/synergist_reply.h"
 #include "lib/synergist_request.h"
+#include "lib/text.h"
 #include "lib/trace.h"
 
 #include <assert.h>
@@ -124,7 +125,7 @@ static void set_seen(struct op *op, const char *key_id, enum instance_proof proo
 {
     op->result.seen = INSTANCE_SEEN_ID;
     op->result.proof = proof;
-    (void)snprintf(op->result.key_seen, sizeof(op->result.key_seen), "%s", key_id);
+    text_copy(op->result.key_seen, sizeof(op->result.key_seen), key_id);
 }
 
 static void set_retry_after(struct op *op)

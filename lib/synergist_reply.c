@@ -13,6 +13,7 @@
 
 #include "lib/err.h"
 #include "lib/json.h"
+#include "lib/text.h"
 #include "lib/xml.h"
 
 #include <ctype.h>
@@ -333,7 +334,7 @@ void synergist_clean(const char *text, const struct secret *const *secrets, size
     size_t len = text ? strlen(text) : 0, used = 0;
     for (size_t i = 0; i < n; i++) {
         if (!len || !secrets[i] || !holds_secret(text, len, secrets[i])) continue;
-        (void)snprintf(out, max, "%s", "(withheld: the reply repeats what was sent)");
+        text_copy(out, max, "(withheld: the reply repeats what was sent)");
         return;
     }
     for (size_t i = 0; i < len;) {

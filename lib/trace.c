@@ -1,6 +1,8 @@
 /* Trace context (trace.h). Version 00 only, and always sampled: a job is rare and each one is wanted. */
 #include "lib/trace.h"
 
+#include "lib/text.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -47,7 +49,7 @@ void trace_child(const struct rng *rng, const char *parent, char out[TRACE_PAREN
 
 void trace_id(const char *parent, char out[TRACE_ID_MAX])
 {
-    snprintf(out, TRACE_ID_MAX, "%s", in_form(parent) ? parent + 3 : "");
+    text_copy(out, TRACE_ID_MAX, in_form(parent) ? parent + 3 : "");
 }
 
 bool trace_header(const char *parent, char out[TRACE_HEADER_MAX])

@@ -8,6 +8,7 @@
 #include "schema/event.h"
 
 #include "lib/err.h"
+#include "lib/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -81,8 +82,8 @@ const char *event_type_name(int type)
 
 void event_set_error(struct event *e, int code)
 {
-    snprintf(e->error_code, sizeof e->error_code, "%s", code ? err_name(code) : "");
-    snprintf(e->error_class, sizeof e->error_class, "%s", code ? err_class_name(err_class(code)) : "");
+    text_copy(e->error_code, sizeof e->error_code, code ? err_name(code) : "");
+    text_copy(e->error_class, sizeof e->error_class, code ? err_class_name(err_class(code)) : "");
 }
 
 int event_key(const struct event *e, char out[IDENTITY_KEY_MAX])

@@ -19,6 +19,7 @@
 #include "schema/identity.h"
 #include "schema/job.h"
 #include "schema/options.h"
+#include "lib/text.h"
 #include "lib/url.h"
 
 #include <assert.h>
@@ -602,13 +603,13 @@ size_t inventory_compare(const struct inventory *before, const struct inventory 
 
 void inventory_target(const struct inventory_row *row, struct job *j)
 {
-    snprintf(j->licence, sizeof j->licence, "%s", row->licence);
-    snprintf(j->account, sizeof j->account, "%s", row->account);
-    snprintf(j->user, sizeof j->user, "%s", row->user);
-    snprintf(j->bucket, sizeof j->bucket, "%s", row->bucket);
-    snprintf(j->region, sizeof j->region, "%s", row->region);
-    snprintf(j->instance_url, sizeof j->instance_url, "%s", row->instance_url);
-    snprintf(j->profile, sizeof j->profile, "%s", row->profile);
-    snprintf(j->credentials, sizeof j->credentials, "%s", row->credentials);
-    snprintf(j->time_zone, sizeof j->time_zone, "%s", row->time_zone);
+    text_copy(j->licence, sizeof j->licence, row->licence);
+    text_copy(j->account, sizeof j->account, row->account);
+    text_copy(j->user, sizeof j->user, row->user);
+    text_copy(j->bucket, sizeof j->bucket, row->bucket);
+    text_copy(j->region, sizeof j->region, row->region);
+    text_copy(j->instance_url, sizeof j->instance_url, row->instance_url);
+    text_copy(j->profile, sizeof j->profile, row->profile);
+    text_copy(j->credentials, sizeof j->credentials, row->credentials);
+    text_copy(j->time_zone, sizeof j->time_zone, row->time_zone);
 }

@@ -7,6 +7,7 @@
 #include "schema/keyslots.h"
 
 #include "lib/clock.h"
+#include "lib/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@ static void PRINTF_LIKE(4, 5)
 {
     va_list ap;
     out->action = action;
-    if (key_id != out->key_id) snprintf(out->key_id, sizeof(out->key_id), "%s", key_id);
+    if (key_id != out->key_id) text_copy(out->key_id, sizeof(out->key_id), key_id);
     va_start(ap, fmt);
     vsnprintf(out->reason, sizeof(out->reason), fmt, ap);
     va_end(ap);
@@ -254,7 +255,7 @@ void keyslots_decide(const struct keyslots_in *in, struct keyslots_out *out)
         return;
     }
     if (current) {
-        snprintf(out->old_id, sizeof(out->old_id), "%s", current->id);
+        text_copy(out->old_id, sizeof(out->old_id), current->id);
         out->old_seen = in->seen == INSTANCE_SEEN_ID && !strcmp(in->seen_id, current->id);
     }
     if (in->n_keys >= KEYSLOTS_QUOTA) {

@@ -9,6 +9,7 @@
 #include "lib/buf.h"
 #include "lib/clock.h"
 #include "lib/err.h"
+#include "lib/text.h"
 #include "schema/message.h"
 
 #include <errno.h>
@@ -393,7 +394,7 @@ static void read_policies(struct reading *in, const json_t *v, const struct poli
         *r = f->policies[0];
         at = enter(in, name);
         if (message_word_valid(name))
-            snprintf(r->name, sizeof r->name, "%s", name);
+            text_copy(r->name, sizeof r->name, name);
         else
             fault(in, "a policy's name has 1 to 100 letters, digits and ._-");
         read_rules(in, m, r);

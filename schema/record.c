@@ -6,6 +6,7 @@
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/json.h"
+#include "lib/text.h"
 #include "schema/minor.h"
 
 #include <stdio.h>
@@ -206,7 +207,7 @@ static int seen_decode(const json_t *a, struct journal *j)
     for (size_t i = 0; i < json_array_size(a); i++) {
         const char *id = json_string_value(json_array_get(a, i));
         if (!id || !aws_key_id_valid(id)) return ERR_SYNTAX;
-        snprintf(j->seen[i], sizeof(j->seen[i]), "%s", id);
+        text_copy(j->seen[i], sizeof(j->seen[i]), id);
         j->n_seen = i + 1;
     }
     return 0;
@@ -449,9 +450,9 @@ int journal_encode(const struct journal *j, struct buf *out)
 void record_init(struct record *r, const char *licence, const char *account, const char *user)
 {
     memset(r, 0, sizeof(*r));
-    snprintf(r->licence, sizeof(r->licence), "%s", licence);
-    snprintf(r->account, sizeof(r->account), "%s", account);
-    snprintf(r->user, sizeof(r->user), "%s", user);
+    text_copy(r->licence, sizeof(r->licence), licence);
+    text_copy(r->account, sizeof(r->account), account);
+    text_copy(r->user, sizeof(r->user), user);
     r->state = RECORD_NEW;
     r->rotated_ms = r->next_ms = r->first_failed_ms = r->audited_ms = r->updated_ms = TIME_NONE;
 }
@@ -490,7 +491,7 @@ struct record_key *record_add(struct record *r, const char *id)
     if (r->n_keys == RECORD_KEYS_MAX) return NULL;
     k = &r->keys[r->n_keys++];
     key_init(k);
-    snprintf(k->id, sizeof(k->id), "%s", id);
+    text_copy(k->id, sizeof(k->id), id);
     return k;
 }
 

@@ -6,6 +6,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/text.h"
 #include "schema/lua.h" /* generated */
 
 #include <stdio.h>
@@ -94,7 +95,7 @@ static int read_lease_record(const struct redis_value *v, struct store_lease *l)
     if (rc < 0) return rc;
     l->has_record = true;
     if (text_of(id) && text_of(sealed) && aws_key_id_valid(id->str)) {
-        snprintf(l->kept_id, sizeof(l->kept_id), "%s", id->str);
+        text_copy(l->kept_id, sizeof(l->kept_id), id->str);
         l->kept = sealed->str;
         l->kept_len = sealed->len;
     }
@@ -106,7 +107,7 @@ static size_t read_ids(const struct redis_value *v, char ids[RECORD_KEYS_MAX][AW
     size_t n = 0;
     for (size_t i = 0; v && i < v->count && n < RECORD_KEYS_MAX; i++) {
         const char *id = text_of(redis_item(v, i));
-        if (id && aws_key_id_valid(id)) snprintf(ids[n++], AWS_KEY_ID_MAX, "%s", id);
+        if (id && aws_key_id_valid(id)) text_copy(ids[n++], AWS_KEY_ID_MAX, id);
     }
     return n;
 }
@@ -192,7 +193,7 @@ static void complete_leader(struct call *c, const struct redis_reply *reply)
         const char *holder = text_of(redis_item(v, 2));
         r.err = ERR_LEASE_HELD;
         r.wait_ms = number_of(redis_item(v, 1));
-        snprintf(r.text, sizeof(r.text), "%s", holder ? holder : "");
+        text_copy(r.text, sizeof(r.text), holder ? holder : "");
     } else if (!r.err && !is_word(v, "OK")) {
         r.err = ERR_NET_BAD_REPLY;
     }
@@ -351,7 +352,7 @@ void store_init(struct store *s, struct redis_port redis, const struct rng *rng,
     memset(s, 0, sizeof(*s));
     s->redis = redis;
     s->rng = rng;
-    snprintf(s->prefix, sizeof(s->prefix), "%s", prefix);
+    text_copy(s->prefix, sizeof(s->prefix), prefix);
     s->lease_ttl_ms = lease_ttl_ms;
 }
 
@@ -363,7 +364,7 @@ void store_opid(const struct store *s, char *out)
 void store_user_init(const struct store *s, struct store_user *u, const char *user_key)
 {
     memset(u, 0, sizeof(*u));
-    snprintf(u->key, sizeof(u->key), "%s", user_key);
+    text_copy(u->key, sizeof(u->key), user_key);
     store_opid(s, u->token);
 }
 

@@ -4,6 +4,7 @@
 #include "schema/trigger.h"
 
 #include "lib/err.h"
+#include "lib/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 
 static int refuse(int rc, struct message_fault *fault, const char *text)
 {
-    if (fault) snprintf(fault->text, sizeof fault->text, "%s", text);
+    if (fault) text_copy(fault->text, sizeof fault->text, text);
     return rc;
 }
 
@@ -54,7 +55,7 @@ static const char *either_text(const json_t *o, const char *name)
 static void take(char *out, size_t size, const char *text, bool (*valid)(const char *))
 {
     out[0] = '\0';
-    if (strlen(text) < size && valid(text)) snprintf(out, size, "%s", text);
+    if (strlen(text) < size && valid(text)) text_copy(out, size, text);
 }
 
 /* Texts of others in words that may be logged. */
@@ -80,7 +81,7 @@ static void add_key(struct trigger *t, const char *id)
     if (!aws_key_id_valid(id) || strncmp(id, "ASIA", 4) == 0 || t->keys.n == MESSAGE_KEYS_MAX) return;
     for (size_t i = 0; i < t->keys.n; i++)
         if (strcmp(t->keys.ids[i], id) == 0) return;
-    snprintf(t->keys.ids[t->keys.n++], MESSAGE_KEY_ID_MAX, "%s", id);
+    text_copy(t->keys.ids[t->keys.n++], MESSAGE_KEY_ID_MAX, id);
 }
 
 /* ---- EventBridge ---- */

@@ -2,6 +2,8 @@
  * instance uses, and does it work? The first audit of a licence writes its record; later ones find drift, restored
  * instances and keys that died. */
 #include "lib/err.h"
+
+#include "lib/text.h"
 #include "worker/steps.h"
 
 #include <stdio.h>
@@ -16,7 +18,7 @@ static void note_person(struct record *rec, enum record_state state, const char 
         state = RECORD_EXCLUDED;
         snprintf(rec->reason, sizeof(rec->reason), "another rotator: %.170s", reason);
     } else if (rec->state != RECORD_EXCLUDED) {
-        snprintf(rec->reason, sizeof(rec->reason), "%s", reason);
+        text_copy(rec->reason, sizeof(rec->reason), reason);
     }
     if (rec->state != RECORD_EXCLUDED) rec->state = state;
     rec->next_ms = TIME_NONE;
@@ -66,7 +68,7 @@ static void judge_world(struct rotation *r)
     if (settled_state(rec->state) || is_over(r)) record_settle(rec);
     if (out.action == SLOT_REPAIR || out.action == SLOT_FALL_BACK) {
         rec->repair = true;
-        snprintf(rec->reason, sizeof(rec->reason), "%s", out.reason);
+        text_copy(rec->reason, sizeof(rec->reason), out.reason);
     }
 }
 
@@ -85,7 +87,7 @@ static struct saga_verdict judge(struct saga *s)
     if (r->error && settled_state(rec->state) && !told) {
         /* the instance's test failed: told, acted on when AWS says that the key is dead */
         rec->error = r->error;
-        snprintf(rec->reason, sizeof(rec->reason), "%s", r->reason);
+        text_copy(rec->reason, sizeof(rec->reason), r->reason);
     }
     rec->audited_ms = now;
     r->closing = true;

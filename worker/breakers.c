@@ -4,6 +4,7 @@
 
 #include "lib/err.h"
 #include "lib/fnv.h"
+#include "lib/text.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -54,7 +55,7 @@ static struct circuit *need(struct breakers *b, const char *name)
     if (c || !name[0]) return c;
     c = calloc(1, sizeof *c);
     if (!c) return NULL;
-    snprintf(c->name, sizeof c->name, "%s", name);
+    text_copy(c->name, sizeof c->name, name);
     c->one.faded_mono_ms = clock_mono_ms(b->o.clock);
     struct circuit **bucket = &b->buckets[hash(name) % BUCKETS];
     c->next = *bucket;

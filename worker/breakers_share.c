@@ -5,6 +5,7 @@
 #include "lib/err.h"
 #include "lib/log.h"
 #include "lib/loop.h"
+#include "lib/text.h"
 #include "schema/event.h"
 #include "worker/intake.h"
 
@@ -66,7 +67,7 @@ static void publish_recovery(struct breakers_share *s, const char *name)
     memcpy(e.account, j->account, sizeof e.account);
     memcpy(e.user, j->user, sizeof e.user);
     memcpy(e.job_id, j->job_id, sizeof e.job_id);
-    snprintf(e.by, sizeof e.by, "%s", s->o.worker_id);
+    text_copy(e.by, sizeof e.by, s->o.worker_id);
     char text[200];
     snprintf(text, sizeof text, "%s answers again", name);
     message_words(e.reason, sizeof e.reason, text);
@@ -117,7 +118,7 @@ static void compare(void *arg, const char *name, const struct breaker *one)
         const struct redis_value *field = redis_item(l->open, i);
         if (field && field->str && !strcmp(field->str, name)) return;
     }
-    snprintf(l->gone[l->n++], BREAKER_NAME_MAX, "%s", name);
+    text_copy(l->gone[l->n++], BREAKER_NAME_MAX, name);
 }
 
 static void on_read(void *self, uint64_t id, const void *result)

@@ -3,6 +3,7 @@
  * rotate.c's table. */
 #include "lib/err.h"
 #include "lib/mutant.h"
+#include "lib/text.h"
 #include "worker/rotate.h"
 
 #include <stdio.h>
@@ -57,7 +58,7 @@ struct saga_verdict doubt_judge(struct saga *s)
                  k->id, n > 1 ? " or " : "", n > 1 ? r->keys[r->n_keys - 1].id : "", r->job->licence);
         return rotate_ask_person(r, RECORD_AWAITING, text);
     }
-    snprintf(j->key_doubt, sizeof(j->key_doubt), "%s", k->id);
+    text_copy(j->key_doubt, sizeof(j->key_doubt), k->id);
     return saga_next();
 }
 

@@ -7,6 +7,7 @@
 #include "lib/log.h"
 #include "lib/mutant.h"
 #include "lib/loop.h"
+#include "lib/text.h"
 #include "schema/deadletter.h"
 #include "schema/options.h"
 #include "worker/report.h"
@@ -276,17 +277,17 @@ static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int
     d->has_job = !raw;
     d->job = *job_of(t);
     int rc = raw ? deadletter_set_raw(d, raw->value, raw->value_len) : 0;
-    snprintf(d->step, sizeof(d->step), "%s", step);
+    text_copy(d->step, sizeof(d->step), step);
     for (char *p = d->step; *p; p++)
         if (*p == ' ') *p = '-';
     deadletter_set_error(d, err, reason);
     d->attempts = attempts ? attempts : 1;
     d->last_failed_at_ms = wall(i);
     d->first_failed_at_ms = first_ms > 0 ? first_ms : d->last_failed_at_ms;
-    snprintf(d->by, sizeof(d->by), "%s", i->o.worker_id);
+    text_copy(d->by, sizeof(d->by), i->o.worker_id);
     if (offsets_name(i->offsets, (int)t->ref.partition, &topic, &partition, &epoch))
-        snprintf(d->origin_topic, sizeof(d->origin_topic), "%s", topic);
-    if (raw) snprintf(d->origin_topic, sizeof(d->origin_topic), "%s", raw->topic);
+        text_copy(d->origin_topic, sizeof(d->origin_topic), topic);
+    if (raw) text_copy(d->origin_topic, sizeof(d->origin_topic), raw->topic);
     d->origin_partition = partition;
     d->origin_offset = t->ref.offset;
     t->out_topic = i->o.topic_dead;
@@ -344,7 +345,7 @@ static void wait_for_breaker(struct item *t, const char *name)
         item_end(t, true);
         return;
     }
-    snprintf(t->waits_for, sizeof(t->waits_for), "%s", name);
+    text_copy(t->waits_for, sizeof(t->waits_for), name);
     if (!t->wait) t->wait = loop_timer_new(i->loop, on_wait_over, t);
     if (!t->wait) {
         item_end(t, true);
@@ -387,9 +388,9 @@ static void finish(struct item *t)
     int64_t first_ms = r->record.first_failed_ms;
     unsigned attempts = r->record.attempts;
     bool again = r->again && outcome == OUTCOME_DONE && !err && !i->draining;
-    snprintf(step, sizeof(step), "%s", r->step);
-    snprintf(reason, sizeof(reason), "%s", r->reason);
-    snprintf(parked, sizeof(parked), "%s", r->record.parked);
+    text_copy(step, sizeof(step), r->step);
+    text_copy(reason, sizeof(reason), r->reason);
+    text_copy(parked, sizeof(parked), r->record.parked);
     t->r = NULL;
     t->job = TAKE(r->job);
     rotation_free(r);
@@ -651,7 +652,7 @@ static void admit(struct intake *i, int index, const struct kafka_message_in *m,
         refuse(t, m, rc, fault.text);
         return;
     }
-    if (!t->headers.job_id[0]) snprintf(t->headers.job_id, sizeof(t->headers.job_id), "%s", t->job->job_id);
+    if (!t->headers.job_id[0]) text_copy(t->headers.job_id, sizeof(t->headers.job_id), t->job->job_id);
     if (m->timestamp_ms > 0)
         metric_observe(i->m_delay, urgent ? "urgent" : "ordinary", NULL, (double)(wall(i) - m->timestamp_ms) / 1000);
     rc = begin(t);

@@ -3,6 +3,7 @@
 #include "worker/offsets.h"
 
 #include "lib/err.h"
+#include "lib/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -59,7 +60,7 @@ static int add_part(struct offsets *o, const char *topic, int32_t partition)
     o->v = v;
     struct part *p = calloc(1, sizeof(*p));
     if (!p) return ERR_NOMEM;
-    snprintf(p->topic, sizeof(p->topic), "%s", topic);
+    text_copy(p->topic, sizeof(p->topic), topic);
     p->partition = partition;
     p->size = 256;
     p->done = calloc(p->size, 1);

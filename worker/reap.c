@@ -2,6 +2,7 @@
  * R5, R6). Also used by the rotation to make room. Anything unknown on the way is a reason to leave the key alone. */
 #include "lib/err.h"
 #include "lib/mutant.h"
+#include "lib/text.h"
 #include "worker/steps.h"
 
 #include <stdio.h>
@@ -42,7 +43,7 @@ static struct saga_verdict check(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->has_journal) {
-        snprintf(r->target, sizeof(r->target), "%s", r->journal.key_old);
+        text_copy(r->target, sizeof(r->target), r->journal.key_old);
         return saga_next();
     }
     const struct record_key *k = target(r);
@@ -115,8 +116,8 @@ static struct saga_verdict put_journal(struct saga *s)
         journal_init(&r->journal, JOURNAL_REAP);
         r->journal.rotation = r->record.rotation;
         r->journal.started_ms = step_now_ms(r);
-        snprintf(r->journal.job_id, sizeof(r->journal.job_id), "%s", r->job->job_id);
-        snprintf(r->journal.key_old, sizeof(r->journal.key_old), "%s", r->target);
+        text_copy(r->journal.job_id, sizeof(r->journal.job_id), r->job->job_id);
+        text_copy(r->journal.key_old, sizeof(r->journal.key_old), r->target);
     }
     return step_put_journal(r, JOURNAL_DELETE);
 }

@@ -3,6 +3,7 @@
 #include "worker/report.h"
 
 #include "lib/err.h"
+#include "lib/text.h"
 #include "schema/minor.h"
 
 #include <stdio.h>
@@ -32,9 +33,9 @@ int report_new(struct kafka_port kafka, const struct clock *clock, const struct 
     if (!rep) return ERR_NOMEM;
     rep->kafka = kafka;
     rep->clock = clock;
-    snprintf(rep->worker_id, sizeof(rep->worker_id), "%s", worker_id);
-    snprintf(rep->events, sizeof(rep->events), "%s", topics->events);
-    snprintf(rep->keys, sizeof(rep->keys), "%s", topics->keys);
+    text_copy(rep->worker_id, sizeof(rep->worker_id), worker_id);
+    text_copy(rep->events, sizeof(rep->events), topics->events);
+    text_copy(rep->keys, sizeof(rep->keys), topics->keys);
     buf_init(&rep->value, STATE_MAX);
     buf_init(&rep->state, STATE_MAX);
     *ret_report = rep;
@@ -84,20 +85,17 @@ static void fill_event(const struct report *rep, const struct rotation *r, enum 
     memset(e, 0, sizeof(*e));
     e->type = (int)type;
     e->kind = r->job->kind;
-    snprintf(e->licence, sizeof(e->licence), "%s", r->job->licence);
-    snprintf(e->account, sizeof(e->account), "%s", r->job->account);
-    snprintf(e->user, sizeof(e->user), "%s", r->job->user);
-    snprintf(e->job_id, sizeof(e->job_id), "%s", r->job->job_id);
-    snprintf(e->by, sizeof(e->by), "%s", rep->worker_id);
+    text_copy(e->licence, sizeof(e->licence), r->job->licence);
+    text_copy(e->account, sizeof(e->account), r->job->account);
+    text_copy(e->user, sizeof(e->user), r->job->user);
+    text_copy(e->job_id, sizeof(e->job_id), r->job->job_id);
+    text_copy(e->by, sizeof(e->by), rep->worker_id);
     e->at_ms = clock_wall_ms(rep->clock);
     e->number = r->lease.user.number;
     e->rotation = j->rotation ? j->rotation : r->record.rotation;
-    snprintf(e->key_new, sizeof(e->key_new), "%s", j->key_new);
-    snprintf(e->key_old, sizeof(e->key_old), "%s",
-             j->key_doubt[0] ? j->key_doubt
-             : j->key_old[0] ? j->key_old
-                             : r->target);
-    snprintf(e->step, sizeof(e->step), "%s", saga_row(&r->saga)->name);
+    text_copy(e->key_new, sizeof(e->key_new), j->key_new);
+    text_copy(e->key_old, sizeof(e->key_old), j->key_doubt[0] ? j->key_doubt : j->key_old[0] ? j->key_old : r->target);
+    text_copy(e->step, sizeof(e->step), saga_row(&r->saga)->name);
     for (char *p = e->step; *p; p++)
         if (*p == ' ') *p = '-';
     message_words(e->reason, sizeof(e->reason), r->record.reason);
@@ -108,7 +106,7 @@ static void fill_event(const struct report *rep, const struct rotation *r, enum 
     e->exposed = j->exposed;
     if (type != EVENT_INTENT) return;
     for (size_t i = 0; i < j->n_seen && i < MESSAGE_KEYS_MAX; i++)
-        snprintf(e->keys_seen.ids[e->keys_seen.n++], MESSAGE_KEY_ID_MAX, "%s", j->seen[i]);
+        text_copy(e->keys_seen.ids[e->keys_seen.n++], MESSAGE_KEY_ID_MAX, j->seen[i]);
 }
 
 /* The record carries this lease's number, as it will in Redis: with the number it was loaded with, the last state of a
@@ -185,7 +183,7 @@ int report_end(struct report *rep, const struct rotation *r, int type, struct ti
     AUTO_BUF struct buf value;
     buf_init(&value, STATE_MAX);
     fill_event(rep, r, (enum event_type)type, &e);
-    if (r->step[0]) snprintf(e.step, sizeof(e.step), "%s", r->step);
+    if (r->step[0]) text_copy(e.step, sizeof(e.step), r->step);
     for (char *p = e.step; *p; p++)
         if (*p == ' ') *p = '-';
     if (!e.reason[0]) message_words(e.reason, sizeof(e.reason), r->reason);

@@ -3,6 +3,7 @@
  * its time must have passed, and two fresh reads must show the newest key in use. */
 #include "lib/err.h"
 #include "lib/mutant.h"
+#include "lib/text.h"
 #include "worker/steps.h"
 
 #include <stdio.h>
@@ -50,7 +51,7 @@ static struct saga_verdict check(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->has_journal) {
-        snprintf(r->target, sizeof(r->target), "%s", r->journal.key_old);
+        text_copy(r->target, sizeof(r->target), r->journal.key_old);
         return saga_jump(r->journal.step == JOURNAL_REACTIVATE ? MARKS : READ_FIRST);
     }
     const struct record_key *k = target(r);
@@ -143,8 +144,8 @@ static struct saga_verdict put_journal(struct saga *s)
         journal_init(&r->journal, JOURNAL_RETIRE);
         r->journal.rotation = r->record.rotation;
         r->journal.started_ms = step_now_ms(r);
-        snprintf(r->journal.job_id, sizeof(r->journal.job_id), "%s", r->job->job_id);
-        snprintf(r->journal.key_old, sizeof(r->journal.key_old), "%s", r->target);
+        text_copy(r->journal.job_id, sizeof(r->journal.job_id), r->job->job_id);
+        text_copy(r->journal.key_old, sizeof(r->journal.key_old), r->target);
         r->journal.exposed = step_is_exposed(r, r->target);
     }
     return step_put_journal(r, JOURNAL_DEACTIVATE);

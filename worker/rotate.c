@@ -4,6 +4,7 @@
  * the row that follows it. R1..R14 name the rules of the design, section 2. */
 #include "lib/err.h"
 #include "lib/mutant.h"
+#include "lib/text.h"
 #include "worker/rotate.h"
 
 #include <stdio.h>
@@ -19,7 +20,7 @@
 struct saga_verdict rotate_ask_person(struct rotation *r, enum record_state state, const char *reason)
 {
     char text[RECORD_TEXT_MAX]; /* reason may be our own */
-    snprintf(text, sizeof(text), "%s", reason);
+    text_copy(text, sizeof(text), reason);
     rotation_note(r, ERR_NEEDS_PERSON, false, "%s", text);
     r->end_state = state;
     if (state != RECORD_DRIFTED || r->record.state == RECORD_DRIFTED) return saga_jump(FAIL_RECORD);
@@ -148,8 +149,8 @@ static void begin_journal(struct rotation *r)
     journal_init(j, JOURNAL_ROTATE);
     j->rotation = r->lease.user.number;
     j->started_ms = step_now_ms(r);
-    snprintf(j->job_id, sizeof(j->job_id), "%s", r->job->job_id);
-    snprintf(j->key_old, sizeof(j->key_old), "%s", r->slots.old_id);
+    text_copy(j->job_id, sizeof(j->job_id), r->job->job_id);
+    text_copy(j->key_old, sizeof(j->key_old), r->slots.old_id);
     j->old_seen = r->slots.old_seen;
     j->exposed = step_is_exposed(r, j->key_old);
     for (size_t i = 0; i < r->n_keys; i++) memcpy(j->seen[i], r->keys[i].id, AWS_KEY_ID_MAX);
@@ -158,7 +159,7 @@ static void begin_journal(struct rotation *r)
 
 static struct saga_verdict free_slot(struct rotation *r)
 {
-    snprintf(r->target, sizeof(r->target), "%s", r->slots.key_id);
+    text_copy(r->target, sizeof(r->target), r->slots.key_id);
     r->again = true;
     r->saga.table = &reap_table;
     return saga_jump(1);
@@ -172,8 +173,8 @@ static struct saga_verdict begin_fall_back(struct rotation *r)
     struct record_key *lost = record_find(&r->record, record_current(&r->record)->id);
     struct record_key *back = record_find(&r->record, r->slots.key_id);
     begin_journal(r); /* for the event; it is not written */
-    snprintf(r->journal.key_new, sizeof(r->journal.key_new), "%s", back->id);
-    snprintf(r->journal.key_old, sizeof(r->journal.key_old), "%s", lost->id);
+    text_copy(r->journal.key_new, sizeof(r->journal.key_new), back->id);
+    text_copy(r->journal.key_old, sizeof(r->journal.key_old), lost->id);
     lost->role = KEY_REPLACED;
     lost->rotation = r->record.rotation;
     lost->replaced_ms = now;
@@ -182,7 +183,7 @@ static struct saga_verdict begin_fall_back(struct rotation *r)
     lost->next_ms = now + (lost->status == AWS_KEY_INACTIVE ? r->env->policy.quarantine_ms
                            : lost->exposed                  ? 0
                                                             : r->env->policy.overlap_ms);
-    snprintf(lost->replaced_by, sizeof(lost->replaced_by), "%s", back->id);
+    text_copy(lost->replaced_by, sizeof(lost->replaced_by), back->id);
     back->role = KEY_CURRENT;
     back->next = KEY_NEXT_NONE;
     back->next_ms = TIME_NONE;
@@ -315,9 +316,9 @@ static struct saga_verdict create_got(struct saga *s, const void *result)
     struct journal *j = &r->journal;
     secret_free(r->secret);
     r->secret = secret_copy(a->created_secret);
-    snprintf(j->key_new, sizeof(j->key_new), "%s", a->keys[0].id);
+    text_copy(j->key_new, sizeof(j->key_new), a->keys[0].id);
     j->key_new_created_ms = a->keys[0].created_ms;
-    if (MUTANT(SECRET_TOLD)) snprintf(r->record.reason, sizeof(r->record.reason), "%s", secret_bytes(r->secret));
+    if (MUTANT(SECRET_TOLD)) text_copy(r->record.reason, sizeof(r->record.reason), secret_bytes(r->secret));
     if (rotation_room_for_keys(r, r->n_keys + 1)) r->keys[r->n_keys++] = a->keys[0];
     return r->secret ? saga_next() : saga_jump(UNDO); /* no memory for the only copy: the key goes again */
 }
@@ -420,8 +421,8 @@ static struct saga_verdict repair(struct saga *s)
     struct rotation *r = ROTATION(s);
     begin_journal(r);
     r->journal.repair = true;
-    snprintf(r->journal.key_new, sizeof(r->journal.key_new), "%s", r->slots.key_id);
-    snprintf(r->journal.key_old, sizeof(r->journal.key_old), "%s", r->seen == INSTANCE_SEEN_ID ? r->seen_id : "");
+    text_copy(r->journal.key_new, sizeof(r->journal.key_new), r->slots.key_id);
+    text_copy(r->journal.key_old, sizeof(r->journal.key_old), r->seen == INSTANCE_SEEN_ID ? r->seen_id : "");
     r->journal.assisted = !r->can.can_write;
     secret_free(r->secret);
     r->secret = secret_copy(r->kept_secret);
@@ -517,7 +518,7 @@ static void plan_predecessor(struct rotation *r, struct record_key *k)
     k->replaced_ms = now;
     k->unseen = !r->journal.old_seen || r->seen != INSTANCE_SEEN_ID;
     k->exposed = k->exposed || r->journal.exposed || step_is_exposed(r, k->id);
-    snprintf(k->replaced_by, sizeof(k->replaced_by), "%s", r->journal.key_new);
+    text_copy(k->replaced_by, sizeof(k->replaced_by), r->journal.key_new);
     if (a) k->status = a->status;
     if (k->status == AWS_KEY_INACTIVE) {
         if (k->inactive_ms == TIME_NONE) k->inactive_ms = now;

@@ -3,6 +3,7 @@
 #include "worker/rotation.h"
 
 #include "lib/err.h"
+#include "lib/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +28,7 @@ int rotation_new(struct rotation_env *env, struct job *job, struct rotation **re
     lease_init(&r->lease, env->leases, key);
     record_init(&r->record, job->licence, job->account, job->user);
     journal_init(&r->journal, JOURNAL_ROTATE);
-    snprintf(r->target, sizeof(r->target), "%s", job->replace_key_id);
+    text_copy(r->target, sizeof(r->target), job->replace_key_id);
     r->retry_after_ms = -1;
     r->next_ms = TIME_NONE;
     r->begun_mono_ms = clock_mono_ms(env->clock);

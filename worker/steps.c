@@ -4,6 +4,7 @@
 
 #include "lib/err.h"
 #include "lib/mutant.h"
+#include "lib/text.h"
 #include "worker/report.h"
 
 #include <assert.h>
@@ -71,7 +72,7 @@ void rotation_note(struct rotation *r, int err, bool counted, const char *fmt, .
     va_list ap;
     r->error = err;
     r->counted = counted;
-    snprintf(r->step, sizeof(r->step), "%s", saga_row(&r->saga)->name);
+    text_copy(r->step, sizeof(r->step), saga_row(&r->saga)->name);
     va_start(ap, fmt);
     vsnprintf(r->reason, sizeof(r->reason), fmt, ap);
     va_end(ap);
@@ -83,7 +84,7 @@ void rotation_note_wait(struct rotation *r, int64_t until_ms, const char *fmt, .
     r->error = 0;
     r->counted = false;
     r->next_ms = until_ms;
-    snprintf(r->step, sizeof(r->step), "%s", saga_row(&r->saga)->name);
+    text_copy(r->step, sizeof(r->step), saga_row(&r->saga)->name);
     va_start(ap, fmt);
     vsnprintf(r->reason, sizeof(r->reason), fmt, ap);
     va_end(ap);
@@ -588,7 +589,7 @@ struct saga_verdict step_read_got(struct saga *s, const void *result)
     if (instance_error(r, i)) return saga_fail(i->err);
     r->seen = i->seen;
     r->proof = i->proof;
-    snprintf(r->seen_id, sizeof(r->seen_id), "%s", i->seen == INSTANCE_SEEN_ID ? i->key_seen : "");
+    text_copy(r->seen_id, sizeof(r->seen_id), i->seen == INSTANCE_SEEN_ID ? i->key_seen : "");
     r->error = 0;
     r->reason[0] = '\0';
     return saga_next();
@@ -637,7 +638,7 @@ static bool park(struct rotation *r)
     if (!r->error || r->end_state != RECORD_NEW || !b->blames || !b->blames(b->self, r->job, r->error, name))
         return false;
     int64_t now = step_now_ms(r);
-    snprintf(rec->parked, sizeof(rec->parked), "%s", name);
+    text_copy(rec->parked, sizeof(rec->parked), name);
     snprintf(rec->reason, sizeof(rec->reason), "parked until %s answers again: %.120s", name, r->reason);
     rec->state = RECORD_RETRY;
     if (rec->first_failed_ms == TIME_NONE) rec->first_failed_ms = now;
@@ -651,8 +652,8 @@ static void judge_failure(struct rotation *r)
 {
     struct record *rec = &r->record;
     int64_t now = step_now_ms(r);
-    snprintf(rec->reason, sizeof(rec->reason), "%s", r->reason);
-    snprintf(rec->step, sizeof(rec->step), "%s", r->step);
+    text_copy(rec->reason, sizeof(rec->reason), r->reason);
+    text_copy(rec->step, sizeof(rec->step), r->step);
     rec->error = r->error;
     if (!r->error) { /* a wait: nothing failed */
         if (r->end_state != RECORD_NEW) rec->state = r->end_state;

@@ -2,6 +2,7 @@
  * offered. What the instance uses is never taken back. Rows of rotate.c's table. */
 #include "lib/err.h"
 #include "lib/mutant.h"
+#include "lib/text.h"
 #include "worker/rotate.h"
 
 #include <stdio.h>
@@ -88,7 +89,7 @@ struct saga_verdict withdraw_prepare(struct saga *s)
     r->record.state = RECORD_FAILED;
     r->record.attempts++;
     r->record.error = r->error ? r->error : ERR_INSTANCE_REFUSED;
-    if (r->reason[0]) snprintf(r->record.reason, sizeof(r->record.reason), "%s", r->reason);
+    if (r->reason[0]) text_copy(r->record.reason, sizeof(r->record.reason), r->reason);
     snprintf(r->record.step, sizeof(r->record.step), "set");
     r->record.next_ms = now + r->env->policy.retry_cap_ms;
     if (!r->error) rotation_note(r, ERR_INSTANCE_REFUSED, true, "the instance refused the new key; it was withdrawn");
@@ -160,8 +161,8 @@ struct saga_verdict undo_prepare(struct saga *s)
     bool dead = !lost && (err_class(r->error) == ERR_CLASS_PERMANENT || rec->attempts >= r->env->policy.max_attempts);
     rec->state = dead ? RECORD_FAILED : RECORD_RETRY;
     rec->error = r->error;
-    snprintf(rec->reason, sizeof(rec->reason), "%s", r->reason);
-    snprintf(rec->step, sizeof(rec->step), "%s", r->step);
+    text_copy(rec->reason, sizeof(rec->reason), r->reason);
+    text_copy(rec->step, sizeof(rec->step), r->step);
     rec->next_ms = step_now_ms(r) + (dead ? r->env->policy.retry_cap_ms : r->env->policy.retry_delays_ms[0]);
     r->end_outcome = dead ? OUTCOME_DEAD : OUTCOME_DONE;
     r->closing = true;

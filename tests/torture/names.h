@@ -19,6 +19,8 @@ int torture_vasprintf(char **out, const char *fmt, va_list ap) __attribute__((fo
 #ifndef KEYROLL_TORTURE_ITSELF
 #undef strdup
 #undef strndup
+#undef asprintf
+#undef vasprintf
 #define malloc       torture_malloc
 #define calloc       torture_calloc
 #define realloc      torture_realloc
