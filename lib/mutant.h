@@ -2,7 +2,8 @@
  * MUTANT(x) is the constant false; only the copy of the code in tests/sim is built with KEYROLL_MUTANTS. Tried and not
  * seen within 20,000 histories: a third key instead of the kept pair (R5; the limit of two keys hides it), a second
  * write without a proof before it (I1; a stranger has to come within seconds), absence of a lost create believed at
- * once (R4; it ends as a question to a person). */
+ * once (R4; it ends as a question to a person), a key that one list does not show taken for lost (R12; so
+ * does that), last-used not asked for where nothing can be read (R11; nobody can see what is held there). */
 #ifndef KEYROLL_MUTANT_H
 #define KEYROLL_MUTANT_H
 
@@ -17,6 +18,10 @@
     X(REAP_EARLY, "a key is deleted before its quarantine is over", "R5")                                              \
     X(RETIRE_BLIND, "a retire does not look at the instance", "R6")                                                    \
     X(EXPOSED_REVIVED, "an exposed key is made Active again", "R7")                                                    \
+    X(OFFERED_UNDONE, "an offered key whose secret is lost is deleted at once", "R8")                                  \
+    X(UNDONE_IS_DONE, "a rotation that was undone counts as done", "R10")                                              \
+    X(UNSEALABLE_AWAITED, "a pair that cannot be opened is waited for", "R13")                                         \
+    X(ORPHAN_IN_DOUBT, "a key is deleted without a lease after a lost reply", "R14")                                   \
     X(UNSETTLED, "a key that is refused counts as settled", "I1")                                                      \
     X(DELETE_FIRST, "the first listed key is deleted", "I3")                                                           \
     X(SECRET_TOLD, "the secret stands in a reason", "I6")                                                              \

@@ -87,16 +87,29 @@ static bool seen_drifts(const struct record *r, enum instance_seen seen, const c
     return true;
 }
 
-/* Who is asked about one key has to hear of the other one, too. */
+/* "K1 and K2": every listed key that neither the record nor the text explains. Returns the first, NULL without any. */
+static const char *list_unexplained(const struct record *r, const struct aws_key *keys, size_t n_keys, const char *text,
+                                    char ret_ids[RECORD_TEXT_MAX])
+{
+    const char *first = NULL;
+    ret_ids[0] = '\0';
+    for (size_t i = 0; i < n_keys; i++) {
+        size_t len = strlen(ret_ids);
+        if (record_find_const(r, keys[i].id) || strstr(text, keys[i].id)) continue;
+        snprintf(ret_ids + len, RECORD_TEXT_MAX - len, "%s%s", first ? " and " : "", keys[i].id);
+        if (!first) first = keys[i].id;
+    }
+    return first;
+}
+
+/* Who is asked about one key has to hear of the other ones, too. */
 static void name_unexplained(const struct record *r, const struct aws_key *keys, size_t n_keys,
                              char reason[RECORD_TEXT_MAX])
 {
-    for (size_t i = 0; i < n_keys; i++) {
-        size_t len = strlen(reason);
-        if (record_find_const(r, keys[i].id) || strstr(reason, keys[i].id)) continue;
-        snprintf(reason + len, RECORD_TEXT_MAX - len, "; nobody explains %s", keys[i].id);
-        return;
-    }
+    char ids[RECORD_TEXT_MAX];
+    size_t len = strlen(reason);
+    if (!list_unexplained(r, keys, n_keys, reason, ids)) return;
+    snprintf(reason + len, RECORD_TEXT_MAX - len, "; nobody explains %s", ids);
 }
 
 bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
@@ -187,14 +200,13 @@ static void decide_full(const struct keyslots_in *in, struct keyslots_out *out)
 
 static bool unexplained(const struct keyslots_in *in, struct keyslots_out *out)
 {
-    for (size_t i = 0; i < in->n_keys; i++) {
-        if (record_find_const(in->record, in->keys[i].id)) continue;
-        answer(out, SLOT_PERSON, in->keys[i].id,
-               "nobody explains key %s; run: keyroll adopt %s --replaced KEY (may be removed) or --leave KEY",
-               in->keys[i].id, in->record->licence);
-        return true;
-    }
-    return false;
+    char ids[RECORD_TEXT_MAX];
+    const char *first = list_unexplained(in->record, in->keys, in->n_keys, "", ids);
+    if (!first) return false;
+    answer(out, SLOT_PERSON, first,
+           "nobody explains key %s; run: keyroll adopt %s --replaced KEY (may be removed) or --leave KEY", ids,
+           in->record->licence);
+    return true;
 }
 
 /* The instance went back to a predecessor of ours that still works, and its successor cannot be written again. */

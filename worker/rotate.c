@@ -92,6 +92,7 @@ static struct saga_verdict resume_set(struct rotation *r)
                 ? "confirmed, but the instance still shows another key: paste the pair again (keyroll reveal)"
                 : "waiting for the revealed pair to be pasted into the instance");
     }
+    if (MUTANT(OFFERED_UNDONE) && !r->secret) return saga_jump(UNDO_DELETE);
     return r->secret ? prove_and_write(r, 0) : saga_jump(WITHDRAW);
 }
 
@@ -111,6 +112,8 @@ static struct saga_verdict resume(struct rotation *r)
         return saga_jump(DOUBT_RESUME);
     case JOURNAL_CREATED:
         if (rotate_is_offered(r)) return saga_jump(FORWARD);
+        if (MUTANT(UNSEALABLE_AWAITED) && !r->secret)
+            return rotate_wait_until(r, step_now_ms(r) + DOUBT_POLL_MS, RECORD_RETRY, "a mutant waits");
         return saga_jump(r->secret ? SETTLE : UNDO);
     case JOURNAL_AWAIT:
         if (rotate_is_offered(r)) return saga_jump(FORWARD);
@@ -238,6 +241,7 @@ static bool is_stale(const struct rotation *r)
     const struct job *j = r->job;
     bool goes_on = j->confirm || j->reason == JOB_RESUME || j->reason == JOB_POLL;
     if (j->kind != JOB_ROTATE) return false;
+    if (MUTANT(UNDONE_IS_DONE) && r->record.attempts) return true;
     return r->record.rotation > j->rotation || (goes_on && j->rotation > 0 && r->record.rotation == j->rotation);
 }
 
@@ -791,7 +795,7 @@ static bool spent(const struct rotation *r, int err)
 static struct saga_verdict escrow_failed(struct rotation *r, int err)
 {
     bool definite = err == ERR_LEASE_LOST || err == ERR_JOURNAL_VERSION || err == ERR_JOURNAL_DIRECTION;
-    if (definite && !r->put_unknown) return saga_jump(ORPHAN);
+    if (definite && (!r->put_unknown || MUTANT(ORPHAN_IN_DOUBT))) return saga_jump(ORPHAN);
     rotation_note(r, err, false, "%s", err_text(err));
     return saga_end(
         OUTCOME_ABANDONED); /* the intent is journalled: whoever comes next finds the key by R4, or its sealed pair */

@@ -703,6 +703,7 @@ struct saga_verdict step_fail_record_got(struct saga *s, const void *result)
     struct rotation *r = ROTATION(s);
     const struct store_reply *reply = result;
     if (reply->err) return put_refused(r, reply->err);
+    if (r->has_journal) r->again = false; /* it waits, and the job would find it open again, at once and for ever */
     lease_dropped(&r->lease);
     return saga_end(r->end_outcome);
 }

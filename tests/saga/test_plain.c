@@ -703,6 +703,25 @@ static void assisted_pasted_days_later(void **state)
     sim_world_free(w);
 }
 
+/* A late nudge meets the rotation that waits for a person: it looks once and is done, and does not come again at once.
+ */
+static void assisted_nudged_meanwhile(void **state)
+{
+    (void)state;
+    struct sim_pair pair;
+    struct sim_world *w = revealed(cannot_write, &pair);
+    uint64_t ran = w->sim.ran;
+    sim_publish(w, JOB_RETIRE, JOB_SCHEDULED, w->truth.keys[0].id, 1);
+    sim_publish(w, JOB_REAP, JOB_SCHEDULED, w->truth.keys[0].id, 1);
+    sim_run_for(w, HOUR_MS);
+    assert_string_equal(w->truth.violation, "");
+    assert_in_range(w->sim.ran - ran, 1, 20000);
+    sim_paste(w, &pair);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
 /* The old pair again: confirm is no proof, the read contradicts it (R11). */
 static void assisted_wrong_pair(void **state)
 {
@@ -783,6 +802,7 @@ int main(void)
         cmocka_unit_test(blind_doubt_asks),
         cmocka_unit_test(assisted_pasted),
         cmocka_unit_test(assisted_pasted_days_later),
+        cmocka_unit_test(assisted_nudged_meanwhile),
         cmocka_unit_test(assisted_wrong_pair),
         cmocka_unit_test(assisted_blind_confirm),
         cmocka_unit_test(assisted_foreign_pair),

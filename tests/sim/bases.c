@@ -33,6 +33,16 @@ static void restore_original(struct sim_world *w)
     if (w->truth.keys[0].exists) sim_restore_instance(w, &w->truth.keys[0]);
 }
 
+/* The record's sealed pair cannot be opened any more, so that it cannot be written again. */
+static void restore_and_lose_pair(struct sim_world *w)
+{
+    char key[STORE_KEY_MAX];
+    restore_original(w);
+    store_key(&w->scheduler_store, SIM_USER_KEY, "record", key);
+    if (sim_redis_peek(w->redis, key, "sealed", NULL))
+        sim_redis_poke(w->redis, key, "sealed", "kr1.0123456789abcdef.AAAA");
+}
+
 static void tests_work(void *arg)
 {
     struct sim_world *w = arg;
@@ -116,6 +126,21 @@ const struct sim_base sim_bases[] = {
      false},
     {"instance restored in overlap",
      {{SIM_ANY, .table = "audit", .skip = 8, .act = restore_original}},
+     NULL,
+     false,
+     false},
+    {"instance restored in overlap, the kept pair lost",
+     {{SIM_ANY, .table = "audit", .skip = 8, .act = restore_and_lose_pair}},
+     NULL,
+     false,
+     false},
+    {"instance restored in an open retire",
+     {{SIM_ANY, .table = "retire", .step = "journal", .fault = {SIM_CRASH_AFTER, 0}, .act = restore_original}},
+     NULL,
+     false,
+     false},
+    {"instance restored in an open reap",
+     {{SIM_ANY, .table = "reap", .step = "journal", .fault = {SIM_CRASH_AFTER, 0}, .act = restore_original}},
      NULL,
      false,
      false},

@@ -189,7 +189,7 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
     if (!deletes) return;
     bool lived = k->was_offered || k->was_held;
     if (!lived) return;
-    if (k->status == AWS_KEY_ACTIVE)
+    if (k->status == AWS_KEY_ACTIVE && !(k->changed_outside && k->outside_ms > t->listed_ms))
         sim_violate(t, "R1: %s was offered to the instance and is deleted while Active", k->id);
     if (k->inactive_wall_ms == TIME_NONE ||
         (!k->changed_outside && sim_wall_ms(t->sim) - k->inactive_wall_ms < t->quarantine_ms))

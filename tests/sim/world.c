@@ -481,7 +481,14 @@ struct sim_key *sim_start_plain(struct sim_world *w)
 void sim_run_for(struct sim_world *w, int64_t ms)
 {
     int64_t until = w->sim.mono_ms + ms;
-    while (sim_next_ms(&w->sim) <= until) sim_step(&w->sim);
+    uint64_t ran = w->sim.ran;
+    while (sim_next_ms(&w->sim) <= until) {
+        if (w->sim.ran - ran >= EVENTS_MAX) {
+            sim_violate(&w->truth, "I8: it runs in circles");
+            return;
+        }
+        sim_step(&w->sim);
+    }
     w->sim.mono_ms = until;
 }
 
