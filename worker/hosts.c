@@ -3,6 +3,7 @@
 #include "worker/hosts.h"
 
 #include "lib/err.h"
+#include "lib/fnv.h"
 #include "lib/secret.h"
 #include "worker/breakers.h"
 
@@ -72,9 +73,7 @@ static struct waiting *waiting_new(const struct instance_request *req, struct ti
 
 static struct host **place(struct hosts *h, const char *name)
 {
-    uint64_t hash = 14695981039346656037u;
-    for (const char *s = name; *s; s++) hash = (hash ^ (unsigned char)*s) * 1099511628211u;
-    struct host **at = &h->buckets[hash % BUCKETS];
+    struct host **at = &h->buckets[fnv1a(FNV1A_START, name) % BUCKETS];
     while (*at && strcmp((*at)->name, name) != 0) at = &(*at)->next;
     return at;
 }
