@@ -7,6 +7,7 @@
 #include "lib/log.h"
 #include "producer/dispatch.h"
 #include "schema/options.h"
+#include "tests/bench/fleet.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -44,22 +45,7 @@ static void reported(void *arg, const struct dispatch_sent *j, int err, const ch
 
 static void make(size_t i, char text[6][96], struct inventory_row *row, struct survey_due *due)
 {
-    snprintf(text[0], 96, "L%06zu", i);
-    snprintf(text[1], 96, "%012zu", 100000000000 + i % ACCOUNTS);
-    snprintf(text[2], 96, "SynergistExpress-L%06zu", i);
-    snprintf(text[3], 96, "synergist-l%06zu", i);
-    snprintf(text[4], 96, "https://l%06zu.synergist.example/", i);
-    snprintf(text[5], 96, "file:/credentials.json#L%06zu", i);
-    *row = (struct inventory_row){.licence = text[0],
-                                  .account = text[1],
-                                  .user = text[2],
-                                  .bucket = text[3],
-                                  .instance_url = text[4],
-                                  .credentials = text[5],
-                                  .region = "eu-west-1",
-                                  .profile = "default",
-                                  .time_zone = "",
-                                  .policy = ""};
+    bench_row(i, ACCOUNTS, row, text);
     *due = (struct survey_due){
         .row = row, .verdict = {.rank = POLICY_ROTATE, .kind = JOB_ROTATE, .reason = JOB_SCHEDULED}, .signature = i};
     snprintf(due->verdict.replace_key_id, sizeof due->verdict.replace_key_id, "AKIA%016zu", i);

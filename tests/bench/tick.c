@@ -9,6 +9,7 @@
 #include "producer/survey.h"
 #include "schema/options.h"
 #include "tests/unit/redis_process.h"
+#include "tests/bench/fleet.h"
 
 #include <inttypes.h>
 #include <sys/resource.h>
@@ -62,22 +63,10 @@ static void make_row(const struct bench *b, size_t i, struct inventory_row *row,
     static const char *const zones[] = {"Europe/London", "Europe/Berlin", "America/New_York", "Australia/Sydney", ""};
     static const char *const names[] = {"", "weekend", "nights"};
     (void)b;
-    snprintf(text[0], 96, "L%06zu", i);
-    snprintf(text[1], 96, "%012zu", 100000000000 + i % ACCOUNTS);
-    snprintf(text[2], 96, "SynergistExpress-L%06zu", i);
-    snprintf(text[3], 96, "synergist-l%06zu", i);
+    bench_row(i, ACCOUNTS, row, text);
     snprintf(text[4], 96, "http://127.0.0.1:9/L%06zu", i);
-    snprintf(text[5], 96, "file:/credentials.json#L%06zu", i);
-    *row = (struct inventory_row){.licence = text[0],
-                                  .account = text[1],
-                                  .user = text[2],
-                                  .bucket = text[3],
-                                  .instance_url = text[4],
-                                  .credentials = text[5],
-                                  .region = "eu-west-1",
-                                  .profile = "default",
-                                  .time_zone = zones[i % ARRAY_LEN(zones)],
-                                  .policy = names[i % ARRAY_LEN(names)]};
+    row->time_zone = zones[i % ARRAY_LEN(zones)];
+    row->policy = names[i % ARRAY_LEN(names)];
 }
 
 static void make_record(const struct bench *b, size_t i, const struct inventory_row *row, struct record *r)

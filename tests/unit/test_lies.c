@@ -408,7 +408,7 @@ static void lie_to(const struct lie *lie, const struct who *who)
     enum err_class class = err_class(w.err);
     bool may_pass = (lie->is & SAYS_YES) && who->way == INSTANCE && w.err == 0;
     if (w.done != 1 || ((!w.err || !class) && !may_pass))
-        fail_msg("%s, told to %s: it is believed", lie->name, who->name);
+        fail_msg("%s, told to %s: it is believed (ended %d times, %s)", lie->name, who->name, w.done, err_name(w.err));
     if (MEASURED && grown > GROWTH_KB) fail_msg("%s, told to %s: %ld KiB more memory", lie->name, who->name, grown);
     if (getenv("KEYROLL_STORY"))
         print_message("%-26s %-22s %-18s %-9s %s\n", lie->name, who->name, err_name(w.err), err_class_name(class),
