@@ -4,6 +4,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 static struct loop *loop;
@@ -28,6 +29,24 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
+/* A socket that has sent the bytes; their server has not run meanwhile. libFuzzer's clock is a SIGALRM every few
+ * seconds, which would end connect() with EINTR: it waits till we are done. Caller closes. */
+static int send_all(const uint8_t *data, size_t size)
+{
+    const struct sockaddr_in a = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)http_server_port(server)),
+                                  .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    sigset_t alarm, before;
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    FUZZ_REQUIRE(sigprocmask(SIG_BLOCK, &alarm, &before) == 0);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    FUZZ_REQUIRE(connect(fd, (const struct sockaddr *)&a, sizeof a) == 0);
+    FUZZ_REQUIRE(send(fd, data, size, MSG_NOSIGNAL) == (ssize_t)size);
+    FUZZ_REQUIRE(sigprocmask(SIG_SETMASK, &before, NULL) == 0);
+    return fd;
+}
+
 static void stop_turn(void *arg)
 {
     *(int *)arg = 1;
@@ -44,13 +63,8 @@ static void turns(int n)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons((uint16_t)http_server_port(server)),
-                            .sin_addr = {htonl(INADDR_LOOPBACK)}};
     if (size > 32768) return 0; /* fits the socket's buffer */
-    int client = socket(AF_INET, SOCK_STREAM, 0);
-    FUZZ_REQUIRE(connect(client, (struct sockaddr *)&a, sizeof a) == 0);
-    FUZZ_REQUIRE(send(client, data, size, MSG_NOSIGNAL) == (ssize_t)size);
+    int client = send_all(data, size);
     turns(4);
     const struct linger at_once = {1, 0}; /* or the ports would run out */
     FUZZ_REQUIRE(setsockopt(client, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);

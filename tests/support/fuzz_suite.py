@@ -51,7 +51,8 @@ def fuzz(name, seconds):
     if done.returncode == 0 and runs and int(runs.group(1)) > 0:
         return [], figures
     telling = [line for line in text.splitlines() if re.search(r"ERROR|SUMMARY|does not hold|Test unit|runtime error", line)]
-    return [f"{name}: exit status {done.returncode}"] + (telling or text.splitlines()[-15:]), figures
+    telling = telling or text.splitlines()[-15:]
+    return [f"{name}: exit status {done.returncode}: {telling[0] if telling else 'no output'}", *telling], figures
 
 
 def main():
