@@ -9,7 +9,6 @@
 #include "tests/sim/group.h"
 #include "tests/sim/world.h"
 #include "tests/torture/torture.h"
-#include "worker/intake.h"
 
 #define SPARED_VOID(call)                                                                                              \
     do {                                                                                                               \
@@ -34,6 +33,5 @@
 #define states_find(...)        SPARED(states_find(__VA_ARGS__))
 #define report_new(...)         SPARED(report_new(__VA_ARGS__))
 #define sim_intake_start(k)     SPARED_VOID(sim_intake_start(k))
-#define intake_on_assigned(...) SPARED_VOID(intake_on_assigned(__VA_ARGS__))
 
 #endif
