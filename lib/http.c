@@ -20,6 +20,9 @@
  * Secrets: the blocks and reply buffers are wiped, libcurl gets an allocator which wipes what it frees, OpenSSL is told
  * to clear decrypted records, and SSLKEYLOGFILE is taken out of the environment.
  *
+ * libcurl forgets a transfer's timeout when anything else is due for it within the last millisecond before (7.88.1,
+ * add_next_timeout()): it ends with the next byte then, or never. So the sweep ends what is over.
+ *
  * Limits: HTTP/1.1, no redirects, no cookies, no compression, no request streaming. Names are resolved in libcurl's
  * threads. Queue timeouts are exact for the first one due, others up to SWEEP_MIN_MS late. */
 #include "lib/http.h"
@@ -53,7 +56,8 @@ enum {
     READY_PER_TURN = 128,     /* ready sockets taken per turn */
     KEEP_OPEN_PER_CLASS = 32, /* beyond it a fresh connection is closed after its request */
     SPARE_CONNECTIONS = 64,
-    SWEEP_MIN_MS = 200, /* a sweep walks the queue */
+    SWEEP_MIN_MS = 200, /* a sweep walks queues and handles */
+    LATE_MS = 100,      /* after its timeout a transfer is ended here */
     DNS_KEEP_S =
         2, /* libcurl walks all kept names after each transfer; those of a fleet are not asked for again soon */
     WARM_BODY_BYTES = 8192, /* a reply buffer up to this size is kept for the handle's next request */
@@ -89,9 +93,9 @@ struct slot {
     struct buf body;
     struct curl_slist *nodes; /* owned array, linked in order; data points into the request */
     size_t nodes_cap;
-    bool used;         /* its handle had a transfer */
-    bool refused_open; /* the open socket callback failed */
-    int64_t started_mono_ms;
+    bool used;                             /* its handle had a transfer */
+    bool refused_open;                     /* the open socket callback failed */
+    int64_t started_mono_ms, over_mono_ms; /* over: libcurl should have ended it before */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -656,6 +660,15 @@ static int slot_load(struct slot *slot)
     return curl_multi_add_handle(slot->h->multi, slot->easy) == CURLM_OK ? 0 : ERR_NOMEM;
 }
 
+static void arm_sweep(struct http *h, int64_t at_mono_ms, int64_t least_ms)
+{
+    if (at_mono_ms >= h->sweep_at_mono_ms) return;
+    int64_t wait_ms = at_mono_ms - clock_mono_ms(&clock_system);
+    if (wait_ms < least_ms) wait_ms = least_ms;
+    h->sweep_at_mono_ms = at_mono_ms;
+    loop_timer_start(h->sweep, wait_ms);
+}
+
 /* Moves the oldest request of a class onto a handle. */
 static void start_next(struct http *h, struct slot *slot)
 {
@@ -669,9 +682,12 @@ static void start_next(struct http *h, struct slot *slot)
     }
     slot->r = r;
     slot->started_mono_ms = clock_mono_ms(&clock_system);
+    slot->over_mono_ms =
+        r->timeout_ms < FAR_AWAY_MS / 2 ? slot->started_mono_ms + r->timeout_ms + LATE_MS : FAR_AWAY_MS;
     int rc = slot_load(slot);
     if (rc == 0) {
         q->running++;
+        arm_sweep(h, slot->over_mono_ms, 0);
         return;
     }
     slot->r = NULL;
@@ -813,13 +829,13 @@ static bool anything_startable(const struct http *h)
 static void stop_idle_sweep(struct http *h)
 {
     for (int c = 0; c < HTTP_CLASSES; c++)
-        if (h->queues[c].first) return;
+        if (h->queues[c].first || h->queues[c].running) return;
     if (h->sweep_at_mono_ms == FAR_AWAY_MS) return;
     h->sweep_at_mono_ms = FAR_AWAY_MS;
     loop_timer_stop(h->sweep);
 }
 
-/* Queued requests keep the loop alive by the sweep timer, running ones by libcurl's. */
+/* Requests, queued or running, keep the loop alive by the sweep timer. */
 static void leave(struct http *h)
 {
     h->depth--;
@@ -940,16 +956,7 @@ static void on_turn_end(void *arg)
     if (kick(h) < 0) loop_timer_start(h->timer, 1);
 }
 
-/* ---- queue timeouts ---- */
-
-static void arm_sweep(struct http *h, int64_t at_mono_ms, int64_t least_ms)
-{
-    if (at_mono_ms >= h->sweep_at_mono_ms) return;
-    int64_t wait_ms = at_mono_ms - clock_mono_ms(&clock_system);
-    if (wait_ms < least_ms) wait_ms = least_ms;
-    h->sweep_at_mono_ms = at_mono_ms;
-    loop_timer_start(h->sweep, wait_ms);
-}
+/* ---- timeouts ---- */
 
 /* Ends what waited too long in one part of a queue. Completions may append to the queues; they cannot take from them.
  */
@@ -968,18 +975,33 @@ static void end_overdue(struct queue *q, bool ahead, int64_t now)
     }
 }
 
+/* Ends running transfers that libcurl has forgotten. Returns when the next one is over. */
+static int64_t end_forgotten(struct queue *q, int64_t now)
+{
+    int64_t next_at = FAR_AWAY_MS;
+    for (unsigned i = 0; i < q->slots_len; i++) { /* completions make no slots */
+        struct slot *slot = q->slots[i];
+        if (slot->r && slot->over_mono_ms <= now) complete_slot(slot, CURLE_OPERATION_TIMEDOUT);
+        if (slot->r && slot->over_mono_ms < next_at) next_at = slot->over_mono_ms;
+    }
+    return next_at;
+}
+
 static void on_sweep(void *arg)
 {
     struct http *h = arg;
     int64_t now = clock_mono_ms(&clock_system), next_at = FAR_AWAY_MS;
     h->sweep_at_mono_ms = FAR_AWAY_MS;
     enter(h);
+    act(h, CURL_SOCKET_TIMEOUT, 0); /* what it has not forgotten it ends itself */
     for (enum http_class c = 0; c < HTTP_CLASSES; c++) {
         struct queue *q = &h->queues[c];
         for (int ahead = 0; ahead < 2; ahead++) {
             if (q->due_mono_ms[ahead] <= now) end_overdue(q, ahead, now);
             if (q->due_mono_ms[ahead] < next_at) next_at = q->due_mono_ms[ahead];
         }
+        int64_t over_at = end_forgotten(q, now);
+        if (over_at < next_at) next_at = over_at;
     }
     if (next_at != FAR_AWAY_MS) arm_sweep(h, next_at, SWEEP_MIN_MS);
     leave(h);
