@@ -72,8 +72,8 @@ struct world {
     struct bucket buckets[ACCOUNTS_MAX][AWS_FAMILIES];
     struct worker workers[WORKERS];
     uint64_t calls, throttled, ticks;
-    size_t canaries;     /* licences in the waves before the last */
-    int64_t canaries_ms; /* when they were all proven, since the start */
+    size_t canaries;       /* licences in the waves before the last */
+    int64_t canaries_ms;   /* when they were all proven, since the start */
     double foretold_worst; /* share of the whole by which an end was foretold wrong */
     struct {
         int64_t at_ms, end_ms;
