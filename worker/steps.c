@@ -333,6 +333,8 @@ struct saga_verdict step_done_got(struct saga *s, const void *result)
 /* One opid per logical write: kept while the row is repeated, so that a write whose answer was lost is recognised. */
 static void fresh_opid(struct rotation *r)
 {
+    /* also the attempt that the engine gave up, whose answer nobody waits for any more */
+    if (r->saga.attempt && err_class(r->saga.last_error) == ERR_CLASS_UNKNOWN) r->put_unknown = true;
     if (r->saga.attempt) return;
     store_opid(r->env->store, r->opid);
     r->put_unknown = false;
