@@ -13,6 +13,7 @@
 #define CHECK_POLL_MS  1000
 #define CHECK_POLLS    5
 #define PROOF_FRESH_MS 2000
+#define LAG_AGAIN_MS   30000
 #define SET_ROUNDS     3
 
 /* ---- decide ---- */
@@ -245,10 +246,22 @@ static bool is_stale(const struct rotation *r)
     return r->record.rotation > j->rotation || (goes_on && j->rotation > 0 && r->record.rotation == j->rotation);
 }
 
+/* The current key was found gone a moment ago, and AWS brings none back: a list that shows it again lags behind (R4).
+ * Believed, it would keep the slot taken while the instance is cut off. */
+static bool list_lags(const struct rotation *r)
+{
+    const struct record_key *k = record_current(&r->record);
+    if (r->has_journal || !k || k->listed || k->inactive_ms == TIME_NONE) return false;
+    return step_now_ms(r) - k->inactive_ms < r->env->policy.create_doubt_ms && step_listed(r, k->id);
+}
+
 static struct saga_verdict decide(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     char drift[RECORD_TEXT_MAX];
+    if (list_lags(r))
+        return rotate_wait_until(r, step_now_ms(r) + LAG_AGAIN_MS, RECORD_RETRY,
+                                 "AWS still lists the new key that somebody else deleted: a new rotation begins later");
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
     if (r->has_journal && !MUTANT(DONE_BEFORE_JOURNAL)) return resume(r);
     if (r->env->policy.observe) return saga_jump(DONE_RELEASE);
@@ -574,12 +587,12 @@ static struct saga_verdict finish_prepare(struct saga *s)
     make_current(r);
     forget_gone(r);
     int64_t now = step_now_ms(r);
-    if (r->journal.repair) { /* the way back stays open for a whole overlap again */
-        for (size_t i = 0; i < rec->n_keys; i++)
-            if (rec->keys[i].next == KEY_NEXT_RETIRE && !rec->keys[i].exposed &&
-                rec->keys[i].next_ms < now + r->env->policy.overlap_ms)
-                rec->keys[i].next_ms = now + r->env->policy.overlap_ms;
-    } else {
+    /* the instance may have gone back to it: whichever the predecessor, it signed links up to now */
+    for (size_t i = 0; i < rec->n_keys; i++)
+        if (rec->keys[i].next == KEY_NEXT_RETIRE && !rec->keys[i].exposed &&
+            rec->keys[i].next_ms < now + r->env->policy.overlap_ms)
+            rec->keys[i].next_ms = now + r->env->policy.overlap_ms;
+    if (!r->journal.repair) {
         rec->rotation = r->journal.rotation;
         rec->rotated_ms = now;
     }
@@ -618,7 +631,8 @@ static struct saga_verdict review(struct saga *s)
     if (r->polls++ == 0) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
     int64_t left = step_left_ms(r, r->journal.written_ms + 2 * r->can.write_life_ms); /* as for a withdrawal */
     bool shown = r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, r->journal.key_new);
-    if (!shown && left)
+    bool taken_over = r->journal.patient_ms != TIME_NONE; /* the frozen worker's own write may be under way still */
+    if ((!shown || taken_over) && left)
         return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY,
                                  "somebody else deleted the new key: waiting until no late write of it can land");
     return saga_jump(LOST_PREPARE);
@@ -652,6 +666,7 @@ static struct saga_verdict lost_prepare(struct saga *s)
         if (k) {
             k->listed = false;
             k->status = AWS_KEY_STATUS_UNKNOWN;
+            k->inactive_ms = step_now_ms(r); /* since when it is gone */
         }
     } else {
         record_remove(&r->record, id);
