@@ -6,6 +6,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/mutant.h"
 #include "lib/text.h"
 #include "schema/lua.h" /* generated */
 
@@ -385,7 +386,7 @@ int store_server_seen(struct store *s, const struct redis_server *server, struct
     adds(&a, k1);
     adds(&a, k2);
     adds(&a, id);
-    addn(&a, s->lease_ttl_ms, n);
+    addn(&a, MUTANT(NO_HOLD_OFF) ? 0 : s->lease_ttl_ms, n);
     return eval(s, &script_server_seen, 2, &a, CALL_NUMBER, t);
 }
 
@@ -399,7 +400,7 @@ int store_acquire(struct store *s, const struct store_user *u, struct ticket t)
     adds(&a, hold);
     adds(&a, u->token);
     addn(&a, s->lease_ttl_ms, n1);
-    addn(&a, s->lease_ttl_ms, n2);
+    addn(&a, MUTANT(NO_HOLD_OFF) ? 0 : s->lease_ttl_ms, n2);
     return eval(s, &script_acquire, 5, &a, CALL_ACQUIRE, t);
 }
 

@@ -76,7 +76,8 @@ static struct saga_verdict resume_set(struct rotation *r)
     const struct journal *j = &r->journal;
     const struct aws_key *k = step_listed(r, j->key_new);
     if (!k) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
-    if (k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, j->key_new)) return saga_jump(MARKS);
+    if (k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, j->key_new) && !MUTANT(DEAD_STAYS))
+        return saga_jump(MARKS);
     if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, j->key_new)) return saga_jump(TEST);
     if (r->seen == INSTANCE_SEEN_ID && strcmp(r->seen_id, j->key_old) && !record_find(&r->record, r->seen_id)) {
         char text[RECORD_TEXT_MAX];
@@ -100,6 +101,7 @@ static struct saga_verdict resume_set(struct rotation *r)
 /* A failover lost the pivot's write, but the write to the instance got there: what it uses is never undone (I1). */
 bool rotate_is_offered(const struct rotation *r)
 {
+    if (MUTANT(UNDO_BLIND)) return false;
     return r->seen == INSTANCE_SEEN_ID && r->journal.key_new[0] && !strcmp(r->seen_id, r->journal.key_new);
 }
 
@@ -137,7 +139,7 @@ static struct saga_verdict resume(struct rotation *r)
 static bool hurry_exposed(struct rotation *r)
 {
     bool any = false;
-    for (size_t i = 0; i < r->record.n_keys; i++) {
+    for (size_t i = 0; i < r->record.n_keys && !MUTANT(EXPOSED_WAITS); i++) {
         struct record_key *k = &r->record.keys[i];
         if (!k->exposed || k->role == KEY_CURRENT || k->next != KEY_NEXT_RETIRE || k->next_ms <= step_now_ms(r))
             continue;
@@ -310,6 +312,7 @@ static struct saga_verdict intent(struct saga *s)
         r->journal.intent_ms = step_now_ms(r);
         r->journal.intent_last_ms = step_latest_ms(r);
     }
+    if (MUTANT(EFFECT_FIRST)) return saga_jump(CREATE);
     return step_put_journal(r, JOURNAL_INTENT);
 }
 
@@ -347,6 +350,7 @@ static struct saga_verdict escrow(struct saga *s)
     buf_init(&sealed, STORE_SEALED_MAX);
     int rc = escrow_seal(r->env->escrow, r->env->rng, r->job->user, r->journal.key_new, r->secret, &sealed);
     if (rc < 0) return saga_fail(rc);
+    if (MUTANT(UNSEALED)) return step_put_journal(r, JOURNAL_CREATED);
     return step_put_journal_sealed(r, JOURNAL_CREATED, sealed.data, sealed.len);
 }
 
@@ -403,7 +407,7 @@ static struct saga_verdict settle_bucket_got(struct saga *s, const void *result)
     r->error = 0;
     r->reason[0] = '\0';
     r->settle_ok_mono_ms = clock_mono_ms(r->env->clock);
-    if (++r->settled < r->env->policy.settle_successes)
+    if (++r->settled < r->env->policy.settle_successes && !MUTANT(SETTLE_ONCE))
         return saga_jump_in(SETTLE_STS, r->env->policy.settle_interval_ms);
     return saga_jump(r->can.can_write || r->journal.direction == DIRECTION_SET || r->journal.repair ? PIVOT : AWAIT);
 }
@@ -471,7 +475,7 @@ static struct saga_verdict pivot(struct saga *s)
 
 static struct saga_verdict offered_event(struct saga *s)
 {
-    if (ROTATION(s)->told_offered) return saga_jump(SET);
+    if (ROTATION(s)->told_offered || MUTANT(OFFERED_UNTOLD)) return saga_jump(SET);
     return step_put_event(ROTATION(s), EVENT_OFFERED);
 }
 
@@ -543,7 +547,7 @@ static void plan_predecessor(struct rotation *r, struct record_key *k)
         k->next_ms = now + p->quarantine_ms;
     } else {
         k->next = KEY_NEXT_RETIRE;
-        k->next_ms = k->exposed ? now : now + p->overlap_ms;
+        k->next_ms = k->exposed && !MUTANT(EXPOSED_WAITS) ? now : now + p->overlap_ms;
     }
 }
 
@@ -623,7 +627,7 @@ static struct saga_verdict review(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     const struct aws_key *k = step_listed(r, r->journal.key_new);
-    if (k && k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, k->id)) return saga_next();
+    if (k && k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, k->id) && !MUTANT(DEAD_STAYS)) return saga_next();
     if (k) { /* it is there and Active: the failure that brought us here stands */
         if (!r->error) rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "the instance does not prove the new key");
         return saga_jump(FAIL_RECORD);

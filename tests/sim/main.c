@@ -115,7 +115,7 @@ static bool share(const struct args *a, struct shared *v,
         work(a, v, &v->parts[i]);
         v->parts[i].took_s += seconds() - began;
         fflush(stdout);
-        _exit(0);
+        exit(0); /* not _exit(): LeakSanitizer looks then */
     }
     for (int status; wait(&status) > 0;)
         if (!WIFEXITED(status) || WEXITSTATUS(status)) fine = false;
@@ -232,6 +232,12 @@ static const char *const mutant_texts[][3] = {
 #undef MUTANT_TEXT
 };
 
+static const char *const unseen_texts[][3] = {
+#define UNSEEN_TEXT(text, rule, why) {text, rule, why},
+    KEYROLL_MUTANTS_UNSEEN(UNSEEN_TEXT)
+#undef UNSEEN_TEXT
+};
+
 static bool is_asked_for(const struct args *a, int m)
 {
     return !a->only || !strcmp(a->only, mutant_texts[m - 1][0]);
@@ -287,6 +293,9 @@ static int mutants(const struct args *a)
         else
             printf("NOT CAUGHT in %" PRIu64 " histories\n", a->mutants);
     }
+    for (size_t i = 0; i < ARRAY_LEN(unseen_texts) && !a->only; i++)
+        printf("%-20s %-4s %-66s no history shows it: %s\n", "-", unseen_texts[i][1], unseen_texts[i][0],
+               unseen_texts[i][2]);
     if (!a->only) printf("shrinking: %zu items of plans became %zu\n", plans, least);
     printf("mutants: %d of %d caught\n", caught, tried);
     return fine && caught == tried && (a->only || least * 2 < plans) ? 0 : 1;
