@@ -409,6 +409,25 @@ static void a_list_that_does_not_show_our_new_key_yet(void **state)
     }
 }
 
+static void a_list_that_shows_as_active_what_we_just_set_inactive(void **state)
+{
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        struct scene s;
+        begin(&s);
+        s.record.state = RECORD_QUARANTINE;
+        lists(&s, K1, AWS_KEY_ACTIVE);
+        lists(&s, K2, AWS_KEY_ACTIVE);
+        knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE)->rotation = 7;
+        struct record_key *k = knows(&s, K1, KEY_REPLACED, AWS_KEY_INACTIVE);
+        k->rotation = 7;
+        k->inactive_ms = NOW - (old ? 301000 : 60000);
+        sees(&s, K2);
+        assert_int_equal(observe(&s), old);
+        assert_int_equal(record_find(&s.record, K1)->status, old ? AWS_KEY_ACTIVE : AWS_KEY_INACTIVE);
+    }
+}
+
 static void drifted_and_excluded_stay(void **state)
 {
     (void)state;
@@ -520,6 +539,7 @@ int main(void)
         cmocka_unit_test(a_question_names_every_unexplained_key),
         cmocka_unit_test(changes_by_others_drift),
         cmocka_unit_test(a_list_that_does_not_show_our_new_key_yet),
+        cmocka_unit_test(a_list_that_shows_as_active_what_we_just_set_inactive),
         cmocka_unit_test(drifted_and_excluded_stay),
         cmocka_unit_test(rules_hold_in_every_small_world),
     };
