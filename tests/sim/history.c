@@ -243,30 +243,34 @@ static bool plans(const struct sim_plan *p, int what)
     return false;
 }
 
-/* What Redis loses, what a stranger does to a key and what AWS does not tell may need a person's eyes. So may a story
- * in which Redis is flushed when something else happens in it. */
-static bool may_ask(const struct sim_plan_item *x, bool lost)
+static bool is_happening(const struct sim_plan_item *x)
 {
-    if (x->what == PLAN_BASE) return sim_bases[x->arg].asks;
-    if (x->what == PLAN_CELL || x->what < SIM_HAPPENING_0) return false;
-    return lost || sim_happening_asks(x->what - SIM_HAPPENING_0);
+    return x->what >= SIM_HAPPENING_0 && x->what < PLAN_BASE;
 }
 
-/* Whatever calls failed, whoever crashed: keyroll ends that alone. Not so when a stranger touched the new key and there
- * is no test to notice it or the key is exposed, or when the instance was taken back to a key that is exposed, or past
- * the stranger. */
+/* What a stranger does to a key and what AWS does not tell may need a person's eyes. */
+static bool may_ask(const struct sim_plan_item *x)
+{
+    if (x->what == PLAN_BASE) return sim_bases[x->arg].asks;
+    return is_happening(x) && sim_happening_asks(x->what - SIM_HAPPENING_0);
+}
+
+/* Whatever calls failed, whoever crashed: keyroll ends that alone. Left out: a list that shows what we deleted; a
+ * stranger who touched the new key where no test notices it; he, or a Redis that lost all, with more that happened; an
+ * instance that was taken back to an exposed key. */
 static bool heals(struct sim_world *w, const struct sim_plan *plan, bool plain)
 {
     const struct sim_truth *t = &w->truth;
     const struct sim_key *held = sim_truth_find(&w->truth, t->instance.id);
     const bool restored = t->instance_outside_ms >= SIM_START_MONO_MS + START_MS;
-    if (t->ghost) return false; /* nothing tells it from a stranger's */
-    if (!plain || !w->o.can.can_read || (t->outside_ms && !w->o.can.can_test)) return false;
-    if (restored && ((held && held->exposed) || t->outside_ms)) return false;
-    for (size_t i = 0; i < t->n; i++)
-        if (t->keys[i].exposed && t->keys[i].outside_ms >= 0) return false;
-    for (size_t i = 0; i < plan->n; i++)
-        if (may_ask(&plan->v[i], sim_redis_losses(w->redis) > 0)) return false;
+    const bool lost = sim_redis_losses(w->redis) > 0;
+    if (!plain || !w->o.can.can_read || t->ghost || (lost && w->plan.n)) return false;
+    if (t->outside_ms && !w->o.can.can_test) return false;
+    if (restored && held && held->exposed) return false;
+    for (size_t i = 0; i < plan->n; i++) {
+        const bool happens = is_happening(&plan->v[i]), hurts = plan->v[i].what < SIM_HAPPENING_0;
+        if (may_ask(&plan->v[i]) || (t->outside_ms && happens) || (lost && (happens || hurts))) return false;
+    }
     return true;
 }
 

@@ -227,11 +227,16 @@ static int traces(const struct args *a)
  */
 
 static const char *const mutant_texts[][3] = {
-#define MUTANT_TEXT(name, text, rule) {#name, text, rule},
+#define MUTANT_TEXT(name, text, rule, first) {#name, text, rule},
     KEYROLL_MUTANT_LIST(MUTANT_TEXT)
 #undef MUTANT_TEXT
 };
 
+static const uint64_t mutant_first[] = {
+#define MUTANT_FIRST(name, text, rule, first) first,
+    KEYROLL_MUTANT_LIST(MUTANT_FIRST)
+#undef MUTANT_FIRST
+};
 static const char *const unseen_texts[][3] = {
 #define UNSEEN_TEXT(text, rule, why) {text, rule, why},
     KEYROLL_MUTANTS_UNSEEN(UNSEEN_TEXT)
@@ -247,7 +252,8 @@ static bool is_asked_for(const struct args *a, int m)
 static void try_mutant(const struct args *a, int m, struct caught *ret)
 {
     struct sim_history h, without;
-    for (uint64_t seed = 1; seed <= a->mutants; seed++) {
+    for (uint64_t n = 0; n < a->mutants; n++) {
+        const uint64_t seed = 1 + (mutant_first[m - 1] - 1 + n) % a->mutants;
         keyroll_mutant = m;
         sim_history_run(seed, NULL, NULL, NULL, &h);
         keyroll_mutant = MUTANT_NONE;
