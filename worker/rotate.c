@@ -396,8 +396,7 @@ static struct saga_verdict settle_bucket_got(struct saga *s, const void *result)
     if (++r->settled < r->env->policy.settle_successes)
         return saga_jump_in(SETTLE_STS, r->env->policy.settle_interval_ms);
     int64_t left = step_offer_patience_ms(r);
-    if (left)
-        return be_patient(r, left, "Redis lost its last writes: a call that takes this key back may still land");
+    if (left) return be_patient(r, left, "Redis lost its last writes: a call that takes this key back may still land");
     return saga_jump(r->can.can_write || r->journal.direction == DIRECTION_SET || r->journal.repair ? PIVOT : AWAIT);
 }
 

@@ -94,13 +94,12 @@ static void lose_undo(struct sim_world *w)
     jump(w);
 }
 
-/* I1: a key is taken back, Redis loses that it is, its worker dies, and the delete is still under way when another worker
- * goes on with the key: not before it can no longer land does the instance get it. */
+/* I1: a key is taken back, Redis loses that it is, its worker dies, and the delete is still under way when another
+ * worker goes on with the key: not before it can no longer land does the instance get it. */
 static void an_offer_waits(void)
 {
-    struct sim_rule rules[] = {
-        {SIM_ANY, .step = "settle", .fault = {SIM_PERMANENT, 0}},
-        {SIM_ANY, .step = "undo delete", .fault = {SIM_LATE_EFFECT, 600000}, .act = lose_undo}};
+    struct sim_rule rules[] = {{SIM_ANY, .step = "settle", .fault = {SIM_PERMANENT, 0}},
+                               {SIM_ANY, .step = "undo delete", .fault = {SIM_LATE_EFFECT, 600000}, .act = lose_undo}};
     struct sim_world *w = make(rules, ARRAY_LEN(rules));
     live(w);
     assert_true(rules[1].hit);
