@@ -128,7 +128,8 @@ static void complete_acquire(struct call *c, const struct redis_reply *reply)
         l.now_ms = number_of(redis_item(v, 2));
         l.err = read_lease_journal(redis_item(v, 3), &l);
         if (!l.err) l.err = read_lease_record(redis_item(v, 4), &l);
-        l.n_exposed = read_ids(redis_item(v, 5), l.exposed);
+        l.n_exposed = read_ids(redis_item(v, 6), l.exposed);
+        l.hold_off_ms = number_of(redis_item(v, 5));
         const char *writer = text_of(redis_item(redis_item(v, 3), 1));
         l.takeover = l.has_journal && writer && writer[0];
     } else {

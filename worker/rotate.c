@@ -39,12 +39,15 @@ struct saga_verdict rotate_wait_until(struct rotation *r, int64_t until_ms, enum
     return saga_jump(FAIL_RECORD);
 }
 
+static struct saga_verdict be_patient(struct rotation *r, int64_t left_ms, const char *reason)
+{
+    if (left_ms <= WAIT_IN_PLACE_MS) return saga_jump_in(LIST, left_ms + 1); /* and survey again */
+    return rotate_wait_until(r, step_now_ms(r) + left_ms, RECORD_RETRY, reason);
+}
+
 struct saga_verdict rotate_patience(struct rotation *r)
 {
-    int64_t left = step_patience_ms(r);
-    if (left <= WAIT_IN_PLACE_MS) return saga_jump_in(LIST, left + 1); /* and survey again */
-    return rotate_wait_until(r, step_now_ms(r) + left, RECORD_RETRY,
-                             "taken over from a worker whose last calls may still land");
+    return be_patient(r, step_patience_ms(r), "taken over from a worker whose last calls may still land");
 }
 
 struct saga_verdict rotate_effect_got(struct saga *s, const void *result)
@@ -409,6 +412,8 @@ static struct saga_verdict settle_bucket_got(struct saga *s, const void *result)
     r->settle_ok_mono_ms = clock_mono_ms(r->env->clock);
     if (++r->settled < r->env->policy.settle_successes && !MUTANT(SETTLE_ONCE))
         return saga_jump_in(SETTLE_STS, r->env->policy.settle_interval_ms);
+    int64_t left = step_offer_patience_ms(r);
+    if (left) return be_patient(r, left, "Redis lost its last writes: a call that takes this key back may still land");
     return saga_jump(r->can.can_write || r->journal.direction == DIRECTION_SET || r->journal.repair ? PIVOT : AWAIT);
 }
 

@@ -236,6 +236,7 @@ static int load(struct rotation *r, const struct store_lease *l)
         int64_t until = r->journal.updated_ms + r->env->policy.skew_limit_ms;
         if (until > r->journal.patient_ms) r->journal.patient_ms = until;
     }
+    if (l->has_journal && l->hold_off_ms > 0) r->offer_ms = l->hold_off_ms + r->env->policy.skew_limit_ms;
     if (l->has_record) r->record = l->record;
     r->state_before = r->record.state;
     int rc = load_exposed(r, l->exposed, l->n_exposed);
@@ -537,6 +538,11 @@ int64_t step_patience_ms(const struct rotation *r)
 {
     if (!r->has_journal || r->journal.patient_ms == TIME_NONE) return 0;
     return step_left_ms(r, r->journal.patient_ms);
+}
+
+int64_t step_offer_patience_ms(const struct rotation *r)
+{
+    return r->offer_ms == TIME_NONE ? 0 : step_left_ms(r, r->offer_ms);
 }
 
 /* ---- instance -----------------------------------------------------------------------------------------------------

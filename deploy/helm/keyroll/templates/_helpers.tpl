@@ -115,7 +115,7 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* Mounts of a component. Arguments: root, list of what it needs (escrow, redis, logins, inventory), name of the ConfigMap. */}}
+{{/* Mounts of a component. Arguments: root, list of what it needs (escrow, redis, logins, inventory, policy, notify), name of the ConfigMap. */}}
 {{- define "keyroll.mounts" -}}
 {{- $root := index . 0 -}}
 {{- $needs := index . 1 -}}
@@ -143,6 +143,12 @@ securityContext:
 {{- end }}
 {{- if and (has "inventory" $needs) (ne $root.Values.inventory.source "discover") }}
 - {name: inventory, mountPath: /run/keyroll/inventory, readOnly: true}
+{{- end }}
+{{- if and (has "policy" $needs) $root.Values.policy.existingConfigMap }}
+- {name: policy, mountPath: /run/keyroll/policy, readOnly: true}
+{{- end }}
+{{- if and (has "notify" $needs) $root.Values.notify.existingSecret }}
+- {name: notify, mountPath: /run/keyroll/notify, readOnly: true}
 {{- end }}
 {{- end }}
 
@@ -191,6 +197,18 @@ securityContext:
     secretName: {{ .existingSecret }}
     defaultMode: 0440
 {{- end }}
+{{- end }}
+{{- if and (has "policy" $needs) $root.Values.policy.existingConfigMap }}
+- name: policy
+  configMap:
+    name: {{ $root.Values.policy.existingConfigMap }}
+{{- end }}
+{{- if and (has "notify" $needs) $root.Values.notify.existingSecret }}
+- name: notify
+  secret:
+    secretName: {{ $root.Values.notify.existingSecret }}
+    defaultMode: 0440
+    items: [{key: {{ $root.Values.notify.urlKey | quote }}, path: url}]
 {{- end }}
 {{- if has "inventory" $needs }}
 {{- with $root.Values.inventory }}

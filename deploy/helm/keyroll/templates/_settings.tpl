@@ -75,6 +75,12 @@ ca_file = /run/keyroll/ca/ca.crt
 {{- if .Values.profiles.existingConfigMap }}
 profiles_dir = /run/keyroll/profiles
 {{- end }}
+{{- if .Values.policy.existingConfigMap }}
+policy_file = /run/keyroll/policy/{{ .Values.policy.key }}
+{{- end }}
+{{- if .Values.notify.existingSecret }}
+notify_url_file = /run/keyroll/notify/url
+{{- end }}
 {{- if ne .Values.inventory.source "discover" }}
 inventory = /run/keyroll/inventory/{{ if eq .Values.inventory.source "inline" }}inventory.csv{{ else }}{{ .Values.inventory.key }}{{ end }}
 {{- end }}
