@@ -32,12 +32,12 @@
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/http_head.h"
+#include "lib/http_valid.h"
 #include "lib/loop.h"
 #include "lib/secret.h"
 #include "lib/text.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <malloc.h>
@@ -65,9 +65,6 @@ enum {
     DNS_KEEP_S =
         2, /* libcurl walks all kept names after each transfer; those of a fleet are not asked for again soon */
     WARM_BODY_BYTES = 8192, /* a reply buffer up to this size is kept for the handle's next request */
-    METHOD_MAX = 16,
-    URL_MAX = 8192,
-    HEADERS_MAX = 64,
 };
 #define DEFAULT_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
 #define FAR_AWAY_MS     INT64_MAX
@@ -285,40 +282,6 @@ static void request_free(struct request *r)
     free(r);
 }
 
-static bool method_is_valid(const char *method)
-{
-    size_t len = strlen(method);
-    return len >= 1 && len < METHOD_MAX && strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == len;
-}
-
-static bool url_is_valid(const char *url)
-{
-    if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0) return false;
-    size_t len = 0;
-    for (; url[len]; len++)
-        if ((unsigned char)url[len] <= ' ' || url[len] == 0x7f) return false;
-    return len <= URL_MAX;
-}
-
-/* "Name: value" with a value: libcurl drops a header without one, after it was signed perhaps. */
-static bool header_is_valid(const char *header)
-{
-    const char *colon = strchr(header, ':');
-    if (!colon || colon == header || strpbrk(header, "\r\n")) return false;
-    return colon[1 + strspn(colon + 1, " \t")] != '\0';
-}
-
-static bool headers_are_valid(const char *const *headers, unsigned *ret_count, size_t *ret_bytes)
-{
-    *ret_count = 0;
-    *ret_bytes = 0;
-    for (; headers && *headers; headers++) {
-        if (!header_is_valid(*headers) || ++*ret_count > HEADERS_MAX) return false;
-        *ret_bytes += strlen(*headers) + 1;
-    }
-    return true;
-}
-
 static const char *put(char **at, const void *bytes, size_t len)
 {
     char *start = *at;
@@ -332,8 +295,9 @@ static int request_new(const struct http_request *req, struct ticket t, struct r
     unsigned headers;
     size_t header_bytes, url_len;
     if (!req->method || !req->url || (unsigned)req->class >= HTTP_CLASSES || req->timeout_ms < 1) return ERR_INVALID;
-    if (!method_is_valid(req->method) || !url_is_valid(req->url) || req->queue_timeout_ms < 0) return ERR_INVALID;
-    if (!headers_are_valid(req->headers, &headers, &header_bytes)) return ERR_INVALID;
+    if (!http_method_is_valid(req->method) || !http_url_is_valid(req->url) || req->queue_timeout_ms < 0)
+        return ERR_INVALID;
+    if (!http_headers_are_valid(req->headers, &headers, &header_bytes)) return ERR_INVALID;
     if (req->body_len > 0 && (!req->body || strcmp(req->method, "HEAD") == 0)) return ERR_INVALID;
     url_len = strlen(req->url);
     size_t method_len = strlen(req->method);
@@ -699,7 +663,7 @@ static int slot_load(struct slot *slot)
     if (rc < 0) return rc;
     rc = r->prepare ? r->prepare(r->prepare_arg, &more) : 0;
     if (rc != 0) return rc;
-    if (!headers_are_valid(more, &more_count, &more_bytes)) return ERR_INVALID;
+    if (!http_headers_are_valid(more, &more_count, &more_bytes)) return ERR_INVALID;
     rc = link_headers(slot, more, more_count);
     if (rc < 0) return rc;
     slot->body.max = r->max_reply_bytes;
