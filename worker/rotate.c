@@ -267,6 +267,8 @@ static struct saga_verdict decide(struct saga *s)
     if (list_lags(r))
         return rotate_wait_until(r, step_now_ms(r) + LAG_AGAIN_MS, RECORD_RETRY,
                                  "AWS still lists the new key that somebody else deleted: a new rotation begins later");
+    if (!r->has_journal && keyslots_lags(&r->record, r->keys, r->n_keys, step_now_ms(r)))
+        return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
     if (r->has_journal && !MUTANT(DONE_BEFORE_JOURNAL)) return resume(r);
     if (r->env->policy.observe) return saga_jump(DONE_RELEASE);

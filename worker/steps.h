@@ -13,6 +13,7 @@ typedef struct saga_verdict step_got_fn(struct saga *s, const void *result);
  * the table of an open journal of another kind first. */
 step_start_fn step_lease;
 step_got_fn step_lease_got;
+#define LIST_LAG_LOOK_MS 15000 /* between looks at a list that seems to lag (keyslots_lags) */
 /* ListAccessKeys, all pages. */
 step_start_fn step_list;
 step_got_fn step_list_got;
