@@ -188,8 +188,10 @@ def test_network_policies(find):
         ports[component] = sorted({port["port"] for rule in spec["egress"] for port in rule["ports"]})
         open_to = [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
         assert open_to == ([9464] if component in ("worker", "scheduler") else []), component
-    assert ports == {"worker": [53, 443, 3128, 6380, 9093], "scheduler": [53, 3128, 6380, 9093], "topics": [53, 3128, 9093],
+    assert ports == {"worker": [53, 443, 3128, 6380, 9093], "scheduler": [53, 443, 3128, 6380, 9093], "topics": [53, 3128, 9093],
                      "test": [53, 443, 3128, 6380, 9093]}
+    scheduler = find("minimal", "NetworkPolicy", "scheduler")["spec"]["egress"]
+    assert 443 not in {port["port"] for rule in scheduler for port in rule["ports"]}, "it has nobody to tell, and no IAM to ask"
     worker = find("full", "NetworkPolicy", "worker")["spec"]["egress"]
     kafka = next(rule for rule in worker if rule["ports"] == [{"port": 9093, "protocol": "TCP"}])
     assert kafka["to"] == [{"podSelector": {"matchLabels": {"app": "kafka"}}}]
@@ -266,6 +268,8 @@ def test_package_holds_all_of_it(tmp_path):
     ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2, "kind": "hpa"}}, "autoscaling.maxReplicas"),
     ({"autoscaling": {"enabled": True}}, "serverAddress"),
     ({"aws": {"identity": "secret"}}, "aws.existingSecret"),
+    ({"policy": {"inline": "{}", "existingConfigMap": "a"}}, "one of them"),
+    ({"notify": {"existingSecret": "a"}, "config": {"notify_url": "https://chat.example.com"}}, "one of them"),
     ({"nothing": 1}, "nothing"),
 ])
 def test_wrong_values_are_refused(values, words, tmp_path):

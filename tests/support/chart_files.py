@@ -21,6 +21,8 @@ OWNED = {
     "ca_file": "ca.existingConfigMap",
     "inventory": "inventory.source",
     "profiles_dir": "profiles.existingConfigMap",
+    "policy_file": "policy.existingConfigMap",
+    "notify_url_file": "notify.existingSecret",
     "escrow_key_file": "escrow.existingSecret",
     "listen": "metrics.port",
     "worker_id": None,   # the pod's name, KEYROLL_WORKER_ID

@@ -115,7 +115,12 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* Mounts of a component. Arguments: root, list of what it needs (escrow, redis, logins, inventory), name of the ConfigMap. */}}
+{{/* Name of the ConfigMap with the policies; empty: there are none. */}}
+{{- define "keyroll.policyMap" -}}
+{{- if .Values.policy.inline -}}{{ include "keyroll.fullname" . }}-policy{{- else -}}{{ .Values.policy.existingConfigMap }}{{- end -}}
+{{- end }}
+
+{{/* Mounts of a component. Arguments: root, list of what it needs (escrow, redis, logins, inventory, policy, notify), name of the ConfigMap. */}}
 {{- define "keyroll.mounts" -}}
 {{- $root := index . 0 -}}
 {{- $needs := index . 1 -}}
@@ -135,6 +140,12 @@ securityContext:
 {{- end }}
 {{- if $root.Values.profiles.existingConfigMap }}
 - {name: profiles, mountPath: /run/keyroll/profiles, readOnly: true}
+{{- end }}
+{{- if and (has "policy" $needs) (include "keyroll.policyMap" $root) }}
+- {name: policy, mountPath: /run/keyroll/policy, readOnly: true}
+{{- end }}
+{{- if and (has "notify" $needs) $root.Values.notify.existingSecret }}
+- {name: notify, mountPath: /run/keyroll/notify, readOnly: true}
 {{- end }}
 {{- if has "logins" $needs }}
 {{- range $root.Values.instanceLogins }}
@@ -183,6 +194,19 @@ securityContext:
 - name: profiles
   configMap:
     name: {{ $root.Values.profiles.existingConfigMap }}
+{{- end }}
+{{- if and (has "policy" $needs) (include "keyroll.policyMap" $root) }}
+- name: policy
+  configMap:
+    name: {{ include "keyroll.policyMap" $root }}
+    items: [{key: {{ ternary "policy.json" $root.Values.policy.key (ne $root.Values.policy.inline "") | quote }}, path: policy.json}]
+{{- end }}
+{{- if and (has "notify" $needs) $root.Values.notify.existingSecret }}
+- name: notify
+  secret:
+    secretName: {{ $root.Values.notify.existingSecret }}
+    defaultMode: 0440
+    items: [{key: {{ $root.Values.notify.urlKey | quote }}, path: url}]
 {{- end }}
 {{- if has "logins" $needs }}
 {{- range $root.Values.instanceLogins }}

@@ -40,6 +40,12 @@
 {{- if and (eq .Values.inventory.source "discover") (not .Values.config.inventory_discover) -}}
 {{- fail "inventory.source is discover: name the accounts in config.inventory_discover" -}}
 {{- end -}}
+{{- if and .Values.policy.existingConfigMap .Values.policy.inline -}}
+{{- fail "policy.existingConfigMap and policy.inline: one of them" -}}
+{{- end -}}
+{{- if and .Values.notify.existingSecret .Values.config.notify_url -}}
+{{- fail "notify.existingSecret and config.notify_url: one of them" -}}
+{{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is less than autoscaling.minReplicas" -}}
 {{- end -}}
@@ -74,6 +80,12 @@ ca_file = /run/keyroll/ca/ca.crt
 {{- end }}
 {{- if .Values.profiles.existingConfigMap }}
 profiles_dir = /run/keyroll/profiles
+{{- end }}
+{{- if or .Values.policy.existingConfigMap .Values.policy.inline }}
+policy_file = /run/keyroll/policy/policy.json
+{{- end }}
+{{- if .Values.notify.existingSecret }}
+notify_url_file = /run/keyroll/notify/url
 {{- end }}
 {{- if ne .Values.inventory.source "discover" }}
 inventory = /run/keyroll/inventory/{{ if eq .Values.inventory.source "inline" }}inventory.csv{{ else }}{{ .Values.inventory.key }}{{ end }}
