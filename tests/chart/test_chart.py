@@ -128,6 +128,22 @@ def test_the_programs_take_the_file(case, find, tmp_path):
     assert done.returncode == 2 and "max_age" in done.stderr
 
 
+def test_more_volumes(find):
+    for kind, name in (("Deployment", "worker"), ("Pod", "test")):
+        one = find("full", kind, name)["spec"]
+        pod = one if kind == "Pod" else one["template"]["spec"]
+        assert {"name": "aws", "configMap": {"name": "aws-config"}} in pod["volumes"]
+        assert {"name": "aws", "mountPath": "/run/aws", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+
+
+def test_a_claim_is_mounted_by_the_scheduler_only(find):
+    """What else there is for it, every worker has: operators run commands there."""
+    def names(case, component):
+        return {one["name"] for one in find(case, "Deployment", component)["spec"]["template"]["spec"]["volumes"]}
+    assert "inventory" not in names("full", "worker") and "inventory" in names("full", "scheduler")
+    assert "inventory" in names("minimal", "worker") and "policy" in names("full", "worker")
+
+
 def test_three_secrets_of_logins(find):
     pod = find("full", "Deployment", "worker")["spec"]["template"]["spec"]
     mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}

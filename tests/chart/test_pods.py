@@ -95,11 +95,20 @@ def test_a_release_rolls_its_fleet(world):
             runs += 1
             group = "keyroll-workers"
             wait_for("what was published is done", lambda: not ledger.check_lag(world[1], group), 60, poll_s=0.3, alive=worker)
+        commands(cluster, pod_of(objects, "Deployment", "worker"), fleet.names[0])
         assert 'service.node.name":"worker-0"' in worker.log.read_text()  # the pod's name
         worker.signal(15)
         assert worker.wait(60) == 0, worker.tail()
     finally:
         worker.kill()
+
+
+def commands(cluster, worker, name):
+    """What an operator runs in a worker's pod (kubectl exec): it has the identity, the logins and the inventory."""
+    for command in (["doctor"], ["audit", name], ["status", name], ["plan", "--all"]):
+        spec = {**worker, "containers": [{**worker["containers"][0], "command": ["/usr/bin/keyroll", *command]}]}
+        said = run_to_end(cluster.process(f"exec-{command[0]}", spec))
+        assert "FAILS" not in said if command == ["doctor"] else name in said, said
 
 
 class Chat(http.server.BaseHTTPRequestHandler):

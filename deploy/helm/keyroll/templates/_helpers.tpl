@@ -120,7 +120,7 @@ securityContext:
 {{- if .Values.policy.inline -}}{{ include "keyroll.fullname" . }}-policy{{- else -}}{{ .Values.policy.existingConfigMap }}{{- end -}}
 {{- end }}
 
-{{/* Mounts of a component. Arguments: root, list of what it needs (escrow, redis, logins, inventory, policy, notify), name of the ConfigMap. */}}
+{{/* Mounts of a component. Arguments: root, list of what it needs (escrow, redis, logins, inventory, policy, notify), more of them. */}}
 {{- define "keyroll.mounts" -}}
 {{- $root := index . 0 -}}
 {{- $needs := index . 1 -}}
@@ -155,8 +155,12 @@ securityContext:
 {{- if and (has "inventory" $needs) (ne $root.Values.inventory.source "discover") }}
 - {name: inventory, mountPath: /run/keyroll/inventory, readOnly: true}
 {{- end }}
+{{- with index . 2 }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
+{{/* Their volumes. Arguments: root, what it needs, name of the ConfigMap, more of them. */}}
 {{- define "keyroll.volumes" -}}
 {{- $root := index . 0 -}}
 {{- $needs := index . 1 -}}
@@ -239,6 +243,9 @@ securityContext:
   {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- with index . 3 }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
