@@ -693,6 +693,25 @@ static void classes_do_not_wait_for_each_other(void **state)
     assert_int_equal(f->a[1].order, 0);
 }
 
+/* One handle per class, and silent instances: each lends its place, but so that there are twice as many at most. */
+static void silent_instances_lend_their_place(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const paths[] = {"/silent", "/silent", "/ok", "/echo"};
+    static const int64_t timeouts_ms[] = {10000, 3000, 10000, 10000};
+    for (unsigned i = 0; i < ARRAY_LEN(paths); i++) {
+        struct http_request req = get(f, paths[i]);
+        req.class = HTTP_INSTANCE;
+        req.timeout_ms = timeouts_ms[i];
+        req.queue_timeout_ms = 20000;
+        send_as(f, &req, i);
+    }
+    await_all(f);
+    static const int order[] = {3, 0, 1, 2}; /* the second silent one took the only place that the first could lend */
+    for (unsigned i = 0; i < ARRAY_LEN(order); i++) assert_int_equal(f->a[i].order, order[i]);
+    assert_int_equal(f->a[2].err, 0);
+}
+
 static void send_next(void *self, uint64_t id, const void *result)
 {
     struct fixture *f = self;
@@ -884,6 +903,7 @@ int main(void)
         WITH(setup, refused_connections_are_unsent),
         WITH(setup_narrow, many_requests_are_answered_in_order_by_one_handle),
         WITH(setup_narrow, what_goes_ahead_keeps_its_order_too),
+        WITH(setup_narrow, silent_instances_lend_their_place),
         WITH(setup, classes_do_not_wait_for_each_other),
         WITH(setup, completions_may_send),
         WITH(setup_narrow, freeing_cancels_everything_once),
