@@ -82,6 +82,16 @@ def test_made_files_are_up_to_date():
     assert not stale, f"{stale}: run tests/support/chart_files.py --write"
 
 
+def test_the_readme_s_example_renders(tmp_path):
+    """As it stands there, alone."""
+    text = (CHART / "README.md").read_text()
+    file = tmp_path / "values.yaml"
+    file.write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    shown = tool("helm", "template", "keyroll", CHART, "-f", file).stdout
+    kinds = {one["kind"] for one in yaml.safe_load_all(shown) if one}
+    assert {"Deployment", "Job", "NetworkPolicy", "PodDisruptionBudget"} <= kinds and "registry.example.com/keyroll:" in shown
+
+
 def test_every_setting_is_reachable(find):
     """Each setting of the programs is a key of `config`, or written by the chart from the value that chart_files.OWNED names."""
     names = {row["name"] for row in chart_files.sample_settings()}
