@@ -10,7 +10,7 @@ from support import deployment, sandbox
 from support.pace import WINDOW_S, Pace
 from support.processes import wait_for
 
-WORKERS, IN_FLIGHT = 4, 3
+WORKERS = 4
 SLOW = {"latency_iam": 50, "latency_sts": 50, "latency_s3": 50, "latency_instance": 150, "new_key_delay_ms": "100-1000"}
 QUICK = {**{name.replace("_", "-"): "1" for name in SLOW}, "new-key-delay-ms": "0-10"}
 LEAST_SHARE = 0.6
@@ -18,8 +18,14 @@ NEXT = "next/"
 
 
 @pytest.fixture
-def fleet(tmp_path, full):
-    with sandbox.SandboxFleet(tmp_path, 2000 if full else 200, use_interval_ms=1000, **SLOW) as made:
+def size(full):
+    """Licences, and how many rotations each worker may have under way: so few that there is work for the whole upgrade."""
+    return (2000, 12) if full else (200, 3)
+
+
+@pytest.fixture
+def fleet(tmp_path, size):
+    with sandbox.SandboxFleet(tmp_path, size[0], use_interval_ms=1000, **SLOW) as made:
         yield made
 
 
@@ -45,9 +51,9 @@ def versions(made, topic):
 
 
 @pytest.mark.parametrize("before, after", [("", NEXT), (NEXT, "")], ids=["to the newer", "back to the older"])
-def test_rolling_upgrade(tmp_path, kafka, redis_server, fleet, before, after):
-    count = len(fleet.names)
-    with deployment.Deployment(tmp_path, kafka, redis_server, fleet, max_in_flight=IN_FLIGHT, overlap="25s",
+def test_rolling_upgrade(tmp_path, kafka, redis_server, fleet, size, before, after):
+    count, in_flight = size
+    with deployment.Deployment(tmp_path, kafka, redis_server, fleet, max_in_flight=in_flight, overlap="25s",
                                plan_publish_rate=0) as made:
         made.topics_apply()
         for _ in range(WORKERS):
