@@ -2,7 +2,9 @@
  *
  * Requests wait in a queue per class, oldest first behind those marked `ahead`, as one small block each; a fixed set of
  * easy handles per class, made when first needed and kept warm, takes them from there. libcurl's cost per transfer
- * grows with the number of transfers it holds for one host, so it never holds more than that set.
+ * grows with the number of transfers it holds for one host, so it never holds more than that set. Instances that keep
+ * silent must not take the set from the others: a transfer that has been under way for SLOW_MS lends its place, so
+ * there may be twice as many of that class as long as so many are slow.
  *
  * Sockets are watched by an epoll descriptor of our own, itself watched by the loop: a change that libcurl takes back
  * in the same turn (a kept connection goes idle and is taken again) costs no system call, and one turn takes only as
@@ -40,6 +42,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -54,6 +57,7 @@ enum {
     KEEP_OPEN_PER_CLASS = 32, /* beyond it a fresh connection is closed after its request */
     SPARE_CONNECTIONS = 64,
     SWEEP_MIN_MS = 200, /* a sweep walks the queue */
+    SLOW_MS = 500,
     DNS_KEEP_S =
         2, /* libcurl walks all kept names after each transfer; those of a fleet are not asked for again soon */
     WARM_BODY_BYTES = 8192, /* a reply buffer up to this size is kept for the handle's next request */
@@ -89,6 +93,8 @@ struct slot {
     struct buf body;
     struct curl_slist *nodes; /* owned array, linked in order; data points into the request */
     size_t nodes_cap;
+    TAILQ_ENTRY(slot) under_way;
+    bool slow;         /* it lent its place */
     bool used;         /* its handle had a transfer */
     bool refused_open; /* the open socket callback failed */
     int64_t started_mono_ms;
@@ -96,10 +102,13 @@ struct slot {
 };
 
 struct queue {
-    struct request *first, *last, *last_ahead; /* those that go ahead stand in front; NULL: there are none */
-    struct slot **slots;                       /* owned; slots_len made so far */
-    unsigned slots_len, slots_max;
+    struct request *first, *last, *last_ahead;     /* those that go ahead stand in front; NULL: there are none */
+    struct slot **slots;                           /* owned; slots_len made so far */
+    unsigned slots_len, slots_max, slots_lent_max; /* lent: on top of slots_max */
     struct slot *free_slots;
+    TAILQ_HEAD(, slot) under_way; /* in the order in which they began */
+    struct slot *next_slow;       /* the oldest of them that is not slow yet */
+    unsigned n_slow;
     unsigned queued, running;
     unsigned open;          /* sockets */
     int64_t due_mono_ms[2]; /* no request is due earlier, by `ahead` */
@@ -498,22 +507,64 @@ static struct slot *slot_new(struct http *h, enum http_class class)
     return NULL;
 }
 
+/* ---- places that are lent ---- */
+
+static unsigned lent(const struct queue *q)
+{
+    return q->n_slow < q->slots_lent_max ? q->n_slow : q->slots_lent_max;
+}
+
+static bool has_place(const struct queue *q)
+{
+    return q->running < q->slots_max + lent(q);
+}
+
+/* Finds who became slow. Returns when the next one will, FAR_AWAY_MS: none. */
+static int64_t find_slow(struct queue *q, int64_t now)
+{
+    for (; q->next_slow; q->next_slow = TAILQ_NEXT(q->next_slow, under_way)) {
+        int64_t slow_at = q->next_slow->started_mono_ms + SLOW_MS;
+        if (slow_at > now) return slow_at;
+        q->next_slow->slow = true;
+        q->n_slow++;
+    }
+    return FAR_AWAY_MS;
+}
+
+static void begins(struct queue *q, struct slot *slot)
+{
+    TAILQ_INSERT_TAIL(&q->under_way, slot, under_way);
+    if (!q->next_slow) q->next_slow = slot;
+    slot->slow = false;
+    q->running++;
+}
+
+static void ends(struct queue *q, struct slot *slot)
+{
+    if (q->next_slow == slot) q->next_slow = TAILQ_NEXT(slot, under_way);
+    TAILQ_REMOVE(&q->under_way, slot, under_way);
+    q->n_slow -= slot->slow;
+    q->running--;
+}
+
 /* A free slot, made on first use; NULL when all are busy. When there is no memory for another, the set ends at its
  * present size; a class without any slot fails its oldest request instead of waiting for ever. */
 static struct slot *slot_take(struct http *h, enum http_class class)
 {
     struct queue *q = &h->queues[class];
     struct slot *slot = q->free_slots;
+    if (!has_place(q)) return NULL;
     if (slot) {
         q->free_slots = slot->next_free;
         return slot;
     }
-    if (q->slots_len == q->slots_max) return NULL;
+    if (q->slots_len == q->slots_max + q->slots_lent_max) return NULL;
     slot = slot_new(h, class);
     if (slot) {
         q->slots[q->slots_len++] = slot;
     } else if (q->slots_len > 0) {
-        q->slots_max = q->slots_len;
+        if (q->slots_max > q->slots_len) q->slots_max = q->slots_len;
+        q->slots_lent_max = q->slots_len - q->slots_max;
     } else {
         struct request *r = q->first;
         queue_remove(q, r);
@@ -671,7 +722,7 @@ static void start_next(struct http *h, struct slot *slot)
     slot->started_mono_ms = clock_mono_ms(&clock_system);
     int rc = slot_load(slot);
     if (rc == 0) {
-        q->running++;
+        begins(q, slot);
         return;
     }
     slot->r = NULL;
@@ -759,7 +810,7 @@ static void complete_slot(struct slot *slot, CURLcode code)
     int err = map_result(slot, code);
     (void)curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
     (void)curl_multi_remove_handle(slot->h->multi, slot->easy); /* fails for a foreign handle only */
-    slot->h->queues[slot->class].running--;
+    ends(&slot->h->queues[slot->class], slot);
     const struct http_reply reply = {
         .err = err,
         .status = (int)status,
@@ -805,7 +856,7 @@ static bool anything_startable(const struct http *h)
 {
     for (int c = 0; c < HTTP_CLASSES; c++) {
         const struct queue *q = &h->queues[c];
-        if (q->first && (q->free_slots || q->slots_len < q->slots_max)) return true;
+        if (q->first && has_place(q) && (q->free_slots || q->slots_len < q->slots_max + q->slots_lent_max)) return true;
     }
     return false;
 }
@@ -819,11 +870,25 @@ static void stop_idle_sweep(struct http *h)
     loop_timer_stop(h->sweep);
 }
 
+static void arm_sweep(struct http *h, int64_t at_mono_ms, int64_t least_ms);
+
+/* When requests wait for a place: who lends one now, and a look when the next one will. */
+static void look_for_slow(struct http *h)
+{
+    for (int c = 0; c < HTTP_CLASSES; c++) {
+        struct queue *q = &h->queues[c];
+        if (!q->slots_lent_max || !q->first || has_place(q)) continue;
+        int64_t slow_at = find_slow(q, clock_mono_ms(&clock_system));
+        if (slow_at != FAR_AWAY_MS) arm_sweep(h, slow_at, 0);
+    }
+}
+
 /* Queued requests keep the loop alive by the sweep timer, running ones by libcurl's. */
 static void leave(struct http *h)
 {
     h->depth--;
     stop_idle_sweep(h);
+    look_for_slow(h);
     if (!h->timeout_due && (h->held_back || !anything_startable(h))) return;
     if (kick(h) < 0) loop_timer_start(h->timer, 1); /* no memory for a deferred call: soon, then */
 }
@@ -1018,9 +1083,11 @@ static int init_queues(struct http *h, const struct http_options *o, long *ret_h
         struct queue *q = &h->queues[c];
         q->slots_max = o->handles[c] ? o->handles[c] : c == HTTP_IAM ? DEFAULT_HANDLES_IAM : DEFAULT_HANDLES;
         q->due_mono_ms[0] = q->due_mono_ms[1] = FAR_AWAY_MS;
-        q->slots = calloc(q->slots_max, sizeof *q->slots);
+        q->slots_lent_max = c == HTTP_INSTANCE ? q->slots_max : 0;
+        TAILQ_INIT(&q->under_way);
+        q->slots = calloc(q->slots_max + q->slots_lent_max, sizeof *q->slots);
         if (!q->slots) return ERR_NOMEM;
-        *ret_handles += q->slots_max;
+        *ret_handles += q->slots_max + q->slots_lent_max;
     }
     return 0;
 }
@@ -1084,7 +1151,7 @@ static void cancel_all(struct http *h)
             if (!r) continue;
             (void)curl_multi_remove_handle(h->multi, q->slots[i]->easy); /* it is in there */
             q->slots[i]->r = NULL;
-            q->running--;
+            ends(q, q->slots[i]);
             complete_unsent(r, q->slots[i]->started_mono_ms, ERR_CANCELLED, "cancelled");
         }
         for (struct request *r; (r = q->first);) {

@@ -60,6 +60,7 @@ struct kafka_in {
     void (*on_assigned)(void *arg, const struct kafka_partition *p, size_t n);
     void (*on_revoked)(void *arg, const struct kafka_partition *p, size_t n, bool lost);
     void (*on_committed)(void *arg, const struct kafka_partition *p, size_t n, int err);
+    void (*on_end)(void *arg, const char *topic, int32_t partition);
     void (*on_fatal)(void *arg, const char *reason);
     void (*on_log)(void *arg, int level, const char *fac, const char *text);
     void *arg;
@@ -346,7 +347,10 @@ static void take(struct kafka_in *k, rd_kafka_message_t *m)
         take_message(k, m);
     } else if (m->err == RD_KAFKA_RESP_ERR__FATAL) {
         note_fatal(k);
-    } else if (m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+    } else if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        if (k->on_end && find_part(k, rd_kafka_topic_name(m->rkt), m->partition))
+            k->on_end(k->arg, rd_kafka_topic_name(m->rkt), m->partition);
+    } else {
         say(k, LOG_WARN, rd_kafka_err2name(m->err), rd_kafka_message_errstr(m));
     }
     rd_kafka_message_destroy(m);
@@ -514,6 +518,7 @@ static int connect_client(struct kafka_in *k, const struct kafka_in_options *o, 
         {"enable.auto.commit", "false"},
         {"auto.offset.reset", "earliest"},
         {"enable.auto.offset.store", "false"},
+        {"enable.partition.eof", o->on_end ? "true" : "false"},
         {"session.timeout.ms", session},
         {"partition.assignment.strategy", "cooperative-sticky"},
         {"heartbeat.interval.ms", heartbeat},
@@ -558,6 +563,7 @@ int kafka_in_new(struct loop *l, const struct kafka_in_options *o, struct kafka_
     k->on_assigned = o->on_assigned;
     k->on_revoked = o->on_revoked;
     k->on_committed = o->on_committed;
+    k->on_end = o->on_end;
     k->on_fatal = o->on_fatal;
     k->on_log = o->on_log;
     k->arg = o->arg;

@@ -42,6 +42,7 @@ struct kafka_in_options {
     void (*on_assigned)(void *arg, const struct kafka_partition *p, size_t n);
     void (*on_revoked)(void *arg, const struct kafka_partition *p, size_t n, bool lost);
     void (*on_committed)(void *arg, const struct kafka_partition *p, size_t n, int err); /* answer to kafka_in_commit */
+    void (*on_end)(void *arg, const char *topic, int32_t partition); /* all that is there was read; NULL: not told */
     void (*on_fatal)(void *arg, const char *reason);
     void (*on_log)(void *arg, int level, const char *fac, const char *text);
     void *arg;

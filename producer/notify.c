@@ -30,7 +30,7 @@ struct place {
     const char *topic; /* borrowed from the options */
     int32_t partition;
     unsigned epoch;
-    bool ours;
+    bool ours, ended;              /* ended: read to its end since it is ours */
     int64_t next, told, committed; /* offsets: behind the last one read; told; as committed or about to be */
     int64_t noted;                 /* next, when the message under way was taken */
     unsigned noted_epoch;
@@ -128,6 +128,21 @@ static void on_assigned(void *arg, const struct kafka_partition *list, size_t co
     }
 }
 
+static void on_end(void *arg, const char *topic, int32_t partition)
+{
+    struct notify *n = arg;
+    struct place *p = place_of(n, topic, partition);
+    if (p) p->ended = true;
+}
+
+bool notify_settled(const struct notify *n)
+{
+    if (!is_idle(n) || !kafka_in_steady(n->in)) return false;
+    for (size_t i = 0; i < n->n_places; i++)
+        if (n->places[i].ours && !n->places[i].ended) return false;
+    return true;
+}
+
 static void on_revoked(void *arg, const struct kafka_partition *list, size_t count, bool lost)
 {
     struct notify *n = arg;
@@ -135,7 +150,7 @@ static void on_revoked(void *arg, const struct kafka_partition *list, size_t cou
     for (size_t i = 0; i < count; i++) {
         struct place *p = place_of(n, list[i].topic, list[i].partition);
         if (!p) continue;
-        p->ours = false;
+        p->ours = p->ended = false;
         p->epoch++;
         p->next = p->told = p->committed = 0;
     }
@@ -348,6 +363,7 @@ static int join(struct notify *n, char **ret_reason)
                                         .on_assigned = on_assigned,
                                         .on_revoked = on_revoked,
                                         .on_committed = on_committed,
+                                        .on_end = on_end,
                                         .on_fatal = on_fatal,
                                         .on_log = on_log,
                                         .arg = n};

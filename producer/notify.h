@@ -25,6 +25,8 @@ struct notify_options {
 bool notify_wanted(const struct options *o);
 /* Joins group "<group>-notify". Errors as kafka_in_new(). */
 MUST_CHECK int notify_new(const struct notify_options *o, struct notify **ret, char **ret_reason);
+/* All that is there was read, here or by another one, and what is to be told of it was told. */
+bool notify_settled(const struct notify *n);
 /* Takes no more, commits what was told, kills the command; blocks at most about wait_ms and two seconds. NULL is fine.
  */
 void notify_stop(struct notify *n, int64_t wait_ms);

@@ -39,6 +39,7 @@
 #define REDISCOVER_MS  600000 /* how often the accounts are asked for their users again */
 #define LEFT_OUT_MAX   20     /* lines about single licences per load */
 #define ONCE_LOOK_MS   20
+#define ONCE_TELL_MS   30000
 #define TRIGGER_SAY_MS 60000
 #define TRIGGER_LINES  20   /* lines a minute about events for which nothing was done */
 #define HURRY_MS       5000 /* after an alarm ticks are so close for so long: its record, other workers' breakers and */
@@ -74,6 +75,7 @@ struct schedule {
     unsigned trigger_said; /* lines about events for which nothing was done */
     bool loading, reload, reload_policies, stopping, fatal, leads;
     bool once, undelivered;
+    int64_t published_mono_ms; /* --once: when all was published; 0 not yet */
     unsigned complaints;
     char said[300]; /* the last complaint about Kafka or Redis */
     int64_t said_mono_ms;
@@ -650,15 +652,19 @@ static void on_terminate(void *arg)
     leader_resign(s->leader, resigned, s);
 }
 
-/* --once: ends as on SIGTERM when all is published, delivery reports in. */
+/* --once: ends as on SIGTERM when all is published, delivery reports in, and a person was told what there is to tell;
+ * or cannot be told now: the next run does it. */
 static void end_when_published(void *arg)
 {
     struct schedule *s = arg;
     if (s->stopping) return;
-    if (dispatch_left(s->dispatch) || dispatch_outstanding(s->dispatch))
-        loop_timer_start(s->once_timer, ONCE_LOOK_MS);
-    else
+    bool published = !dispatch_left(s->dispatch) && !dispatch_outstanding(s->dispatch);
+    if (published && !s->published_mono_ms) s->published_mono_ms = clock_mono_ms(&clock_system);
+    bool told = !s->notify || notify_settled(s->notify);
+    if (published && (told || clock_mono_ms(&clock_system) - s->published_mono_ms >= ONCE_TELL_MS))
         on_terminate(s);
+    else
+        loop_timer_start(s->once_timer, ONCE_LOOK_MS);
 }
 
 static void on_hangup(void *arg)
@@ -730,7 +736,7 @@ static int open_edges(struct schedule *s)
                                         .on_log = kafka_logged,
                                         .arg = s};
     if (rc == 0 && o->triggers_per_hour > 0) rc = triggers_new(&to, &s->triggers, &why);
-    if (rc == 0 && notify_wanted(o) && !s->once) rc = open_notify(s, &why);
+    if (rc == 0 && notify_wanted(o)) rc = open_notify(s, &why);
     return rc < 0 ? client_fail(&s->c, rc, "Kafka: %s", why ? why : err_text(rc)) : 0;
 }
 

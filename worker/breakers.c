@@ -192,7 +192,7 @@ static int enter(struct breakers *b, const char *name, enum call_kind kind, uint
     *ret_call = NULL;
     if (!c) return 0; /* no memory for a breaker: the call tells by itself */
     enum breaker_state before = c->one.state;
-    if (!breaker_allows(&c->one, clock_mono_ms(b->o.clock))) return ERR_BREAKER_OPEN;
+    if (!breaker_allows(&c->one, subject, clock_mono_ms(b->o.clock))) return ERR_BREAKER_OPEN;
     bool probe = c->one.state == BREAKER_HALF_OPEN;
     struct call *call = malloc(sizeof *call);
     if (!call) {
@@ -255,7 +255,7 @@ static int kafka_produce(void *self, const struct kafka_message_out *m, struct t
     char subject[IDENTITY_KEY_MAX];
     snprintf(subject, sizeof subject, "%.*s", (int)(m->key_len < sizeof subject ? m->key_len : 0),
              (const char *)m->key);
-    (void)breaker_allows(&c->one, clock_mono_ms(b->o.clock));
+    (void)breaker_allows(&c->one, hash(subject), clock_mono_ms(b->o.clock));
     *call = (struct call){b, c, CALL_KAFKA, hash(subject), c->one.state == BREAKER_HALF_OPEN, t};
     int rc = b->o.kafka.produce(b->o.kafka.self, m, (struct ticket){on_done, call, 0});
     tell(b, c, before, 0, "");
@@ -279,20 +279,20 @@ struct kafka_port breakers_kafka(struct breakers *b)
 
 /* ---- what the steps ask ---- */
 
-static bool is_shut(struct breakers *b, const char *name)
+static bool is_shut(struct breakers *b, const char *name, const char *subject)
 {
     const struct circuit *c = name[0] ? find(b, name) : NULL;
     if (!c || c->one.state == BREAKER_CLOSED) return false;
-    return c->one.state == BREAKER_HALF_OPEN || breaker_wait_ms(&c->one, clock_mono_ms(b->o.clock)) > 0;
+    return c->one.state == BREAKER_HALF_OPEN || !breaker_would_allow(&c->one, hash(subject), clock_mono_ms(b->o.clock));
 }
 
 static bool port_blocked(void *self, const struct job *j, char name[BREAKER_NAME_MAX])
 {
     struct breakers *b = self;
     account_name(j->account, name);
-    if (is_shut(b, name)) return true;
+    if (is_shut(b, name, j->user)) return true;
     breakers_host_name(j->instance_url, name);
-    return is_shut(b, name);
+    return is_shut(b, name, j->licence);
 }
 
 static bool port_blames(void *self, const struct job *j, int err, char name[BREAKER_NAME_MAX])
@@ -315,7 +315,7 @@ static bool port_blames(void *self, const struct job *j, int err, char name[BREA
 
 static bool port_kafka_down(void *self)
 {
-    return is_shut(self, "kafka");
+    return is_shut(self, "kafka", "");
 }
 
 struct breaker_port breakers_port(struct breakers *b)
@@ -377,6 +377,7 @@ void breakers_free(struct breakers *b)
         while (b->buckets[i]) {
             struct circuit *c = b->buckets[i];
             b->buckets[i] = c->next;
+            breaker_done(&c->one);
             free(c);
         }
     }

@@ -21,8 +21,9 @@
 #define PRODUCE_AGAIN_MS 1000
 #define READ_AGAIN_MS    1000
 #define PARK_AFTER_MS    120000
-#define RESUME_SHARE     80 /* % of the limit at which paused partitions go on, one for each job that ends */
-#define RESUME_ALL_SHARE 40 /* and all at once */
+#define AHEAD_MS         100 /* a retry topic's partition is resumed so long before its head is due, see is_early() */
+#define RESUME_SHARE     80  /* % of the limit at which paused partitions go on, one for each job that ends */
+#define RESUME_ALL_SHARE 40  /* and all at once */
 
 enum pause_cause { RUNNING, PAUSED_FULL, PAUSED_UNTIL };
 
@@ -31,7 +32,7 @@ struct gate {
     enum pause_cause cause;
     bool urgent;
     int64_t offset;
-    int64_t due_ms; /* PAUSED_UNTIL: wall clock */
+    int64_t due_ms; /* PAUSED_UNTIL: wall clock, of the resuming */
 };
 
 /* One admitted message. */
@@ -54,7 +55,8 @@ struct item {
     int outcome;                      /* of the saga */
     bool finishing;                   /* out_value is the saga's outcome (else: the copy of a parked head) */
     char waits_for[BREAKER_NAME_MAX]; /* the breaker whose probe this job is, "" none */
-    bool waits;                       /* until its time comes */
+    bool waits;                       /* until that probe's time comes */
+    bool early;                       /* fetched just before it was due, and not begun yet */
     struct loop_timer *wait;
 };
 
@@ -323,12 +325,50 @@ static void log_end(const struct item *t, const struct rotation *r, int outcome)
 }
 
 static int begin(struct item *t);
+static void on_wait_over(void *arg);
 
-/* ---- jobs that wait for a breaker ---- */
+/* ---- jobs that wait for their time, and jobs that wait for a breaker ---- */
+
+static void begin_or_hand_on(struct item *t)
+{
+    int rc = begin(t);
+    if (rc == 0) return;
+    t->finishing = true;
+    if (rc == ERR_INVALID)
+        hand_to_dead(t, NULL, rc, "begin", "the job names a profile that this worker does not have", 1, 0);
+    else
+        hand_to_retry(t, 0, false, rc);
+}
+
+/* A fetch that is under way when a partition is resumed asks for the others only, and the broker holds it for
+ * fetch.wait.max.ms. So partitions are resumed AHEAD_MS early, and what comes in that time waits here. */
+static bool is_early(const struct intake *i, const struct item *t)
+{
+    return t->headers.not_before_ms > wall(i);
+}
+
+static void wait_until_due(struct item *t)
+{
+    struct intake *i = t->intake;
+    if (!t->wait) t->wait = loop_timer_new(i->loop, on_wait_over, t);
+    t->early = t->wait != NULL;
+    if (t->early)
+        loop_timer_start(t->wait, t->headers.not_before_ms - wall(i));
+    else
+        item_end(t, false); /* no memory: it comes again */
+}
 
 static void on_wait_over(void *arg)
 {
     struct item *t = arg;
+    if (t->early) {
+        t->early = false;
+        if (is_early(t->intake, t))
+            wait_until_due(t);
+        else
+            begin_or_hand_on(t);
+        return;
+    }
     if (!t->waits) return;
     t->waits = false;
     breakers_let_go(t->intake->o.breakers, t->waits_for); /* held again if it fails again */
@@ -374,7 +414,7 @@ static void drop_waiting(struct intake *i)
 {
     for (struct item *t = i->first, *next; t; t = next) {
         next = t->next;
-        if (t->waits) item_end(t, true);
+        if (t->waits || t->early) item_end(t, t->waits);
     }
 }
 
@@ -655,13 +695,10 @@ static void admit(struct intake *i, int index, const struct kafka_message_in *m,
     if (!t->headers.job_id[0]) text_copy(t->headers.job_id, sizeof(t->headers.job_id), t->job->job_id);
     if (m->timestamp_ms > 0)
         metric_observe(i->m_delay, urgent ? "urgent" : "ordinary", NULL, (double)(wall(i) - m->timestamp_ms) / 1000);
-    rc = begin(t);
-    if (rc == 0) return;
-    t->finishing = true;
-    if (rc == ERR_INVALID)
-        hand_to_dead(t, NULL, rc, "begin", "the job names a profile that this worker does not have", 1, 0);
+    if (is_retry(i, m->topic) && is_early(i, t))
+        wait_until_due(t);
     else
-        hand_to_retry(t, 0, false, rc);
+        begin_or_hand_on(t);
 }
 
 void intake_on_message(void *arg, const struct kafka_message_in *m)
@@ -673,8 +710,8 @@ void intake_on_message(void *arg, const struct kafka_message_in *m)
     if (index < 0 || i->draining || i->gates[index].cause != RUNNING) return; /* fetched before a pause: comes again */
     bool urgent = !strcmp(m->topic, i->o.topic_urgent);
     int rc = job_headers_decode(m->headers, m->n_headers, &headers, &fault);
-    if (!rc && is_retry(i, m->topic) && headers.not_before_ms > wall(i)) {
-        pause_at(i, index, m, PAUSED_UNTIL, headers.not_before_ms);
+    if (!rc && is_retry(i, m->topic) && headers.not_before_ms - AHEAD_MS > wall(i)) {
+        pause_at(i, index, m, PAUSED_UNTIL, headers.not_before_ms - AHEAD_MS);
         return;
     }
     if (is_full(i, urgent)) {

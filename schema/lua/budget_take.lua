@@ -25,8 +25,10 @@ if next_at > now + 10 * HORIZON or since > now + 10 * HORIZON then -- the server
 end
 
 local given_until = math.max(next_at, now + 500)
-if dropped > 0 then -- the timeline ends earlier, but not by as many: AWS's bucket is empty
-  next_at = math.max(now, next_at - dropped * 200 / tonumber(h[10] or start))
+if dropped > 0 then -- the timeline ends earlier, by as much as nobody else has slots in; AWS's bucket is empty
+  local slot = 1000 / tonumber(h[10] or start)
+  local own = math.min(1, math.max(0.2, dropped * slot / math.max(next_at - now, 1)))
+  next_at = math.max(now + slot, next_at - dropped * slot * own)
 end
 
 -- The slots of the next seconds are given out already, so what is decided now holds from `line` on: phases are counted there.
@@ -58,8 +60,9 @@ if throttled > 0 and sent_epoch == epoch and now >= deaf then
     base = peak * 0.95
   elseif mode == 'probe' and now > since then
     local tried = (now - since) / 1000
-    peak = math.max(level * tried / (tried + bucket), 0.8 * base)
-    base = peak * 0.95
+    local known = stage > 1 and 0.8 * base or base -- what was held for long before works; the bucket says little where few calls are made
+    peak = math.max(level * tried / (tried + bucket), known)
+    base = math.max(peak * 0.95, known)
   elseif mode == 'probe' and stage > 1 then -- the stage before is still under way
     local tried = math.max(now - before, 1) / 1000
     peak = math.max(base * tried / (tried + bucket), 0.7 * base)
@@ -77,6 +80,7 @@ local full = mode == 'cut' and base / 2 or mode == 'probe' and level or base
 local rate = (mode == 'hold' or mode == 'cut') and full * share or full
 local n, first, wait = 0, 0, 0
 local gap = 1000 / (emergency and full or rate)
+if mode == 'cut' and not emergency then want = math.min(want, math.max(1, math.ceil((since + CUT - line) / gap))) end -- no slot behind the cut at its rate
 if mode == 'probe' then want = math.min(want, 10) end -- bad news reaches a worker when it asks again
 if want > 0 then
   local from = math.max(emergency and urgent_at or next_at, now)

@@ -3,7 +3,8 @@
  * out, its calls are: one read and one create a licence, each throttled above the account's limit.
  *
  * campaign COUNT ACCOUNTS CALLS_PER_S WAVES PUBLISHED_PER_S: prints NAME VALUE. AWS's own minimum is the time that one
- * account's creates take at its limit; the foretold ends are those that `keyroll campaign show` would tell. */
+ * account's creates take at its limit; canaries_s is what passes until the waves before the last are proven, during
+ * which nothing else may begin; the foretold ends are those that `keyroll campaign show` would tell. */
 #include "lib/aws_turns.h"
 #include "lib/err.h"
 #include "lib/loop.h"
@@ -71,6 +72,8 @@ struct world {
     struct bucket buckets[ACCOUNTS_MAX][AWS_FAMILIES];
     struct worker workers[WORKERS];
     uint64_t calls, throttled, ticks;
+    size_t canaries;       /* licences in the waves before the last */
+    int64_t canaries_ms;   /* when they were all proven, since the start */
     double foretold_worst; /* share of the whole by which an end was foretold wrong */
     struct {
         int64_t at_ms, end_ms;
@@ -192,7 +195,7 @@ static void on_rotated(void *arg)
     assert(!l->rotated_ms); /* each once */
     l->open = false;
     l->rotated_ms = sim_wall_ms(&k->w->sim);
-    k->w->rotated++;
+    if (++k->w->rotated == k->w->canaries) k->w->canaries_ms = l->rotated_ms - k->w->doc.created_at_ms;
     if (campaigns_wait(k->w->campaigns)) sim_after(&k->w->sim, 1000, tick, k->w, NULL); /* told by the keys topic */
     k->in_flight--;
     free(t);
@@ -485,6 +488,11 @@ static void start_campaign(struct world *w, const char *waves)
     snprintf(w->doc.name, sizeof w->doc.name, "all");
     snprintf(w->doc.by, sizeof w->doc.by, "bench");
     snprintf(w->doc.waves, sizeof w->doc.waves, "%s", waves);
+    size_t bounds[CAMPAIGN_STEPS_MAX];
+    char reason[200];
+    int n = campaign_waves(waves, w->count, bounds, reason);
+    if (n < 0) die(reason, n);
+    w->canaries = n > 1 ? bounds[n - 2] : 0;
     int rc = campaign_encode(&w->doc, &text);
     store_opid(&w->store, opid);
     if (rc == 0)
@@ -563,6 +571,8 @@ int main(int argc, char **argv)
         if (wrong > w.foretold_worst) w.foretold_worst = wrong;
     }
     printf("rotated %zu\ntook_s %.0f\nleast_s %.0f\nratio %.3f\n", w.rotated, took_s, least_s, took_s / least_s);
+    double canaries_s = (double)w.canaries_ms / 1000;
+    printf("canaries_s %.1f\nratio_after_canaries %.3f\n", canaries_s, took_s / (least_s + canaries_s));
     printf("foretold %zu\nforetold_wrong %.3f\nfirst_foretold_s %.0f\n", w.n_foretold, w.foretold_worst,
            w.n_foretold ? (double)(w.foretold[0].at_ms - w.doc.created_at_ms) / 1000 : -1);
     printf("throttled %.4f\nticks %llu\n", (double)w.throttled / (double)w.calls, (unsigned long long)w.ticks);

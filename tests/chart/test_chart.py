@@ -165,6 +165,19 @@ def test_three_secrets_of_logins(find):
     assert not [one for one in scheduler["volumes"] if one["name"].startswith(("logins", "escrow"))]
 
 
+def test_files_of_the_scheduler_alone(find):
+    """The secret address of the notices, beside the policies: set, mounted where they are named, and not in the worker."""
+    scheduler = find("full", "Deployment", "scheduler")["spec"]["template"]["spec"]
+    mounts = {one["name"]: one["mountPath"] for one in scheduler["containers"][0]["volumeMounts"]}
+    volumes = {one["name"]: one for one in scheduler["volumes"]}
+    text = next(one for name, one in find("full", "ConfigMap", "keyroll")["data"].items() if name == "keyroll.conf")
+    assert f"policy_file = {mounts['policy']}/policy.json\n" in text and f"notify_url_file = {mounts['notify']}/url\n" in text
+    assert volumes["policy"]["configMap"] == {"name": "keyroll-policies", "items": [{"key": "fleet.json", "path": "policy.json"}]}
+    assert volumes["notify"]["secret"] == {"secretName": "keyroll-chat", "defaultMode": 0o440, "items": [{"key": "webhook", "path": "url"}]}
+    worker = find("full", "Deployment", "worker")["spec"]["template"]["spec"]
+    assert not [one for one in worker["volumes"] if one["name"] == "notify"]
+
+
 def test_pods_roll_when_a_setting_changes_and_not_for_the_inventory(tmp_path):
     def checksum(values):
         (tmp_path / "v.yaml").write_text(yaml.safe_dump(values))

@@ -1,12 +1,15 @@
-"""A person is told: by a real command and by HTTP, again when it was not taken, once each, and never with a secret."""
+"""A person is told of each of the five kinds of news: by a real command and by HTTP, in messages as the published schema has
+them, again when they were not taken, once each, and never with a secret."""
 import contextlib
 import http.server
 import json
 import stat
 import threading
 
+import jsonschema
 import pytest
 
+from integration import test_schema as messages
 from support import deployment, sandbox
 from support.processes import wait_for
 
@@ -57,6 +60,20 @@ def notices(bodies):
     return sorted((one["kind"], one.get("licence", one.get("campaign", ""))) for body in bodies for one in body["notices"])
 
 
+SCHEMA = json.loads((messages.ROOT / "schema" / "notice.schema.json").read_text())
+
+
+def complaints(bodies):
+    """Returns what the published schema says against messages; what it does not name is one, too."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    kind = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": messages.ecma_pattern})
+    validator = kind({name: value for name, value in SCHEMA.items() if name != "$schema"})
+    found = [error.message for body in bodies for error in validator.iter_errors(body)]
+    known = SCHEMA["$defs"]["notice"]["properties"]
+    return found + [name for body in bodies for name in body if name not in SCHEMA["properties"]] \
+        + [name for body in bodies for one in body["notices"] for name in one if name not in known]
+
+
 @pytest.fixture
 def start(tmp_path, kafka, redis_server):
     with contextlib.ExitStack() as stack:
@@ -75,26 +92,32 @@ def start(tmp_path, kafka, redis_server):
 
 
 def test_a_person_is_told_at_least_once_and_hardly_twice(start, tmp_path):
-    installed, receiver = start(6, failures=1)
+    installed, receiver = start(7, failures=1)
     fleet = installed.fleet
+    by_hand, rolled = fleet.names[5:]
+    fleet.write_inventory([{**row, "profile": "assisted"} if row["licence"] == by_hand else row for row in fleet.rows()])
     scheduler = installed.scheduler()
     wait_for("every licence to be looked at", lambda: all(
         one["state"] == "current" for one in installed.keyroll.status()["licences"]), 60, poll_s=0.5)
     told = tmp_path / "told.messages"
     by_command = lambda: [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []  # noqa: E731
 
-    # Two that fail alike before the pivot, one that fails after it, and one whose key a stranger deletes.
+    # Two that fail alike before the pivot, one that fails after it, one whose key a stranger deletes, one whose pair a person
+    # has to paste, and a campaign that is stopped.
     refused, alike, stuck, drifted = fleet.names[:4]
     for name in (refused, alike):
         fleet.fault({"match": {"action": "CreateAccessKey", "user": f"SynergistExpress-{name}"}, "effect": "refuse:AccessDenied:403"})
     fleet.fault({"match": {"action": "TestAws", "licence": stuck}, "effect": "refuse:404600:200"})
     fleet.control("POST", "stranger", {"licence": drifted, "op": "delete"})
-    installed.keyroll.run("rotate", refused, alike, stuck)
+    installed.keyroll.run("rotate", refused, alike, stuck, by_hand)
+    installed.keyroll.run("campaign start --name spring --filter", f"licence={rolled}")
+    installed.keyroll.run("campaign stop spring --reason", "enough")
     look = json.dumps({"version": "keyroll.trigger/1", "action": "failing", "licence": drifted, "reason": "a test"}).encode()
     for topic, value in (("triggers", look), ("jobs", b"not a job")):
         installed.kafka.produce(f"{installed.name}.{topic}", value)
         installed.foreign.append(value)
-    needed = {("stuck", refused), ("stuck", alike), ("stuck", stuck), ("drifted", drifted), ("dead letter", "")}
+    needed = {("stuck", refused), ("stuck", alike), ("stuck", stuck), ("drifted", drifted), ("dead letter", ""),
+              ("awaiting operator", by_hand), ("campaign stopped", "spring")}
     wait_for("all to be told in both ways", lambda: all(
         needed <= set(notices(bodies)) for bodies in (receiver.bodies, by_command())), 90, poll_s=0.5)
     for bodies in (receiver.bodies, by_command()):
@@ -103,7 +126,8 @@ def test_a_person_is_told_at_least_once_and_hardly_twice(start, tmp_path):
         assert set(seen) - {("dead letter", licence) for licence in letters} == needed - {("dead letter", "")}
         assert len(letters) <= 3 and letters.count(refused) + letters.count(alike) <= 1, "of a kind the first one only"
         assert len(seen) == len(set(seen)), "nothing is told twice"
-        assert all(body["version"] == "keyroll.notice/1" and body["text"].startswith("keyroll: ") for body in bodies)
+        assert complaints(bodies) == []
+        assert len(bodies) < len(seen), "what happens together is told together"
     assert receiver.tries > len(receiver.bodies) and (tmp_path / "told.failed").exists(), "both refused the first message"
     environment = (tmp_path / "told.environment").read_text()
     assert "AWS" not in environment and "KEYROLL" not in environment and "PATH=" in environment
@@ -122,3 +146,22 @@ def test_a_person_is_told_at_least_once_and_hardly_twice(start, tmp_path):
     (tmp_path / "received.json").write_text(json.dumps(receiver.bodies))
     installed.keep_metrics()
     assert installed.leaks() == []
+
+
+def test_single_runs_tell_too(start, tmp_path):
+    """`keyroll schedule --once`: each run tells what happened since the one before; what was not taken the next one tells."""
+    installed, receiver = start(3, failures=0)
+    fleet = installed.fleet
+    bad = fleet.names[0]
+    installed.keyroll.run("schedule --once")
+    wait_for("every licence to be looked at", lambda: all(
+        one["state"] == "current" for one in installed.keyroll.status()["licences"]), 60, poll_s=0.5)
+    assert receiver.bodies == []
+    fleet.fault({"match": {"action": "TestAws", "licence": bad}, "effect": "refuse:404600:200"})
+    installed.keyroll.run("rotate", bad)
+    wait_for("it to be stuck", lambda: installed.keyroll.status(bad)["licences"][0]["state"] == "stuck", 60, poll_s=0.5)
+    installed.keyroll.run("schedule --once")
+    told = notices(receiver.bodies)
+    assert ("stuck", bad) in told and (tmp_path / "told.messages").exists()
+    installed.keyroll.run("schedule --once")
+    assert notices(receiver.bodies) == told, "nothing is told twice"

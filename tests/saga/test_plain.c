@@ -394,6 +394,56 @@ static void a_rotation_in_overlap_waits(void **state)
     sim_world_free(w);
 }
 
+/* ---- a retry's time ------------------------------------------------------------------------------------------------
+ */
+
+struct retried {
+    struct sim_world *w;
+    int64_t began_wall_ms; /* the first call after the message came to the retry topic; 0: none yet */
+};
+
+static const struct sim_kafka_message *retry_message(const struct sim_world *w)
+{
+    for (size_t i = 0; i < sim_kafka_count(w->kafka); i++) {
+        const struct sim_kafka_message *m = sim_kafka_at(w->kafka, i);
+        if (!strcmp(m->topic, sim_topic_names[SIM_RETRY_SHORT])) return m;
+    }
+    return NULL;
+}
+
+static void note_start(void *arg, const struct sim_call *c, enum sim_fault_kind kind)
+{
+    struct retried *t = arg;
+    (void)kind;
+    if (t->w && !t->began_wall_ms && c->client->table && !strcmp(c->client->table, "rotate") && retry_message(t->w))
+        t->began_wall_ms = sim_wall_ms(&t->w->sim);
+}
+
+/* The head of a retry topic is fetched ahead of its time and begun at it, however long the fetch takes. */
+static void a_retry_begins_when_due(void **state)
+{
+    (void)state;
+    struct retried t = {.w = NULL};
+    struct sim_rule down = {SIM_ANY, .table = "rotate", .step = "survey", .times = 40, .fault = {SIM_RETRIABLE, 0}};
+    struct sim_options o = plain_options(1);
+    o.rules = &down;
+    o.n_rules = 1;
+    o.cover = note_start;
+    o.cover_arg = &t;
+    struct sim_world *w = t.w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, in_overlap, DAY_MS));
+    const struct sim_kafka_message *m = retry_message(w);
+    struct job_headers headers;
+    struct message_fault fault;
+    assert_non_null(m);
+    assert_int_equal(job_headers_decode(m->headers, m->n_headers, &headers, &fault), 0);
+    assert_int_equal(t.began_wall_ms, headers.not_before_ms);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
 /* ---- exposed, restored, drifted -------------------------------------------------------------------------------------
  */
 
@@ -787,6 +837,7 @@ int main(void)
         cmocka_unit_test(a_commit_of_an_earlier_log),
         cmocka_unit_test(early_nudges_change_nothing),
         cmocka_unit_test(a_rotation_in_overlap_waits),
+        cmocka_unit_test(a_retry_begins_when_due),
         cmocka_unit_test(exposed_before),
         cmocka_unit_test(exposed_in_overlap),
         cmocka_unit_test(restored_during_a_retire),

@@ -26,18 +26,19 @@ static void opens_when_all_fail(void **state)
     (void)state;
     struct breaker b = {0};
     for (unsigned i = 1; i < BREAKER_FEW; i++) assert_false(breaker_note(&b, false, i, 1000, &rng));
-    assert_true(breaker_allows(&b, 1000));
+    assert_true(breaker_allows(&b, 1, 1000));
     assert_true(breaker_note(&b, false, 77, 1000, &rng));
     assert_int_equal(b.state, BREAKER_OPEN);
-    assert_false(breaker_allows(&b, 1001));
+    assert_false(breaker_allows(&b, 1, 1001));
     int64_t wait = breaker_wait_ms(&b, 1000);
     assert_in_range(wait, BREAKER_WAIT_MS * 3 / 4, BREAKER_WAIT_MS);
-    assert_true(breaker_allows(&b, 1000 + wait)); /* the probe */
+    assert_true(breaker_allows(&b, 1, 1000 + wait)); /* the probe */
     assert_int_equal(b.state, BREAKER_HALF_OPEN);
-    assert_false(breaker_allows(&b, 1000 + wait + 1)); /* one only */
+    assert_false(breaker_allows(&b, 1, 1000 + wait + 1)); /* one only */
     assert_true(breaker_note(&b, true, 5, 1100 + wait, &rng));
     assert_int_equal(b.state, BREAKER_CLOSED);
-    assert_true(breaker_allows(&b, 1100 + wait));
+    assert_true(breaker_allows(&b, 1, 1100 + wait));
+    breaker_done(&b);
 }
 
 static void one_of_many_does_not_open_it(void **state)
@@ -51,6 +52,7 @@ static void one_of_many_does_not_open_it(void **state)
     for (int i = 0; i < 100; i++) breaker_note(&b, true, 1, 10000 + i * 10, &rng);
     for (unsigned i = 0; i < 10; i++) breaker_note(&b, false, i + 1, 11000, &rng); /* 10 % fail */
     assert_int_equal(b.state, BREAKER_CLOSED);
+    breaker_done(&b);
 }
 
 static void waits_grow_to_a_cap(void **state)
@@ -64,9 +66,57 @@ static void waits_grow_to_a_cap(void **state)
         assert_true(wait <= BREAKER_WAIT_MAX_MS && (wait > last || wait > BREAKER_WAIT_MAX_MS / 2));
         last = wait;
         now += wait;
-        assert_true(breaker_allows(&b, now));
+        assert_true(breaker_allows(&b, 1, now));
         breaker_note(&b, false, 3, now, &rng);
     }
+    breaker_done(&b);
+}
+
+/* Ten licences of a host are ill. While the others succeed, and a minute after, their failures tell nothing. */
+static void the_ill_do_not_open_it(void **state)
+{
+    (void)state;
+    struct breaker b = {0};
+    int64_t now = 0;
+    for (unsigned i = 0; i < 1000; i++, now += 10)
+        breaker_note(&b, i % 20 != 0, i % 20 ? 1000 + i : i / 20 % 10 + 1, now, &rng);
+    assert_int_equal(b.state, BREAKER_CLOSED);
+    for (unsigned i = 0; i < 500; i++, now += 100) breaker_note(&b, false, i % 10 + 1, now, &rng);
+    assert_int_equal(b.state, BREAKER_CLOSED);
+    assert_false(breaker_suspects(&b, false, now)); /* it is theirs, and counted as such */
+    for (unsigned i = 1; i <= BREAKER_ROW; i++) breaker_note(&b, false, 1000 + i, now, &rng); /* those were well */
+    assert_int_equal(b.state, BREAKER_OPEN);
+    breaker_done(&b);
+    b = (struct breaker){0};
+    breaker_note(&b, true, 99, 0, &rng);
+    for (unsigned i = 0; i < 200 && b.state == BREAKER_CLOSED; i++, now += 1000)
+        breaker_note(&b, false, i % 3 + 1, now, &rng);
+    assert_int_equal(b.state, BREAKER_OPEN); /* few, but nobody succeeded since: it is the host */
+    breaker_done(&b);
+}
+
+/* Opened by those who are ill: who is not probes soon, and the ill ones' probes do not delay that. */
+static void a_fresh_one_probes_early(void **state)
+{
+    (void)state;
+    struct breaker b = {0};
+    int64_t now = 0;
+    for (unsigned i = 1; i <= BREAKER_FEW; i++) breaker_note(&b, false, i, now, &rng);
+    for (int i = 0; i < 8; i++) {
+        now += breaker_wait_ms(&b, now);
+        assert_true(breaker_allows(&b, 1, now));
+        breaker_note(&b, false, 1, now, &rng);
+    }
+    int64_t wait = breaker_wait_ms(&b, now);
+    assert_true(wait > BREAKER_WAIT_MAX_MS / 2);
+    now += wait / BREAKER_FRESH;
+    assert_false(breaker_would_allow(&b, 1, now));
+    assert_true(breaker_would_allow(&b, 77, now));
+    assert_true(breaker_allows(&b, 77, now));
+    assert_false(breaker_allows(&b, 78, now)); /* one only */
+    breaker_note(&b, true, 77, now, &rng);
+    assert_int_equal(b.state, BREAKER_CLOSED);
+    breaker_done(&b);
 }
 
 static void suspicion(void **state)
@@ -84,6 +134,7 @@ static void suspicion(void **state)
     breaker_note(&b, true, 9, 0, &rng);
     assert_false(breaker_suspects(&b, true, 0));
     assert_false(breaker_suspects(&b, true, 1000 * BREAKER_HALF_LIFE_MS));
+    breaker_done(&b);
 }
 
 static void lost_probe_is_made_good(void **state)
@@ -91,13 +142,14 @@ static void lost_probe_is_made_good(void **state)
     (void)state;
     struct breaker b = {0};
     for (unsigned i = 1; i <= BREAKER_FEW; i++) breaker_note(&b, false, i, 0, &rng);
-    assert_true(breaker_allows(&b, 10000));
-    assert_false(breaker_allows(&b, 10000 + BREAKER_PROBE_MS - 1));
-    assert_true(breaker_allows(&b, 10000 + BREAKER_PROBE_MS));
+    assert_true(breaker_allows(&b, 1, 10000));
+    assert_false(breaker_allows(&b, 1, 10000 + BREAKER_PROBE_MS - 1));
+    assert_true(breaker_allows(&b, 1, 10000 + BREAKER_PROBE_MS));
     breaker_unprobed(&b, 200000); /* was not sent after all */
-    assert_true(breaker_allows(&b, 200000));
+    assert_true(breaker_allows(&b, 1, 200000));
     assert_true(breaker_close(&b, 200001));
     assert_false(breaker_close(&b, 200001));
+    breaker_done(&b);
 }
 
 /* Histories: an other side that is up and down at random, ten callers. Down for long, few calls are wasted; up again,
@@ -114,13 +166,14 @@ static void histories(void **state)
         for (; now < up_at + BREAKER_WAIT_MAX_MS + 1000; now += 100) {
             bool down = now >= down_at && now < up_at;
             for (unsigned k = 1; k <= 10; k++) {
-                if (!breaker_allows(&b, now)) continue;
+                if (!breaker_allows(&b, k, now)) continue;
                 wasted += down;
                 breaker_note(&b, !down, k, now, &rng);
                 if (!down && now >= up_at && b.state == BREAKER_CLOSED && back < 0) back = now;
             }
         }
         assert_true(back >= 0 && back - up_at <= BREAKER_WAIT_MAX_MS);
+        breaker_done(&b);
         if (wasted > worst) worst = wasted;
         assert_true(wasted < 120); /* of 6,000 */
     }
@@ -227,6 +280,7 @@ int main(void)
         cmocka_unit_test(waits_grow_to_a_cap),     cmocka_unit_test(suspicion),
         cmocka_unit_test(lost_probe_is_made_good), cmocka_unit_test(histories),
         cmocka_unit_test(names_and_errors),        cmocka_unit_test(refused_account_is_left_alone),
+        cmocka_unit_test(the_ill_do_not_open_it),  cmocka_unit_test(a_fresh_one_probes_early),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -698,7 +698,7 @@ static void silent_instances_lend_their_place(void **state)
 {
     struct fixture *f = *state;
     static const char *const paths[] = {"/silent", "/silent", "/ok", "/echo"};
-    static const int64_t timeouts_ms[] = {10000, 3000, 10000, 10000};
+    static const int64_t timeouts_ms[] = {2500, 800, 10000, 10000};
     for (unsigned i = 0; i < ARRAY_LEN(paths); i++) {
         struct http_request req = get(f, paths[i]);
         req.class = HTTP_INSTANCE;
