@@ -9,6 +9,7 @@
 #include "producer/policy.h"
 
 #include "lib/fnv.h"
+#include "lib/mutant.h"
 
 #include "schema/options.h"
 
@@ -204,6 +205,7 @@ static const struct record_key *planned_key(const struct store_peek *u, int64_t 
         const struct record_key *k = &u->record.keys[i];
         if (k->next == KEY_NEXT_NONE || k->role == KEY_CURRENT || k->next_ms == TIME_NONE) continue;
         bool exposed = k->next == KEY_NEXT_RETIRE && (k->exposed || store_peek_exposed(u, k->id));
+        if (MUTANT(EXPOSED_WAITS)) exposed = false;
         int64_t at = exposed && k->next_ms > now_ms ? now_ms : k->next_ms;
         if (best && (*ret_exposed ? !exposed || at >= *ret_at_ms : !exposed && at >= *ret_at_ms)) continue;
         best = k;

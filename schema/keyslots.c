@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LIST_LAG_MS 300000
+
 static const struct aws_key *listed(const struct aws_key *keys, size_t n, const char *id)
 {
     for (size_t i = 0; i < n; i++)
@@ -112,6 +114,16 @@ static void name_unexplained(const struct record *r, const struct aws_key *keys,
     snprintf(reason + len, RECORD_TEXT_MAX - len, "; nobody explains %s", ids);
 }
 
+/* A list that shows a key of ours as it was before we made it, or set it Inactive, just now (facts/aws: lists lag; R4).
+ */
+static bool list_lags(const struct record_key *k, const struct aws_key *a, int64_t now_ms)
+{
+    if (!k->listed || k->rotation <= 0) return false;
+    if (!a) return k->created_ms != TIME_NONE && now_ms - k->created_ms < LIST_LAG_MS;
+    bool again = k->role != KEY_CURRENT && k->status == AWS_KEY_INACTIVE && a->status == AWS_KEY_ACTIVE;
+    return again && k->inactive_ms != TIME_NONE && now_ms - k->inactive_ms < LIST_LAG_MS;
+}
+
 bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
                       const char *seen_id, int64_t now_ms, char ret_reason[RECORD_TEXT_MAX])
 {
@@ -124,6 +136,7 @@ bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_key
     for (size_t i = 0; i < r->n_keys; i++) {
         struct record_key *k = &r->keys[i];
         const struct aws_key *a = listed(keys, n_keys, k->id);
+        if (list_lags(k, a, now_ms)) continue;
         const char *what = changed(k, a);
         if (what && !drift)
             snprintf(ret_reason, RECORD_TEXT_MAX, "key %s %s; run: keyroll adopt %s", k->id, what, r->licence);

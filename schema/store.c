@@ -6,6 +6,7 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/mutant.h"
 #include "lib/text.h"
 #include "schema/lua.h" /* generated */
 
@@ -127,7 +128,8 @@ static void complete_acquire(struct call *c, const struct redis_reply *reply)
         l.now_ms = number_of(redis_item(v, 2));
         l.err = read_lease_journal(redis_item(v, 3), &l);
         if (!l.err) l.err = read_lease_record(redis_item(v, 4), &l);
-        l.n_exposed = read_ids(redis_item(v, 5), l.exposed);
+        l.n_exposed = read_ids(redis_item(v, 6), l.exposed);
+        l.hold_off_ms = number_of(redis_item(v, 5));
         const char *writer = text_of(redis_item(redis_item(v, 3), 1));
         l.takeover = l.has_journal && writer && writer[0];
     } else {
@@ -385,7 +387,7 @@ int store_server_seen(struct store *s, const struct redis_server *server, struct
     adds(&a, k1);
     adds(&a, k2);
     adds(&a, id);
-    addn(&a, s->lease_ttl_ms, n);
+    addn(&a, MUTANT(NO_HOLD_OFF) ? 0 : s->lease_ttl_ms, n);
     return eval(s, &script_server_seen, 2, &a, CALL_NUMBER, t);
 }
 
@@ -399,7 +401,7 @@ int store_acquire(struct store *s, const struct store_user *u, struct ticket t)
     adds(&a, hold);
     adds(&a, u->token);
     addn(&a, s->lease_ttl_ms, n1);
-    addn(&a, s->lease_ttl_ms, n2);
+    addn(&a, MUTANT(NO_HOLD_OFF) ? 0 : s->lease_ttl_ms, n2);
     return eval(s, &script_acquire, 5, &a, CALL_ACQUIRE, t);
 }
 

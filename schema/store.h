@@ -35,6 +35,7 @@ struct store_lease {
                 document cannot be read) */
     int64_t wait_ms;
     int64_t number, now_ms; /* fencing number; the server's time */
+    int64_t hold_off_ms;    /* when the last hold-off ended (R3): writes of before it may be lost; the server's time */
     bool has_journal, has_record;
     bool takeover;          /* the journal's last writer did not give its lease back (R7) */
     struct journal journal; /* valid when has_journal */

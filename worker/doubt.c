@@ -35,7 +35,7 @@ static struct saga_verdict doubt_absent(struct rotation *r)
     /* AWS takes the signed call until its clock limit is over; what it made then shows in lists a little later still */
     const struct rotation_policy *p = &r->env->policy;
     int64_t left = step_left_ms(r, r->journal.intent_last_ms + p->skew_limit_ms + p->create_doubt_ms);
-    if (!left && r->polls > 0) return saga_jump(ABSENT);
+    if ((!left && r->polls > 0) || MUTANT(ABSENT_AT_ONCE)) return saga_jump(ABSENT);
     if (r->polls++ < DOUBT_POLLS) return saga_jump_in(DOUBT_LIST, DOUBT_POLL_MS);
     return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY,
                              "the reply to CreateAccessKey was lost; no new key is listed so far");

@@ -57,7 +57,8 @@ static struct saga_verdict check(struct saga *s)
     const struct record_key *k = target(r);
     if (!k || r->env->policy.observe || k->role == KEY_CURRENT || k->next != KEY_NEXT_RETIRE)
         return saga_jump(DONE_RELEASE);
-    if (k->rotation != r->job->rotation || (k->next_ms > step_now_ms(r) && !k->exposed)) return saga_jump(DONE_RELEASE);
+    bool early = k->rotation != r->job->rotation || (k->next_ms > step_now_ms(r) && !k->exposed);
+    if (early && !MUTANT(NUDGE_BELIEVED)) return saga_jump(DONE_RELEASE);
     if (r->record.state == RECORD_DRIFTED || r->record.state == RECORD_EXCLUDED) return saga_jump(DONE_RELEASE);
     return saga_next();
 }
@@ -89,7 +90,7 @@ static struct saga_verdict judge(struct saga *s)
     }
     const struct record_key *k = target(r);
     bool unseen = r->seen == INSTANCE_SEEN_UNKNOWN || (k && k->unseen);
-    return saga_jump(unseen ? NEW_LAST_USED : BASELINE);
+    return saga_jump(unseen && !MUTANT(USE_UNASKED) ? NEW_LAST_USED : BASELINE);
 }
 
 static struct saga_verdict new_last_used(struct saga *s)

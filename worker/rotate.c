@@ -13,6 +13,7 @@
 #define CHECK_POLL_MS  1000
 #define CHECK_POLLS    5
 #define PROOF_FRESH_MS 2000
+#define LAG_AGAIN_MS   30000
 #define SET_ROUNDS     3
 
 /* ---- decide ---- */
@@ -38,12 +39,15 @@ struct saga_verdict rotate_wait_until(struct rotation *r, int64_t until_ms, enum
     return saga_jump(FAIL_RECORD);
 }
 
+static struct saga_verdict be_patient(struct rotation *r, int64_t left_ms, const char *reason)
+{
+    if (left_ms <= WAIT_IN_PLACE_MS) return saga_jump_in(LIST, left_ms + 1); /* and survey again */
+    return rotate_wait_until(r, step_now_ms(r) + left_ms, RECORD_RETRY, reason);
+}
+
 struct saga_verdict rotate_patience(struct rotation *r)
 {
-    int64_t left = step_patience_ms(r);
-    if (left <= WAIT_IN_PLACE_MS) return saga_jump_in(LIST, left + 1); /* and survey again */
-    return rotate_wait_until(r, step_now_ms(r) + left, RECORD_RETRY,
-                             "taken over from a worker whose last calls may still land");
+    return be_patient(r, step_patience_ms(r), "taken over from a worker whose last calls may still land");
 }
 
 struct saga_verdict rotate_effect_got(struct saga *s, const void *result)
@@ -75,7 +79,8 @@ static struct saga_verdict resume_set(struct rotation *r)
     const struct journal *j = &r->journal;
     const struct aws_key *k = step_listed(r, j->key_new);
     if (!k) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
-    if (k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, j->key_new)) return saga_jump(MARKS);
+    if (k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, j->key_new) && !MUTANT(DEAD_STAYS))
+        return saga_jump(MARKS);
     if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, j->key_new)) return saga_jump(TEST);
     if (r->seen == INSTANCE_SEEN_ID && strcmp(r->seen_id, j->key_old) && !record_find(&r->record, r->seen_id)) {
         char text[RECORD_TEXT_MAX];
@@ -99,6 +104,7 @@ static struct saga_verdict resume_set(struct rotation *r)
 /* A failover lost the pivot's write, but the write to the instance got there: what it uses is never undone (I1). */
 bool rotate_is_offered(const struct rotation *r)
 {
+    if (MUTANT(UNDO_BLIND)) return false;
     return r->seen == INSTANCE_SEEN_ID && r->journal.key_new[0] && !strcmp(r->seen_id, r->journal.key_new);
 }
 
@@ -136,7 +142,7 @@ static struct saga_verdict resume(struct rotation *r)
 static bool hurry_exposed(struct rotation *r)
 {
     bool any = false;
-    for (size_t i = 0; i < r->record.n_keys; i++) {
+    for (size_t i = 0; i < r->record.n_keys && !MUTANT(EXPOSED_WAITS); i++) {
         struct record_key *k = &r->record.keys[i];
         if (!k->exposed || k->role == KEY_CURRENT || k->next != KEY_NEXT_RETIRE || k->next_ms <= step_now_ms(r))
             continue;
@@ -245,10 +251,22 @@ static bool is_stale(const struct rotation *r)
     return r->record.rotation > j->rotation || (goes_on && j->rotation > 0 && r->record.rotation == j->rotation);
 }
 
+/* The current key was found gone a moment ago, and AWS brings none back: a list that shows it again lags behind (R4).
+ * Believed, it would keep the slot taken while the instance is cut off. */
+static bool list_lags(const struct rotation *r)
+{
+    const struct record_key *k = record_current(&r->record);
+    if (r->has_journal || !k || k->listed || k->inactive_ms == TIME_NONE) return false;
+    return step_now_ms(r) - k->inactive_ms < r->env->policy.create_doubt_ms && step_listed(r, k->id);
+}
+
 static struct saga_verdict decide(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     char drift[RECORD_TEXT_MAX];
+    if (list_lags(r))
+        return rotate_wait_until(r, step_now_ms(r) + LAG_AGAIN_MS, RECORD_RETRY,
+                                 "AWS still lists the new key that somebody else deleted: a new rotation begins later");
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
     if (r->has_journal && !MUTANT(DONE_BEFORE_JOURNAL)) return resume(r);
     if (r->env->policy.observe) return saga_jump(DONE_RELEASE);
@@ -297,6 +315,7 @@ static struct saga_verdict intent(struct saga *s)
         r->journal.intent_ms = step_now_ms(r);
         r->journal.intent_last_ms = step_latest_ms(r);
     }
+    if (MUTANT(EFFECT_FIRST)) return saga_jump(CREATE);
     return step_put_journal(r, JOURNAL_INTENT);
 }
 
@@ -334,6 +353,7 @@ static struct saga_verdict escrow(struct saga *s)
     buf_init(&sealed, STORE_SEALED_MAX);
     int rc = escrow_seal(r->env->escrow, r->env->rng, r->job->user, r->journal.key_new, r->secret, &sealed);
     if (rc < 0) return saga_fail(rc);
+    if (MUTANT(UNSEALED)) return step_put_journal(r, JOURNAL_CREATED);
     return step_put_journal_sealed(r, JOURNAL_CREATED, sealed.data, sealed.len);
 }
 
@@ -390,8 +410,10 @@ static struct saga_verdict settle_bucket_got(struct saga *s, const void *result)
     r->error = 0;
     r->reason[0] = '\0';
     r->settle_ok_mono_ms = clock_mono_ms(r->env->clock);
-    if (++r->settled < r->env->policy.settle_successes)
+    if (++r->settled < r->env->policy.settle_successes && !MUTANT(SETTLE_ONCE))
         return saga_jump_in(SETTLE_STS, r->env->policy.settle_interval_ms);
+    int64_t left = step_offer_patience_ms(r);
+    if (left) return be_patient(r, left, "Redis lost its last writes: a call that takes this key back may still land");
     return saga_jump(r->can.can_write || r->journal.direction == DIRECTION_SET || r->journal.repair ? PIVOT : AWAIT);
 }
 
@@ -458,7 +480,7 @@ static struct saga_verdict pivot(struct saga *s)
 
 static struct saga_verdict offered_event(struct saga *s)
 {
-    if (ROTATION(s)->told_offered) return saga_jump(SET);
+    if (ROTATION(s)->told_offered || MUTANT(OFFERED_UNTOLD)) return saga_jump(SET);
     return step_put_event(ROTATION(s), EVENT_OFFERED);
 }
 
@@ -530,7 +552,7 @@ static void plan_predecessor(struct rotation *r, struct record_key *k)
         k->next_ms = now + p->quarantine_ms;
     } else {
         k->next = KEY_NEXT_RETIRE;
-        k->next_ms = k->exposed ? now : now + p->overlap_ms;
+        k->next_ms = k->exposed && !MUTANT(EXPOSED_WAITS) ? now : now + p->overlap_ms;
     }
 }
 
@@ -574,12 +596,12 @@ static struct saga_verdict finish_prepare(struct saga *s)
     make_current(r);
     forget_gone(r);
     int64_t now = step_now_ms(r);
-    if (r->journal.repair) { /* the way back stays open for a whole overlap again */
-        for (size_t i = 0; i < rec->n_keys; i++)
-            if (rec->keys[i].next == KEY_NEXT_RETIRE && !rec->keys[i].exposed &&
-                rec->keys[i].next_ms < now + r->env->policy.overlap_ms)
-                rec->keys[i].next_ms = now + r->env->policy.overlap_ms;
-    } else {
+    /* the instance may have gone back to it: whichever the predecessor, it signed links up to now */
+    for (size_t i = 0; i < rec->n_keys; i++)
+        if (rec->keys[i].next == KEY_NEXT_RETIRE && !rec->keys[i].exposed &&
+            rec->keys[i].next_ms < now + r->env->policy.overlap_ms)
+            rec->keys[i].next_ms = now + r->env->policy.overlap_ms;
+    if (!r->journal.repair) {
         rec->rotation = r->journal.rotation;
         rec->rotated_ms = now;
     }
@@ -610,7 +632,7 @@ static struct saga_verdict review(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     const struct aws_key *k = step_listed(r, r->journal.key_new);
-    if (k && k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, k->id)) return saga_next();
+    if (k && k->status == AWS_KEY_INACTIVE && !step_is_exposed(r, k->id) && !MUTANT(DEAD_STAYS)) return saga_next();
     if (k) { /* it is there and Active: the failure that brought us here stands */
         if (!r->error) rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "the instance does not prove the new key");
         return saga_jump(FAIL_RECORD);
@@ -618,7 +640,8 @@ static struct saga_verdict review(struct saga *s)
     if (r->polls++ == 0) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
     int64_t left = step_left_ms(r, r->journal.written_ms + 2 * r->can.write_life_ms); /* as for a withdrawal */
     bool shown = r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, r->journal.key_new);
-    if (!shown && left)
+    bool taken_over = r->journal.patient_ms != TIME_NONE; /* the frozen worker's own write may be under way still */
+    if ((!shown || taken_over) && left)
         return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY,
                                  "somebody else deleted the new key: waiting until no late write of it can land");
     return saga_jump(LOST_PREPARE);
@@ -652,6 +675,7 @@ static struct saga_verdict lost_prepare(struct saga *s)
         if (k) {
             k->listed = false;
             k->status = AWS_KEY_STATUS_UNKNOWN;
+            k->inactive_ms = step_now_ms(r); /* since when it is gone */
         }
     } else {
         record_remove(&r->record, id);

@@ -93,6 +93,7 @@ struct rotation {
     int64_t settle_began_mono_ms, settle_ok_mono_ms;
     unsigned polls; /* rounds of the current poll */
     int64_t watch_began_mono_ms;
+    int64_t offer_ms;      /* no offer of a key before: Redis may have lost that it was taken back; TIME_NONE none */
     int64_t marks_mono_ms; /* when the marks of exposed keys were asked for last, by step_marks */
     unsigned looks;        /* how often */
     char opid[STORE_TOKEN_MAX];

@@ -236,6 +236,7 @@ static int load(struct rotation *r, const struct store_lease *l)
         int64_t until = r->journal.updated_ms + r->env->policy.skew_limit_ms;
         if (until > r->journal.patient_ms) r->journal.patient_ms = until;
     }
+    if (l->has_journal && l->hold_off_ms > 0) r->offer_ms = l->hold_off_ms + r->env->policy.skew_limit_ms;
     if (l->has_record) r->record = l->record;
     r->state_before = r->record.state;
     int rc = load_exposed(r, l->exposed, l->n_exposed);
@@ -333,6 +334,8 @@ struct saga_verdict step_done_got(struct saga *s, const void *result)
 /* One opid per logical write: kept while the row is repeated, so that a write whose answer was lost is recognised. */
 static void fresh_opid(struct rotation *r)
 {
+    /* also the attempt that the engine gave up, whose answer nobody waits for any more */
+    if (r->saga.attempt && err_class(r->saga.last_error) == ERR_CLASS_UNKNOWN) r->put_unknown = true;
     if (r->saga.attempt) return;
     store_opid(r->env->store, r->opid);
     r->put_unknown = false;
@@ -535,6 +538,11 @@ int64_t step_patience_ms(const struct rotation *r)
 {
     if (!r->has_journal || r->journal.patient_ms == TIME_NONE) return 0;
     return step_left_ms(r, r->journal.patient_ms);
+}
+
+int64_t step_offer_patience_ms(const struct rotation *r)
+{
+    return r->offer_ms == TIME_NONE ? 0 : step_left_ms(r, r->offer_ms);
 }
 
 /* ---- instance -----------------------------------------------------------------------------------------------------

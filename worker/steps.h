@@ -63,6 +63,9 @@ struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool 
 int step_aws_error(struct rotation *r, const struct aws_result *a);
 /* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
 int64_t step_patience_ms(const struct rotation *r);
+/* Milliseconds that the key of an open journal may not be offered yet, since Redis may have lost that it was to be
+ * deleted, and the call may still land (tests/model, PATIENT_SET); 0 = may go. */
+int64_t step_offer_patience_ms(const struct rotation *r);
 const struct aws_key *step_listed(const struct rotation *r, const char *id);
 /* By the mark, as read last, or by the record. */
 bool step_is_exposed(const struct rotation *r, const char *id);

@@ -158,7 +158,8 @@ struct saga_verdict undo_prepare(struct saga *s)
     if (!r->error) /* resumed: the record does not know any more why */
         rotation_note(r, ERR_AWS_NOT_READY, true, "the rotation was undone before %s was offered", r->journal.key_new);
     rec->attempts++;
-    bool dead = !lost && (err_class(r->error) == ERR_CLASS_PERMANENT || rec->attempts >= r->env->policy.max_attempts);
+    /* workers with different master keys would make and undo keys for ever */
+    bool dead = rec->attempts >= r->env->policy.max_attempts || (!lost && err_class(r->error) == ERR_CLASS_PERMANENT);
     rec->state = dead ? RECORD_FAILED : RECORD_RETRY;
     rec->error = r->error;
     text_copy(rec->reason, sizeof(rec->reason), r->reason);

@@ -1,6 +1,6 @@
 -- Takes the lease of one user and loads all that is known of it, in one round trip.
 -- KEYS: 1 lease, 2 journal, 3 record, 4 exposed, 5 hold-off.  ARGV: 1 token, 2 lifetime in ms, 3 hold-off length in ms.
--- Returns {'HOLD', ms} | {'HELD', ms} | {'OK', number, now_ms, takeover, journal {version, token, doc, sealed}, record {version, doc, sealed_id, sealed}, exposed ids}.
+-- Returns {'HOLD', ms} | {'HELD', ms} | {'OK', number, now_ms, takeover, journal {version, token, doc, sealed}, record {version, doc, sealed_id, sealed}, end of the last hold-off in ms, exposed ids}.
 -- The number is max(stored + 1, server time): it grows even when the stored one was lost (R3).
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
@@ -27,4 +27,4 @@ end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local j = redis.call('HMGET', KEYS[2], 'version', 'token', 'doc', 'sealed')
 local r = redis.call('HMGET', KEYS[3], 'version', 'doc', 'sealed_id', 'sealed')
-return {'OK', string.format('%.0f', number), string.format('%.0f', now), j, r, redis.call('SMEMBERS', KEYS[4])}
+return {'OK', string.format('%.0f', number), string.format('%.0f', now), j, r, hold, redis.call('SMEMBERS', KEYS[4])}

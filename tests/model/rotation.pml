@@ -60,7 +60,7 @@
 #define MEND_FALL_BACK 1
 #endif
 #ifndef MEND_PATIENT_SET
-#define MEND_PATIENT_SET 0
+#define MEND_PATIENT_SET 1
 #endif
 #ifndef MEND_UNDO_LOOKS
 #define MEND_UNDO_LOOKS 1
@@ -156,6 +156,7 @@ redis s;     /* what its replica has: all but the last write */
 redis ev;    /* the user's state on keyroll.keys */
 bit jlost;   /* a failover lost the journal's first write, and nobody wrote since: the topic's number is the higher one */
 bit holdoff; /* R3: after a change of run or replication id */
+bit lossy;   /* and calls whose journal it lost may still be under way */
 
 #define COPY(a, b)                                                                                                     \
     a.cur = b.cur; a.ret = b.ret; a.reap = b.reap; a.kept = b.kept; a.st = b.st; a.js = b.js;   \
@@ -334,7 +335,7 @@ byte forgotten; /* R10 off: ids of finished jobs are remembered */
 #define GONE_BACK                                                                                                      \
     if :: hold[0] -> stale[0] = 1 :: else fi;                                                                          \
     if :: hold[1] -> stale[1] = 1 :: else fi;                                                                          \
-    holdoff = 1
+    holdoff = 1; lossy = 1
 #define FAILOVER jlost = (r.js != J_NONE && s.js == J_NONE); COPY(r, s); GONE_BACK
 #define FLUSH                                                                                                          \
     NO_JOURNAL(r); r.cur = 0; r.ret = 0; r.reap = 0; r.kept = 0; r.st = 0; r.lease = 0; jlost = 0; COPY(s, r); GONE_BACK
@@ -347,6 +348,7 @@ proctype worker(bit me)
     byte js, kn, ko, seen; /* the journal: its step, key_new (or key_doubt), key_old (or the key retired or reaped), seen */
     bit sec;         /* the secret is at hand */
     bit pat, jw;     /* patience is due; this run wrote the journal */
+    bit pset;        /* patience is due before the pivot */
     bit rep;         /* repair */
     byte reason;
 
@@ -361,7 +363,9 @@ end_idle:
         cur = r.cur; ret = r.ret; reap = r.reap;
         js = r.js; kn = r.jn; ko = r.jo; seen = r.jseen; sec = r.sealed; rep = r.jrep;
         if :: rep && r.kept && kn == r.cur -> sec = 1 :: else fi;
+        if :: quiet -> lossy = 0 :: else fi;
         pat = r.js != J_NONE && (r.jtok || r.jpat) && !quiet; /* nothing under way: the wait changes nothing */
+        pset = r.js != J_NONE && lossy;
         goto survey
        }
     od;
@@ -482,10 +486,10 @@ repair:
 /* ---- set: the pivot ---- */
 pivot:
     if
-    :: atomic { MEND_PATIENT_SET && pat && quiet && hold[me] -> pat = 0; goto survey }
-    :: atomic { MEND_PATIENT_SET && pat && !hold[me] -> goto gone }
-    :: atomic { MEND_PATIENT_SET && pat && hold[me] && faults > 0 -> faults--; goto gone }
-    :: atomic { !(MEND_PATIENT_SET && pat) -> skip }
+    :: atomic { MEND_PATIENT_SET && pset && quiet && hold[me] -> pset = 0; goto survey }
+    :: atomic { MEND_PATIENT_SET && pset && !hold[me] -> goto gone }
+    :: atomic { MEND_PATIENT_SET && pset && hold[me] && faults > 0 -> faults--; goto gone }
+    :: atomic { !(MEND_PATIENT_SET && pset) -> skip }
     fi;
     JOURNAL(J_SET, r.sealed = (sec && !rep));
 offered_event:
@@ -579,7 +583,7 @@ deleted_event:
     EVENT(J_DOUBT_INA);
 absent: /* the journal ends, the lease stays, the survey begins anew */
     RECORD(r.kept);
-    js = J_NONE; kn = 0; ko = 0; seen = 0; sec = 0; rep = 0; pat = 0; jw = 0;
+    js = J_NONE; kn = 0; ko = 0; seen = 0; sec = 0; rep = 0; pat = 0; pset = 0; jw = 0;
     goto survey;
 
 /* ---- withdraw (R1) ---- */
@@ -671,7 +675,7 @@ judge: /* READ, LIST, READ AGAIN, JUDGE */
 handover: /* the journal of a retire or reap ends without effect: the next look repairs */
     EVENT(J_NONE);
     RECORD(r.kept);
-    js = J_NONE; kn = 0; ko = 0; seen = 0; sec = 0; rep = 0; pat = 0; jw = 0;
+    js = J_NONE; kn = 0; ko = 0; seen = 0; sec = 0; rep = 0; pat = 0; pset = 0; jw = 0;
     goto survey;
 retire_journal:
     JOURNAL(J_DEACTIVATE, skip);
@@ -734,7 +738,7 @@ gone: /* the journal keeps its writer, unless the lease was given back */
     atomic {
         if :: r.lease == me + 1 -> r.lease = 0 :: else fi;
         hold[me] = 0; stale[me] = 0;
-        cur = 0; ret = 0; reap = 0; js = 0; kn = 0; ko = 0; seen = 0; sec = 0; pat = 0; jw = 0; rep = 0; reason = 0;
+        cur = 0; ret = 0; reap = 0; js = 0; kn = 0; ko = 0; seen = 0; sec = 0; pat = 0; pset = 0; jw = 0; rep = 0; reason = 0;
         if :: me == 0 -> idle0 = 1 :: else fi;
         goto end_idle
     }

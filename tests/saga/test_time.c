@@ -81,6 +81,32 @@ static void a_quarantine_lasts(void)
     sim_world_free(w);
 }
 
+static void crash_all(void *world)
+{
+    struct sim_world *w = world;
+    for (unsigned i = 0; i < w->o.workers; i++) sim_worker_crash(&w->workers[i]);
+}
+
+static void lose_undo(struct sim_world *w)
+{
+    sim_after(&w->sim, 1, crash_all, w, w);
+    sim_redis_restart(w->redis, 100, 1);
+    jump(w);
+}
+
+/* I1: a key is taken back, Redis loses that it is, its worker dies, and the delete is still under way when another
+ * worker goes on with the key: not before it can no longer land does the instance get it. */
+static void an_offer_waits(void)
+{
+    struct sim_rule rules[] = {{SIM_ANY, .step = "settle", .fault = {SIM_PERMANENT, 0}},
+                               {SIM_ANY, .step = "undo delete", .fault = {SIM_LATE_EFFECT, 600000}, .act = lose_undo}};
+    struct sim_world *w = make(rules, ARRAY_LEN(rules));
+    live(w);
+    assert_true(rules[1].hit);
+    assert_int_equal(w->truth.creates, 2);
+    sim_world_free(w);
+}
+
 static void all(int64_t by_ms)
 {
     jump_ms = by_ms;
@@ -88,6 +114,7 @@ static void all(int64_t by_ms)
     a_takeover_waits();
     a_doubt_waits();
     a_quarantine_lasts();
+    an_offer_waits();
 }
 
 static void a_jump_forwards(void **state)

@@ -51,6 +51,8 @@ static void list(struct aws_op_sim *o)
     if (o->op.fault.kind == SIM_STALE && t->sim->mono_ms - t->listed_change_ms < STALE_MS) {
         for (size_t i = 0; i < t->n_before; i++) {
             const struct sim_key *k = sim_truth_find(t, t->listed_before[i]);
+            for (size_t n = 0; n < t->n; n++)
+                t->ghost = t->ghost || (t->keys[n].deleted && !strcmp(t->keys[n].id, t->listed_before[i]));
             copy_key(&r->keys[r->n_keys++], t->listed_before[i], t->status_before[i],
                      k ? k->created_wall_ms : TIME_NONE);
         }
@@ -76,7 +78,7 @@ static void probe(struct aws_op_sim *o)
 {
     struct sim_truth *t = o->aws->o.truth;
     if (!o->secret[0]) return;
-    o->result.err = sim_truth_try(t, o->key_id, o->secret);
+    o->result.err = sim_truth_probe(t, o->key_id, o->secret);
     if (!o->result.err) sim_truth_touch(t, o->key_id);
 }
 

@@ -214,6 +214,7 @@ void sim_drive(struct sim_world *w, bool person, unsigned wrong, int64_t late_ms
             snprintf(pair.secret, sizeof(pair.secret), "%s", old->secret);
         }
         sim_paste(w, &pair);
+        if (!w->o.can.can_read) sim_confirm(w);
         sim_schedule(w);
         sim_run_quiet(w, days);
     }

@@ -4,7 +4,7 @@
 
 #include "tests/sim/world.h"
 
-/* X(name, text, person): person: afterwards somebody may have to be asked. */
+/* X(name, text, person): person: afterwards somebody may have to be asked; all else heals. */
 #define SIM_HAPPENINGS(X)                                                                                              \
     X(HAPPEN_CRASH, "a worker crashes", false)                                                                         \
     X(HAPPEN_FREEZE, "a worker freezes", false)                                                                        \
@@ -22,14 +22,14 @@
     X(HAPPEN_OPERATOR, "an operator asks for a rotation", false)                                                       \
     X(HAPPEN_EXPOSED, "the key in use is exposed", false)                                                              \
     X(HAPPEN_INSTANCE_DOWN, "the instance is down for an hour", false)                                                 \
-    X(HAPPEN_WRITES_REFUSED, "the instance refuses writes for an hour", true)                                          \
-    X(HAPPEN_TESTS_FAIL, "the instance's tests fail for an hour", true)                                                \
-    X(HAPPEN_RESTORE, "the instance is restored from an old copy", true)                                               \
+    X(HAPPEN_WRITES_REFUSED, "the instance refuses writes for an hour", false)                                         \
+    X(HAPPEN_TESTS_FAIL, "the instance's tests fail for an hour", false)                                               \
+    X(HAPPEN_RESTORE, "the instance is restored from an old copy", false)                                              \
     X(HAPPEN_STRANGER_MAKES, "a stranger makes a key", true)                                                           \
     X(HAPPEN_STRANGER_DELETES, "a stranger deletes a key", true)                                                       \
     X(HAPPEN_STRANGER_DEACTIVATES, "a stranger sets a key Inactive", true)                                             \
     X(HAPPEN_STRANGER_ACTIVATES, "a stranger makes a key Active", true)                                                \
-    X(HAPPEN_CLOCK, "a worker's clock jumps", true)                                                                    \
+    X(HAPPEN_CLOCK, "a worker's clock jumps", false)                                                                   \
     X(HAPPEN_BLIND, "last-used look-ups tell nothing for a day", true)
 enum sim_happening {
 #define SIM_HAPPENING_ENUM(name, text, person) name,

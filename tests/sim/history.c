@@ -16,6 +16,7 @@
 #define DIRECTED_OF10 9    /* seeds of ten with directed faults */
 #define CELLS_MAX     4000
 #define TURNS_MAX     3
+#define START_MS      600000
 
 /* A fault at one row's call, and the bases that come by there. */
 struct cell {
@@ -179,7 +180,7 @@ static void set_abilities(struct setting *s, struct sim_options *o)
     const unsigned luck = (unsigned)(draw(s) % 100);
     if (luck < 12) o->can.can_read = false;
     if (luck < 4 || (luck >= 12 && luck < 18)) o->can.can_test = false;
-    if (luck >= 18 && luck < 30) o->can.can_write = false;
+    if (luck < 2 || luck == 4 || (luck >= 18 && luck < 30)) o->can.can_write = false;
     o->workers = 1 + (unsigned)(draw(s) % 3);
     o->copies = 1 + (unsigned)(draw(s) % 2);
     o->restless = chance(s, 40);
@@ -192,7 +193,8 @@ static void put(struct sim_world *w, enum aws_key_status status, bool in_instanc
     if (in_instance) sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
 }
 
-static void set_start(struct setting *s, struct sim_world *w)
+/* True: a plain start, one Active key, which the instance holds. */
+static bool set_start(struct setting *s, struct sim_world *w)
 {
     const unsigned luck = (unsigned)(draw(s) % 100);
     if (luck < 4)
@@ -204,7 +206,8 @@ static void set_start(struct setting *s, struct sim_world *w)
     else
         put(w, AWS_KEY_ACTIVE, true);
     if (luck >= 11 && luck < 15) put(w, luck % 2 ? AWS_KEY_ACTIVE : AWS_KEY_INACTIVE, false);
-    sim_run_for(w, 600000); /* long ago */
+    sim_run_for(w, START_MS); /* long ago */
+    return luck >= 15;
 }
 
 /* ---- one run ------------------------------------------------------------------------------------------------------
@@ -238,6 +241,37 @@ static bool plans(const struct sim_plan *p, int what)
     for (size_t i = 0; i < p->n; i++)
         if (p->v[i].what == what) return true;
     return false;
+}
+
+static bool is_happening(const struct sim_plan_item *x)
+{
+    return x->what >= SIM_HAPPENING_0 && x->what < PLAN_BASE;
+}
+
+/* What a stranger does to a key and what AWS does not tell may need a person's eyes. */
+static bool may_ask(const struct sim_plan_item *x)
+{
+    if (x->what == PLAN_BASE) return sim_bases[x->arg].asks;
+    return is_happening(x) && sim_happening_asks(x->what - SIM_HAPPENING_0);
+}
+
+/* Whatever calls failed, whoever crashed: keyroll ends that alone. Left out: a list that shows what we deleted; a
+ * stranger who touched the new key where no test notices it; he, or a Redis that lost all, with more that happened; an
+ * instance that was taken back to an exposed key. */
+static bool heals(struct sim_world *w, const struct sim_plan *plan, bool plain)
+{
+    const struct sim_truth *t = &w->truth;
+    const struct sim_key *held = sim_truth_find(&w->truth, t->instance.id);
+    const bool restored = t->instance_outside_ms >= SIM_START_MONO_MS + START_MS;
+    const bool lost = sim_redis_losses(w->redis) > 0;
+    if (!plain || !w->o.can.can_read || t->ghost || (lost && w->plan.n)) return false;
+    if (t->outside_ms && !w->o.can.can_test) return false;
+    if (restored && held && held->exposed) return false;
+    for (size_t i = 0; i < plan->n; i++) {
+        const bool happens = is_happening(&plan->v[i]), hurts = plan->v[i].what < SIM_HAPPENING_0;
+        if (may_ask(&plan->v[i]) || (t->outside_ms && happens) || (lost && (happens || hurts))) return false;
+    }
+    return true;
 }
 
 static void happen(struct sim_world *w, int n, int64_t arg)
@@ -288,9 +322,13 @@ void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, 
     ret->seed = seed;
     struct sim_world *w = sim_world_new(&o);
     if (!plans(&plan, SIM_HAPPENING_0 + HAPPEN_REDIS_FAILOVER)) sim_redis_no_failover(w->redis);
-    set_start(&start, w);
+    const bool plain = set_start(&start, w);
     sim_drive(w, person || !o.can.can_write, wrong, late_ms, DAYS);
     sim_check_end(w);
+    ret->heals = heals(w, &plan, plain);
+    if (ret->heals && sim_asks(w))
+        sim_violate(&w->truth, "I8: it rests as %s, though nothing happened that keyroll does not heal alone",
+                    record_state_name(sim_state(w)));
     fill(w, ret);
     ret->plan = plan; /* and what the swarm added */
     for (size_t i = 0; i < w->plan.n && ret->plan.n < SIM_PLAN_MAX; i++) ret->plan.v[ret->plan.n++] = w->plan.v[i];

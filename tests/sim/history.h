@@ -13,7 +13,8 @@ struct sim_history {
     uint64_t trace;
     struct sim_plan plan; /* what went wrong, to be told again */
     enum record_state state;
-    bool asks; /* it ended with a person */
+    bool asks;  /* it ended with a person */
+    bool heals; /* and must not */
     char reason[RECORD_TEXT_MAX];
     uint64_t events;
     unsigned creates, deletes;

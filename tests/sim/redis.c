@@ -8,6 +8,7 @@
 #include "tests/sim/redis.h"
 
 #include "lib/err.h"
+#include "lib/mutant.h"
 #include "tests/sim/redis_db.h"
 
 #include <assert.h>
@@ -43,6 +44,7 @@ struct sim_redis {
     void *effect_arg;
     bool no_snapshots;
     struct sim_reply *reply; /* of the script that runs */
+    bool acquires;           /* it is the one that takes a lease */
 };
 
 static struct {
@@ -160,6 +162,11 @@ static int redis_call(lua_State *l)
             return luaL_error(l, "Lua redis() command arguments must be strings or integers");
         argv[i - 1].data = lua_tolstring(l, i, &argv[i - 1].len);
     }
+    if (MUTANT(NO_FENCE) && !r->acquires && n == 3 && !strcmp(argv[0].data, "HGET") && !strcmp(argv[2].data, "token")) {
+        lua_getglobal(l, "ARGV");
+        lua_rawgeti(l, -1, 1);
+        return 1;
+    }
     const struct redis_value *v = sim_db_command(&r->db, (size_t)n, argv, now_us(r), r->reply);
     if (v->type == REDIS_ERROR) return luaL_error(l, "%s", v->str);
     push(l, v);
@@ -218,6 +225,7 @@ static struct redis_value *eval(struct sim_redis *r, const struct redis_script *
     lua_State *l = lua.state;
     lua.server = r;
     r->reply = reply;
+    r->acquires = !strcmp(script->name, "lease_acquire");
     set_list(l, "KEYS", n_keys, args);
     set_list(l, "ARGV", n_args - n_keys, args + n_keys);
     push_script(l, script);

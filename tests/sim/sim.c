@@ -48,7 +48,7 @@ void sim_init(struct sim *s, uint64_t seed, FILE *story)
     memset(s, 0, sizeof(*s));
     s->clock = (struct clock){s, wall_ms, mono_ms};
     s->rng = (struct rng){s, fill};
-    s->mono_ms = 1000000;
+    s->mono_ms = SIM_START_MONO_MS;
     s->wall_offset_ms = SIM_START_WALL_MS - s->mono_ms;
     s->state = seed * 0x2545f4914f6cdd1du + 1;
     s->trace = 14695981039346656037u;

@@ -33,6 +33,7 @@ struct sim {
     FILE *story;    /* NULL: lines are hashed only */
 };
 
+#define SIM_START_MONO_MS 1000000
 #define SIM_START_WALL_MS INT64_C(1795423980000) /* 2026-11-23T08:53:00Z */
 
 void sim_init(struct sim *s, uint64_t seed, FILE *story);

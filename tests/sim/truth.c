@@ -14,11 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUOTA    2
-#define PROOF_MS 5000 /* a pair was proven so shortly before it is written */
+#define SIM_KEYS_STRANGERS 16 /* of SIM_KEYS_MAX, for those of strangers */
+#define QUOTA              2
+#define FLAP_LEAST_MS      1000 /* and two seconds more at most */
+#define PROOF_MS           5000 /* a pair was proven so shortly before it is written */
 #define CREATE_LIFE_MS                                                                                                 \
     (21 * 60000)                  /* so long after a create without an answer a newcomer may be taken for ours (R4)    \
                                    */
+#define UNSEEN_MS    (40 * 60000) /* what the instance has held for so long shows in last-used (R11) */
 #define USE_GRAIN_MS (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */
 
 void sim_truth_init(struct sim_truth *t, struct sim *s)
@@ -80,7 +83,7 @@ static struct sim_key *new_key(struct sim_truth *t, enum sim_by by)
     k->made_ms = t->sim->mono_ms;
     k->created_wall_ms = sim_wall_ms(t->sim) / 1000 * 1000; /* CreateDate has whole seconds */
     k->inactive_wall_ms = TIME_NONE;
-    k->outside_ms = k->marked_ms = -1;
+    k->outside_ms = k->marked_ms = k->left_ms = -1;
     return k;
 }
 
@@ -99,10 +102,17 @@ struct sim_key *sim_truth_put(struct sim_truth *t, enum aws_key_status status, i
 int sim_truth_create(struct sim_truth *t, enum sim_by by, struct sim_key **ret_key)
 {
     if (sim_truth_count(t) >= QUOTA) return ERR_AWS_LIMIT;
+    if (t->n + SIM_KEYS_STRANGERS >= SIM_KEYS_MAX) {
+        sim_violate(t, "I8: it makes keys without end");
+        return ERR_AWS_LIMIT;
+    }
     remember_list(t);
     struct sim_key *k = new_key(t, by);
     k->usable_ms =
         t->sim->mono_ms + (t->propagate_most_ms ? sim_between(t->sim, t->propagate_least_ms, t->propagate_most_ms) : 0);
+    /* somewhere on the way, shorter than three proofs two seconds apart */
+    k->flap_ms = t->sim->mono_ms + (k->usable_ms - t->sim->mono_ms) * (k->secret[0] & 15) / 16;
+    k->flap_end_ms = k->flap_ms + FLAP_LEAST_MS + (k->secret[1] & 31) * 64;
     t->creates += by == SIM_BY_KEYROLL;
     sim_say(t->sim, "%s is created", k->id);
     *ret_key = k;
@@ -114,6 +124,14 @@ int sim_truth_try(struct sim_truth *t, const char *id, const char *secret)
     const struct sim_key *k = sim_truth_find(t, id);
     if (!k || k->status != AWS_KEY_ACTIVE || k->usable_ms > t->sim->mono_ms) return ERR_KEY_TOO_NEW;
     return strcmp(k->secret, secret) ? ERR_KEY_BAD_SECRET : 0;
+}
+
+int sim_truth_probe(struct sim_truth *t, const char *id, const char *secret)
+{
+    const struct sim_key *k = sim_truth_find(t, id);
+    const int64_t now = t->sim->mono_ms;
+    bool flaps = k && k->status == AWS_KEY_ACTIVE && now >= k->flap_ms && now < k->flap_end_ms;
+    return flaps && !strcmp(k->secret, secret) ? 0 : sim_truth_try(t, id, secret);
 }
 
 bool sim_truth_works(struct sim_truth *t)
@@ -155,6 +173,14 @@ enum aws_used sim_truth_last_used(struct sim_truth *t, const char *id, int64_t *
 /* ---- changes ------------------------------------------------------------------------------------------------------
  */
 
+/* Whether keyroll could know what the instance holds. Where it cannot be read, AWS's last-used tells it, a while later;
+ * not of a key that is Inactive and does not work there, and one that is exposed does not wait for it (R9). */
+static bool could_be_seen(const struct sim_truth *t, const struct sim_key *k)
+{
+    if (!t->unreadable) return t->instance_outside_ms < t->instance_read_ms;
+    return k && k->status == AWS_KEY_ACTIVE && !k->exposed && t->asked_ms - t->instance_change_ms > UNSEEN_MS;
+}
+
 static void judge_outage(struct sim_truth *t, bool worked, enum sim_by by, const char *what, const char *id)
 {
     if (sim_truth_works(t)) {
@@ -162,7 +188,7 @@ static void judge_outage(struct sim_truth *t, bool worked, enum sim_by by, const
         return;
     }
     if (!worked || by == SIM_BY_STRANGER) return;
-    if (t->instance_outside_ms >= t->instance_read_ms) return; /* changed behind its back since the last look */
+    if (!could_be_seen(t, sim_truth_find(t, id))) return; /* changed behind its back since the last look */
     sim_violate(t, "I1: %s %s takes the instance's last accepted key away", what, id);
 }
 
@@ -178,13 +204,12 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
 {
     const char *verb = deletes ? "deleted" : "set Inactive";
     bool held = t->instance.any && !strcmp(t->instance.id, k->id);
-    if (held && t->instance_outside_ms < t->instance_read_ms)
-        sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
+    if (held && could_be_seen(t, k)) sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
     if (k->made_by == SIM_BY_STRANGER && !k->was_shown && !passes_for_ours(t, k))
         sim_violate(t, "I3: %s is %s, though keyroll neither made it nor saw it in use", k->id, verb);
     bool unforeseen = t->outside_ms > t->listed_ms || t->outside_ms >= t->asked_ms; /* a stranger came in between */
     if (k->made_by == SIM_BY_STRANGER && k->was_held && !unforeseen && !held && !sim_truth_works(t) &&
-        t->instance_outside_ms < t->instance_read_ms)
+        could_be_seen(t, k))
         sim_violate(t, "I3: %s is %s while the instance has no other accepted key", k->id, verb);
     if (!deletes) return;
     bool lived = k->was_offered || k->was_held;
@@ -223,7 +248,8 @@ int sim_truth_delete(struct sim_truth *t, const char *id, enum sim_by by)
     remember_list(t);
     k->exists = false;
     if (by == SIM_BY_STRANGER) k->outside_ms = t->outside_ms = t->sim->mono_ms;
-    t->deletes += by == SIM_BY_KEYROLL;
+    k->deleted = by == SIM_BY_KEYROLL;
+    t->deletes += k->deleted;
     sim_say(t->sim, "%s is deleted%s", id, by == SIM_BY_STRANGER ? " by a stranger" : "");
     judge_outage(t, worked, by, "deleting", id);
     return 0;
@@ -245,6 +271,8 @@ void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, en
 {
     instance_uses(t);
     bool worked = sim_truth_works(t);
+    struct sim_key *before = sim_truth_find(t, t->instance.id);
+    if (before && strcmp(before->id, id)) before->left_ms = by == SIM_BY_STRANGER ? -1 : t->sim->mono_ms;
     t->instance_before = t->instance;
     t->instance_change_ms = t->sim->mono_ms;
     t->instance.any = id[0] != '\0';
@@ -252,6 +280,7 @@ void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, en
     snprintf(t->instance.secret, sizeof(t->instance.secret), "%s", secret);
     struct sim_key *k = sim_truth_find(t, id);
     if (k) k->was_shown = true;
+    if (k) k->left_ms = -1;
     if (k && by != SIM_BY_STRANGER) k->was_offered = true;
     if (by == SIM_BY_STRANGER) t->instance_outside_ms = t->sim->mono_ms;
     sim_say(t->sim, "the instance holds %s%s", id[0] ? id : "no key", by == SIM_BY_STRANGER ? " by a stranger" : "");

@@ -14,21 +14,23 @@ enum sim_by { SIM_BY_KEYROLL, SIM_BY_PERSON /* pastes what keyroll shows */, SIM
 struct sim_key {
     char id[24], secret[SIM_SECRET_MAX];
     enum aws_key_status status;
-    bool exists, exposed;
-    int64_t marked_ms;   /* since when the mark lies in Redis; -1 not yet */
-    enum sim_by made_by; /* STRANGER also for the keys that were there at the start */
-    bool original;       /* was there at the start */
-    int64_t made_ms;     /* monotonic */
+    bool exists, exposed, deleted; /* deleted: by keyroll */
+    int64_t marked_ms;             /* since when the mark lies in Redis; -1 not yet */
+    enum sim_by made_by;           /* STRANGER also for the keys that were there at the start */
+    bool original;                 /* was there at the start */
+    int64_t made_ms;               /* monotonic */
     int64_t created_wall_ms;
     int64_t usable_ms; /* monotonic: refused as too new before */
     bool was_used;
     int64_t first_used_wall_ms, last_used_wall_ms;
-    bool was_offered;         /* a write of it to the instance took effect */
-    bool was_held;            /* the instance held it while it was accepted */
-    bool was_shown;           /* the instance held it, accepted or not */
-    int64_t inactive_wall_ms; /* when it went Inactive; TIME_NONE */
-    bool changed_outside;     /* a stranger changed its status last */
-    int64_t outside_ms;       /* when a stranger changed or deleted it last; -1 never */
+    bool was_offered;             /* a write of it to the instance took effect */
+    bool was_held;                /* the instance held it while it was accepted */
+    bool was_shown;               /* the instance held it, accepted or not */
+    int64_t inactive_wall_ms;     /* when it went Inactive; TIME_NONE */
+    bool changed_outside;         /* a stranger changed its status last */
+    int64_t outside_ms;           /* when a stranger changed or deleted it last; -1 never */
+    int64_t left_ms;              /* when keyroll or a person gave the instance another one; -1 it did not go so */
+    int64_t flap_ms, flap_end_ms; /* accepted for a moment before it is usable: propagation flaps */
 };
 struct sim_pair {
     bool any;
@@ -43,6 +45,7 @@ struct sim_truth {
     size_t n_before;
     int64_t listed_change_ms; /* when they changed last */
     int64_t propagate_least_ms, propagate_most_ms;
+    bool ghost;            /* a list showed a key that keyroll had deleted */
     bool unreadable;       /* the instance shows nothing: the user's only Active key counts as its key (R11) */
     int64_t quarantine_ms; /* a key that was offered lives so long as Inactive (R5) */
     struct sim_pair instance, instance_before;
@@ -71,7 +74,9 @@ int sim_truth_update(struct sim_truth *t, const char *id, enum aws_key_status st
 int sim_truth_delete(struct sim_truth *t, const char *id, enum sim_by by);
 /* 0, ERR_KEY_TOO_NEW, ERR_KEY_BAD_SECRET. */
 int sim_truth_try(struct sim_truth *t, const char *id, const char *secret);
-/* The instance's stored pair is accepted now. */
+/* The same, for who asks while it propagates: it may be accepted for a moment and refused again. */
+int sim_truth_probe(struct sim_truth *t, const char *id, const char *secret);
+/* The instance's stored pair is accepted, from now on. */
 bool sim_truth_works(struct sim_truth *t);
 /* The pair in the instance changes; id "" = none. begun_ms: when the write was sent. */
 void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, enum sim_by by, int64_t begun_ms);

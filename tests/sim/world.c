@@ -11,6 +11,7 @@
 
 #define LEASE_TTL_MS 15000
 #define DAY_MS       INT64_C(86400000)
+#define HOUR_MS      INT64_C(3600000)
 #define EVENTS_MAX   400000
 #define LOOK_MS      6000 /* from asking for the marks to the call that makes a key Active */
 
@@ -54,9 +55,10 @@ void sim_options_default(struct sim_options *o, uint64_t seed)
  */
 static const struct escrow *the_escrow(void)
 {
-    static struct escrow *e;
+    static struct escrow *e, *volatile inherited; /* its memory is gone here: not used, and no leak */
     static pid_t made_by;
-    if (e && made_by == getpid()) return e;
+    if (e && e != inherited && made_by == getpid()) return e;
+    inherited = e;
     made_by = getpid();
     struct sim fixed;
     char path[] = "/tmp/keyroll-sim-escrow-XXXXXX", *reason = NULL;
@@ -303,6 +305,7 @@ static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
     struct sim_world *w = arg;
     name_intake(c);
     choose_fault(w, c, f);
+    if (f->kind != SIM_FINE) w->same = 0; /* it is not at rest */
     if (w->o.cover) w->o.cover(w->o.cover_arg, c, f->kind);
 }
 
@@ -365,15 +368,41 @@ static void on_redis_effect(void *arg)
     }
 }
 
+static bool is_marked(struct sim_world *w, const char *key_id)
+{
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, "exposed", key);
+    return sim_redis_peek(w->redis, key, key_id, NULL) != NULL;
+}
+
 /* R7. A mark that comes between the last look and the call is seen by the next run; one that Redis lost is not seen. */
 static void judge_revival(struct sim_world *w, const struct sim_worker *k, const char *key_id)
 {
-    char key[STORE_KEY_MAX];
     const struct sim_key *x = sim_truth_find(&w->truth, key_id);
     if (!x || x->marked_ms < 0 || w->sim.mono_ms - x->marked_ms <= LOOK_MS) return;
-    store_key(&w->scheduler_store, SIM_USER_KEY, "exposed", key);
-    if (sim_redis_peek(w->redis, key, key_id, NULL))
+    if (is_marked(w, key_id))
         sim_violate(&w->truth, "R7: %s makes %s Active again, which is marked as exposed", k->name, key_id);
+}
+
+/* R6: links that the key signed live for 24 h; the hour beyond is for late writes and for the age of what Redis told
+ * about the time. */
+static void judge_overlap(struct sim_world *w, const struct sim_worker *k, const char *key_id)
+{
+    const struct sim_key *x = sim_truth_find(&w->truth, key_id);
+    if (!x || x->exposed || x->left_ms < 0 || sim_redis_losses(w->redis)) return;
+    if (w->sim.mono_ms - x->left_ms < w->o.rotation.overlap_ms - HOUR_MS)
+        sim_violate(&w->truth, "R6: %s sets %s Inactive before its overlap is over", k->name, key_id);
+}
+
+/* R9: an exposed key that was replaced does not wait for its overlap. */
+static void judge_wait(struct sim_world *w, const struct sim_worker *k, const char *key_id)
+{
+    const struct sim_key *x = sim_truth_find(&w->truth, key_id);
+    if (!x || x->marked_ms < 0 || x->left_ms < 0 || !w->o.can.can_read || !is_marked(w, key_id)) return;
+    if (w->truth.outside_ms) return; /* its successor may be gone: that is replaced first */
+    const int64_t since = x->left_ms > x->marked_ms ? x->left_ms : x->marked_ms;
+    if (w->sim.mono_ms - since >= w->o.rotation.overlap_ms)
+        sim_violate(&w->truth, "R9: %s sets %s Inactive, which is exposed, after a whole overlap", k->name, key_id);
 }
 
 static void on_acts(void *arg, struct sim_client *c, const char *what, const char *key_id)
@@ -384,6 +413,9 @@ static void on_acts(void *arg, struct sim_client *c, const char *what, const cha
     judge_lease(w, k, what);
     if (!strcmp(what, instance_op_name(INSTANCE_WRITE_KEY))) judge_sealed(w, k, key_id);
     if (!strcmp(what, SIM_MAKES_ACTIVE)) judge_revival(w, k, key_id);
+    if (strcmp(what, aws_op_name(AWS_UPDATE_ACCESS_KEY)) != 0) return;
+    judge_overlap(w, k, key_id);
+    judge_wait(w, k, key_id);
 }
 
 static bool holds_secret(const struct sim_world *w, const char *text)
@@ -602,6 +634,16 @@ static void check_keys(struct sim_world *w, struct record *r, const struct journ
     }
 }
 
+/* R9: the goal is "not Active", not "not in use". */
+static void check_exposed(struct sim_world *w, const struct record *r)
+{
+    for (size_t i = 0; i < w->truth.n; i++) {
+        const struct sim_key *k = &w->truth.keys[i];
+        if (k->exists && k->exposed && k->status == AWS_KEY_ACTIVE && is_marked(w, k->id) && !is_named_state(r->state))
+            sim_violate(&w->truth, "R9: %s is exposed and rests Active", k->id);
+    }
+}
+
 const char *sim_check_end(struct sim_world *w)
 {
     struct record r;
@@ -617,6 +659,7 @@ const char *sim_check_end(struct sim_world *w)
         return w->truth.violation;
     }
     check_keys(w, &r, has_journal ? &j : NULL);
+    check_exposed(w, &r);
     if (sim_leased(w)) sim_violate(&w->truth, "a lease is left");
     if (has_journal && !is_named_state(r.state))
         sim_violate(&w->truth, "I8: a journal is left open in state %s", record_state_name(r.state));

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """sim_suite.py [KEYROLL-SIM ARGUMENTS]: the simulation suite. Builds with gcc and clang, runs the regressions, the histories
-(20,000; full 1,000,000) with the table of what they went through, the mutants, and compares the traces of both builds. With
-arguments (--seed N): only those."""
+(20,000; full 1,000,000) with the table of what they went through, the mutants, compares the traces of both builds, and runs the
+regressions and some histories under ASan, UBSan and LSan. With arguments (--seed N): only those."""
 import os
 import subprocess
 import sys
@@ -14,12 +14,20 @@ ROOT = SUPPORT.parent.parent
 FULL = os.environ.get("KEYROLL_TEST_SIZE") == "full"
 HISTORIES, LEAST = (1000000, 100) if FULL else (20000, 10)  # LEAST: times that each step x outcome x crash point is seen
 TRACES = 2000 if FULL else 300
+SANITIZED = 20000 if FULL else 1500
 JOBS = os.cpu_count() or 1
 
 
 def start(build, *arguments):
     program = build / "tests" / "sim" / "keyroll-sim"
     return subprocess.Popen([program, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def build_one(build, preset):
+    """This one program of a preset."""
+    commands = (["cmake", "--preset", preset, "-B", build / preset],
+                ["cmake", "--build", build / preset, "-j", str(JOBS), "--target", "keyroll-sim", "--", "--quiet"])
+    return not any(subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode for command in commands)
 
 
 def compare_traces(build):
@@ -38,19 +46,20 @@ def main():
         return 1
     if sys.argv[1:]:
         os.execv(build / "release" / "tests" / "sim" / "keyroll-sim", ["keyroll-sim", *sys.argv[1:]])
-    clang = (["cmake", "--preset", "clang", "-B", build / "clang"],  # this one program of it
-             ["cmake", "--build", build / "clang", "-j", str(JOBS), "--target", "keyroll-sim", "--", "--quiet"])
-    if any(subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode for command in clang):
+    if not all(build_one(build, preset) for preset in ("clang", "asan")):
         return 1
+    plans = ("--plan", ROOT / "tests" / "sim" / "regressions.txt")
     tests = {
-        "regressions": ("--plan", ROOT / "tests" / "sim" / "regressions.txt"),
-        "histories": ("--count", HISTORIES, "--coverage", LEAST, "--jobs", JOBS),
-        "mutants": ("--mutants", 20000, "--jobs", JOBS),
+        "regressions": ("release", *plans),
+        "histories": ("release", "--count", HISTORIES, "--coverage", LEAST, "--jobs", JOBS),
+        "mutants": ("release", "--mutants", 20000, "--jobs", JOBS),
+        "regressions, sanitized": ("asan", *plans),
+        "histories, sanitized": ("asan", "--count", SANITIZED, "--jobs", JOBS),
     }
     failed = {}
-    for name, arguments in tests.items():
+    for name, (preset, *arguments) in tests.items():
         began = time.monotonic()
-        run = start(build / "release", *arguments)
+        run = start(build / preset, *arguments)
         print(f"-- {name}\n{run.communicate()[0]}   {time.monotonic() - began:.0f} s", flush=True)
         failed[name] = run.returncode != 0
     failed["traces"] = not compare_traces(build)

@@ -391,6 +391,43 @@ static void changes_by_others_drift(void **state)
     assert_non_null(strstr(s.drift, K3));
 }
 
+static void a_list_that_does_not_show_our_new_key_yet(void **state)
+{
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        struct scene s;
+        begin(&s);
+        s.record.state = RECORD_OVERLAP;
+        lists(&s, K1, AWS_KEY_ACTIVE);
+        knows(&s, K1, KEY_REPLACED, AWS_KEY_ACTIVE);
+        struct record_key *k = knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE);
+        k->rotation = 7;
+        k->created_ms = NOW - (old ? 301000 : 60000);
+        sees(&s, K2);
+        assert_int_equal(observe(&s), old);
+        assert_int_equal(record_find(&s.record, K2)->listed, !old);
+    }
+}
+
+static void a_list_that_shows_as_active_what_we_just_set_inactive(void **state)
+{
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        struct scene s;
+        begin(&s);
+        s.record.state = RECORD_QUARANTINE;
+        lists(&s, K1, AWS_KEY_ACTIVE);
+        lists(&s, K2, AWS_KEY_ACTIVE);
+        knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE)->rotation = 7;
+        struct record_key *k = knows(&s, K1, KEY_REPLACED, AWS_KEY_INACTIVE);
+        k->rotation = 7;
+        k->inactive_ms = NOW - (old ? 301000 : 60000);
+        sees(&s, K2);
+        assert_int_equal(observe(&s), old);
+        assert_int_equal(record_find(&s.record, K1)->status, old ? AWS_KEY_ACTIVE : AWS_KEY_INACTIVE);
+    }
+}
+
 static void drifted_and_excluded_stay(void **state)
 {
     (void)state;
@@ -501,6 +538,8 @@ int main(void)
         cmocka_unit_test(a_drift_names_the_unexplained_key),
         cmocka_unit_test(a_question_names_every_unexplained_key),
         cmocka_unit_test(changes_by_others_drift),
+        cmocka_unit_test(a_list_that_does_not_show_our_new_key_yet),
+        cmocka_unit_test(a_list_that_shows_as_active_what_we_just_set_inactive),
         cmocka_unit_test(drifted_and_excluded_stay),
         cmocka_unit_test(rules_hold_in_every_small_world),
     };
