@@ -509,7 +509,7 @@ static struct saga_verdict set_got(struct saga *s, const void *result)
     const struct instance_result *i = result;
     if (i->err == ERR_TIMEOUT) return saga_again(100);
     if (!i->err) return saga_next();
-    r->retry_after_ms = i->retry_after_ms;
+    step_note_wait(r, i);
     rotation_note(r, i->err, true, "%s%s%s%s%.110s", err_text(i->err), i->code[0] ? " (" : "", i->code,
                   i->code[0] ? ") " : "", i->message);
     return saga_fail(i->err);

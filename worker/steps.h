@@ -60,6 +60,9 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
 struct saga_verdict step_probe(struct rotation *r, enum aws_op op);
 /* last: the connection is closed after it. */
 struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool last);
+/* Takes in how long a failed call's instance wants to be left alone: by itself binding, by its profile for the record.
+ */
+void step_note_wait(struct rotation *r, const struct instance_result *i);
 /* Takes an AWS result in: error with a Retry-After, texts for the reason. 0 or the error. */
 int step_aws_error(struct rotation *r, const struct aws_result *a);
 /* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
