@@ -517,6 +517,7 @@ int step_aws_error(struct rotation *r, const struct aws_result *a)
 {
     if (!a->err) return 0;
     r->retry_after_ms = a->retry_after_ms;
+    if (a->retry_after_ms > 0) r->saga.hold_ms = a->retry_after_ms;
     note_answer(r, a->err, a->code, a->message);
     return a->err;
 }
@@ -574,10 +575,16 @@ struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool 
     return rc < 0 ? saga_fail(rc) : saga_wait();
 }
 
+void step_note_wait(struct rotation *r, const struct instance_result *i)
+{
+    r->retry_after_ms = i->retry_after_ms;
+    if (i->told_to_wait && i->retry_after_ms > 0) r->saga.hold_ms = i->retry_after_ms;
+}
+
 static int instance_error(struct rotation *r, const struct instance_result *i)
 {
     if (!i->err) return 0;
-    r->retry_after_ms = i->retry_after_ms;
+    step_note_wait(r, i);
     note_answer(r, i->err, i->code, i->message);
     return i->err;
 }

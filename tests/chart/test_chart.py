@@ -82,6 +82,16 @@ def test_made_files_are_up_to_date():
     assert not stale, f"{stale}: run tests/support/chart_files.py --write"
 
 
+def test_the_readme_s_example_renders(tmp_path):
+    """As it stands there, alone."""
+    text = (CHART / "README.md").read_text()
+    file = tmp_path / "values.yaml"
+    file.write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    shown = tool("helm", "template", "keyroll", CHART, "-f", file).stdout
+    kinds = {one["kind"] for one in yaml.safe_load_all(shown) if one}
+    assert {"Deployment", "Job", "NetworkPolicy", "PodDisruptionBudget"} <= kinds and "registry.example.com/keyroll:" in shown
+
+
 def test_every_setting_is_reachable(find):
     """Each setting of the programs is a key of `config`, or written by the chart from the value that chart_files.OWNED names."""
     names = {row["name"] for row in chart_files.sample_settings()}
@@ -128,6 +138,22 @@ def test_the_programs_take_the_file(case, find, tmp_path):
     assert done.returncode == 2 and "max_age" in done.stderr
 
 
+def test_more_volumes(find):
+    for kind, name in (("Deployment", "worker"), ("Pod", "test")):
+        one = find("full", kind, name)["spec"]
+        pod = one if kind == "Pod" else one["template"]["spec"]
+        assert {"name": "aws", "configMap": {"name": "aws-config"}} in pod["volumes"]
+        assert {"name": "aws", "mountPath": "/run/aws", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+
+
+def test_a_claim_is_mounted_by_the_scheduler_only(find):
+    """What else there is for it, every worker has: operators run commands there."""
+    def names(case, component):
+        return {one["name"] for one in find(case, "Deployment", component)["spec"]["template"]["spec"]["volumes"]}
+    assert "inventory" not in names("full", "worker") and "inventory" in names("full", "scheduler")
+    assert "inventory" in names("minimal", "worker") and "policy" in names("full", "worker")
+
+
 def test_three_secrets_of_logins(find):
     pod = find("full", "Deployment", "worker")["spec"]["template"]["spec"]
     mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
@@ -140,16 +166,16 @@ def test_three_secrets_of_logins(find):
 
 
 def test_files_of_the_scheduler_alone(find):
-    """The policy file and the secret address of the notices: set, mounted where they are named, and not in the worker."""
+    """The secret address of the notices, beside the policies: set, mounted where they are named, and not in the worker."""
     scheduler = find("full", "Deployment", "scheduler")["spec"]["template"]["spec"]
     mounts = {one["name"]: one["mountPath"] for one in scheduler["containers"][0]["volumeMounts"]}
     volumes = {one["name"]: one for one in scheduler["volumes"]}
     text = next(one for name, one in find("full", "ConfigMap", "keyroll")["data"].items() if name == "keyroll.conf")
-    assert f"policy_file = {mounts['policy']}/fleet.json\n" in text and f"notify_url_file = {mounts['notify']}/url\n" in text
-    assert volumes["policy"]["configMap"] == {"name": "keyroll-policy"}
+    assert f"policy_file = {mounts['policy']}/policy.json\n" in text and f"notify_url_file = {mounts['notify']}/url\n" in text
+    assert volumes["policy"]["configMap"] == {"name": "keyroll-policies", "items": [{"key": "fleet.json", "path": "policy.json"}]}
     assert volumes["notify"]["secret"] == {"secretName": "keyroll-chat", "defaultMode": 0o440, "items": [{"key": "webhook", "path": "url"}]}
     worker = find("full", "Deployment", "worker")["spec"]["template"]["spec"]
-    assert not [one for one in worker["volumes"] if one["name"] in ("policy", "notify")]
+    assert not [one for one in worker["volumes"] if one["name"] == "notify"]
 
 
 def test_pods_roll_when_a_setting_changes_and_not_for_the_inventory(tmp_path):
@@ -201,8 +227,10 @@ def test_network_policies(find):
         ports[component] = sorted({port["port"] for rule in spec["egress"] for port in rule["ports"]})
         open_to = [port["port"] for rule in spec["ingress"] for port in rule["ports"]]
         assert open_to == ([9464] if component in ("worker", "scheduler") else []), component
-    assert ports == {"worker": [53, 443, 3128, 6380, 9093], "scheduler": [53, 3128, 6380, 9093], "topics": [53, 3128, 9093],
+    assert ports == {"worker": [53, 443, 3128, 6380, 9093], "scheduler": [53, 443, 3128, 6380, 9093], "topics": [53, 3128, 9093],
                      "test": [53, 443, 3128, 6380, 9093]}
+    scheduler = find("minimal", "NetworkPolicy", "scheduler")["spec"]["egress"]
+    assert 443 not in {port["port"] for rule in scheduler for port in rule["ports"]}, "it has nobody to tell, and no IAM to ask"
     worker = find("full", "NetworkPolicy", "worker")["spec"]["egress"]
     kafka = next(rule for rule in worker if rule["ports"] == [{"port": 9093, "protocol": "TCP"}])
     assert kafka["to"] == [{"podSelector": {"matchLabels": {"app": "kafka"}}}]
@@ -279,6 +307,8 @@ def test_package_holds_all_of_it(tmp_path):
     ({"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 2, "kind": "hpa"}}, "autoscaling.maxReplicas"),
     ({"autoscaling": {"enabled": True}}, "serverAddress"),
     ({"aws": {"identity": "secret"}}, "aws.existingSecret"),
+    ({"policy": {"inline": "{}", "existingConfigMap": "a"}}, "one of them"),
+    ({"notify": {"existingSecret": "a"}, "config": {"notify_url": "https://chat.example.com"}}, "one of them"),
     ({"nothing": 1}, "nothing"),
 ])
 def test_wrong_values_are_refused(values, words, tmp_path):

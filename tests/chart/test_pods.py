@@ -2,8 +2,10 @@
 
 support/pods.py stands in for the kubelet; the real cluster is another suite's.
 """
+import http.server
 import json
 import secrets
+import threading
 
 import pytest
 import requests
@@ -93,11 +95,58 @@ def test_a_release_rolls_its_fleet(world):
             runs += 1
             group = "keyroll-workers"
             wait_for("what was published is done", lambda: not ledger.check_lag(world[1], group), 60, poll_s=0.3, alive=worker)
+        commands(cluster, pod_of(objects, "Deployment", "worker"), fleet.names[0])
         assert 'service.node.name":"worker-0"' in worker.log.read_text()  # the pod's name
         worker.signal(15)
         assert worker.wait(60) == 0, worker.tail()
     finally:
         worker.kill()
+
+
+def commands(cluster, worker, name):
+    """What an operator runs in a worker's pod (kubectl exec): it has the identity, the logins and the inventory."""
+    for command in (["doctor"], ["audit", name], ["status", name], ["plan", "--all"]):
+        spec = {**worker, "containers": [{**worker["containers"][0], "command": ["/usr/bin/keyroll", *command]}]}
+        said = run_to_end(cluster.process(f"exec-{command[0]}", spec))
+        assert "FAILS" not in said if command == ["doctor"] else name in said, said
+
+
+class Chat(http.server.BaseHTTPRequestHandler):
+    """A webhook: its server's `told` holds what it was sent."""
+
+    def do_POST(self):
+        self.server.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_policies_and_whom_to_tell(world):
+    """The scheduler finds both where they are mounted: keyroll checks the policies, and a person hears of the first dead letter."""
+    kafka, names = world[1], world[3].names
+    policy = {"version": "keyroll.policy/1", "policies": {"default": {"max_age": "80d"}},
+              "exclusions": [{"licence": name, "expires": "2099-01-01", "reason": "go-live, ask Kim"} for name in names]}
+    prefix = f"told{secrets.token_hex(3)}"
+    cluster, objects, port = render(world, policy={"inline": json.dumps(policy)}, notify={"existingSecret": "chat", "urlKey": "webhook"},
+                                    config={"notify_interval": "1s", "topic_prefix": prefix, "group": prefix})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Chat) as chat:
+        chat.told = []
+        threading.Thread(target=chat.serve_forever, daemon=True).start()
+        cluster.add_secret("chat", webhook=f"http://127.0.0.1:{chat.server_port}/hook\n")
+        run_to_end(cluster.process("topics", pod_of(objects, "Job", "topics")))
+        spec = pod_of(objects, "Deployment", "scheduler")
+        check = {**spec, "containers": [{**spec["containers"][0], "command": ["/usr/bin/keyroll", "policy", "check"]}]}
+        assert f"{len(names)} exclusions" in run_to_end(cluster.process("check", check))
+        kafka.produce(f"{prefix}.jobs", b"not a job")
+        with cluster.process("worker-b", pod_of(objects, "Deployment", "worker")).spawn() as worker:
+            wait_for("a dead letter", lambda: kafka.messages(f"{prefix}.dead"), 60, alive=worker)
+        with cluster.process("scheduler-b", spec).spawn() as scheduler:
+            wait_for("a person to be told", lambda: chat.told, 60, alive=scheduler)
+        chat.shutdown()
+    assert [one["kind"] for one in chat.told[0]["notices"]] == ["dead letter"], chat.told
 
 
 def test_the_scheduler_as_a_deployment(world):

@@ -15,12 +15,14 @@ import yaml
 from conftest import PodWatch, Release, get, kubectl, run
 
 from support import chart_files, deployment, ledger, sandbox, servers
+from support.pace import WINDOW_S, Pace
 from support.processes import wait_for
 
 # In-flight work that waits for AWS's budget is what the pods are to be taken away from.
 IAM_RATE = 12
 SETTINGS = {**deployment.SHORT_WAITS, "max_in_flight": 24, "settle_timeout": "120s", "drain_timeout": "30s"}
 REPLICAS = 3
+LEAST_SHARE = 0.6  # of the steady pace, over any WINDOW_S of an upgrade
 STORY = {}  # what a later test needs of an earlier one
 
 
@@ -190,16 +192,30 @@ def test_out_of_memory(world, watch):
 
 
 def test_upgrade(world, watch):
-    """Pod by pod to a build that writes the next minor version of the messages; never fewer ready workers than wanted."""
-    with Meanwhile(world, 0.02):
+    """Pod by pod to a build that writes the next minor version of the messages; never fewer ready workers than wanted, and the work goes on."""
+    with Meanwhile(world, 0.02), Pace(world.fleet) as pace:
         old = set(world.pod_names())
         low = Lowest(world)
         world.values["image"]["tag"] = "next"
-        world.upgrade()
+        told_pace(pace, world.upgrade)
         assert low.stop() >= REPLICAS
         assert {pod["spec"]["containers"][0]["image"] for pod in world.pods() + world.pods("scheduler")} == {"localhost/keyroll:next"}
         assert not old & set(world.pod_names())
     STORY["upgraded"] = old
+
+
+def told_pace(pace, change):
+    """Makes a change that must not slow the work down for longer than WINDOW_S; prints how much it does."""
+    begun = time.monotonic()
+    wait_for("a steady pace", lambda: time.monotonic() > begun + 1.5 * WINDOW_S, 60)
+    changed = time.monotonic()
+    steady = pace.rate(begun, changed)
+    change()
+    done = time.monotonic()
+    wait_for("the last window", lambda: time.monotonic() > done + WINDOW_S / 2, 60)
+    slowest = pace.slowest(changed, done + WINDOW_S / 2)
+    print(f"{done - changed:.0f} s; steady {steady:.1f} jobs/s, slowest {WINDOW_S} s {slowest:.1f} ({slowest / steady:.0%})")
+    assert slowest >= LEAST_SHARE * steady
 
 
 class Lowest:
@@ -223,10 +239,13 @@ class Lowest:
 
 def test_rollback(world):
     """Back to the first revision, and so to the older messages, while those of the newer build are still there."""
-    with Meanwhile(world, 0.02):
+    with Meanwhile(world, 0.02), Pace(world.fleet) as pace:
         old, low = set(world.pod_names()), Lowest(world)
-        world.helm("rollback", "1", "--wait", "--timeout", "10m")
-        world.wait_ready()
+
+        def back():
+            world.helm("rollback", "1", "--wait", "--timeout", "10m")
+            world.wait_ready()
+        told_pace(pace, back)
         assert low.stop() >= REPLICAS
         assert {pod["spec"]["containers"][0]["image"] for pod in world.pods()} == {"localhost/keyroll:test"}
         assert not old & set(world.pod_names())

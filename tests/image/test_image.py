@@ -3,20 +3,21 @@ import json
 import os
 import stat
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
+
+import pytest
 
 from support import image, programs as found, provision
 from support.oci import Container
 
 MAX_BYTES = 35 << 20
-ROOT = found.ROOT
 
 
 # ---- how it is built -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("builds", "integration")  # the long ones begin
 def test_labels_and_user(built):
     config = built.inspect()["OCIv1"]["config"]
     labels = config["Labels"]
@@ -27,18 +28,6 @@ def test_labels_and_user(built):
     assert labels[name + "version"] == shown.split()[1], "the label follows the program's version"
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["/usr/bin/keyroll"]
-
-
-def test_a_second_build_gives_the_same_layers(built, full):
-    """Compiled again, without the tests: neither time, place nor tests leave a trace. At full size from the base system on,
-    with nothing cached."""
-    built.build(image.AGAIN, *(["--no-cache"] if full else []), "--build-arg", "UNIT_TESTS=off")
-    assert built.layers(image.AGAIN) == built.layers()
-
-
-def test_clang_has_no_warning(built):
-    built.build(image.TOOLS, "--target", "tools")
-    built.build(image.CLANG, file="tests/image/Dockerfile.clang", base=image.TOOLS)
 
 
 def test_software_bill_of_materials(built, tmp_path):
@@ -120,18 +109,26 @@ def test_confined_as_an_orchestrator_does_it(root, tmp_path):
         assert worker.terminate() == 0, worker.output()
 
 
-CI_SIZE = ["test_fleet.py::test_sigterm_in_the_middle_drains", "test_tls.py", "test_identity.py"]
-FULL_SIZE = ["test_fleet.py", "test_refusals.py", "test_moto.py", "test_synergist.py", "test_tls.py", "test_identity.py"]
+# ---- what went on meanwhile ----------------------------------------------------------------------------------------
 
 
-def test_integration_suite_on_the_image(programs, full, tmp_path):
-    """The integration tests on the host, with real Kafka and Redis; both programs are those of the image, confined."""
-    results = Path(os.environ.get("KEYROLL_RESULTS", tmp_path))
-    os.symlink(found.binary("keyroll-sandbox"), programs / "keyroll-sandbox")
-    env = {**os.environ, "KEYROLL_BIN": str(programs), "PYTEST_ADDOPTS": "", "KEYROLL_FROM_IMAGE": "1"}
-    argv = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra", f"--junitxml={results}/integration.xml",
-            f"--basetemp={tmp_path}/pytest"]
-    argv += ["-n", "3", "--dist", "loadfile", *(f"tests/integration/{name}" for name in (FULL_SIZE if full else CI_SIZE))]
-    done = subprocess.run(argv, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    print(done.stdout[-8000:])
-    assert done.returncode == 0, done.stdout[-3000:]
+def test_integration_suite_on_the_image(integration):
+    status = integration.process.wait()
+    print(integration.log.read_text()[-8000:])
+    assert status == 0, integration.tail()
+
+
+def test_unit_tests_pass_where_it_is_built(built, builds):
+    """And leave no trace in it."""
+    builds[image.TESTED].result()
+    assert built.layers(image.TESTED) == built.layers()
+
+
+def test_a_second_build_gives_the_same_layers(built, builds):
+    """Compiled again, by nothing that was compiled before, and elsewhere: neither time nor place leaves a trace."""
+    builds[image.AGAIN].result()
+    assert built.layers(image.AGAIN) == built.layers()
+
+
+def test_clang_has_no_warning(builds):
+    builds[image.CLANG].result()

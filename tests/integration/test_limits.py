@@ -1,5 +1,6 @@
 """A worker in a container's limits: 128 MiB of memory, a tenth of a processor; on a node whose clock is wrong."""
 import contextlib
+import os
 
 import pytest
 
@@ -51,6 +52,35 @@ def test_memory(tmp_path, kafka, redis_server):
             assert limit < 100000 and group.oom_kills() == 0
             assert any(line.get("event.action") == "in-flight-limited" for line in worker.logged())
         assert made.finish("overlap", idle=False) == []
+
+
+# What a container sees where the machine has version 2: its own group is the root of the mount. The process goes on with its id.
+AS_VERSION_2 = """set -e
+mount -t tmpfs none /sys/fs/cgroup
+echo "$1" >/sys/fs/cgroup/memory.max
+mount --bind "$2" "/proc/$$/cgroup"
+shift 2
+exec "$@"
+"""
+
+
+def test_memory_limit_of_version_2(tmp_path, kafka, redis_server):
+    """It is found where version 2 of the control groups has it. Nobody enforces it here: test_memory lets the kernel do that, with the
+    version that the machine has."""
+    (tmp_path / "cgroup").write_text("0::/\n")
+    unshare = ["unshare", "--mount", "--propagation", "private"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
+    with sandbox.SandboxFleet(tmp_path, 10) as fleet, deployment.Deployment(tmp_path, kafka, redis_server, fleet) as made:
+        made.topics_apply()
+        worker = made.worker(start=False, max_in_flight=100000)
+        worker.argv = unshare + ["sh", "-c", AS_VERSION_2, "sh", str(MEMORY), str(tmp_path / "cgroup"), *worker.argv]
+        worker.start()
+        made.scheduler()
+        made.wait_stage("current", 120)
+        limit = worker.metrics()["keyroll_jobs_in_flight_limit"]
+        told = [line for line in worker.logged() if line.get("event.action") == "in-flight-limited"]
+        print(f"at most {limit:.0f} jobs at once in {MEMORY >> 20} MiB")
+        assert AT_ONCE <= limit < 100000 and len(told) == 1, told
+        assert made.finish("current") == []
 
 
 def test_a_tenth_of_a_processor(tmp_path, kafka, redis_server, full):

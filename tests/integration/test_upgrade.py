@@ -2,58 +2,30 @@
 that writes the next minor version of messages, records and journals, and back from it to the older one. tests/next builds
 that version: it writes ".../1.1" and a member that the other does not know."""
 import json
-import threading
 import time
 
 import pytest
 
 from support import deployment, sandbox
+from support.pace import WINDOW_S, Pace
 from support.processes import wait_for
 
-WORKERS, IN_FLIGHT = 4, 3
+WORKERS = 4
 SLOW = {"latency_iam": 50, "latency_sts": 50, "latency_s3": 50, "latency_instance": 150, "new_key_delay_ms": "100-1000"}
 QUICK = {**{name.replace("_", "-"): "1" for name in SLOW}, "new-key-delay-ms": "0-10"}
-WINDOW_S, LEAST_SHARE = 10, 0.6
+LEAST_SHARE = 0.6
 NEXT = "next/"
 
 
-class Pace:
-    """Counts the jobs that reached their effect (a pair written, a key made Inactive, a key deleted), five times a second."""
-
-    def __init__(self, fleet):
-        self.fleet, self.seen, self.end = fleet, [], threading.Event()
-        self.thread = threading.Thread(target=self.watch, daemon=True)
-
-    def effects(self):
-        totals = self.fleet.summary()
-        return totals["writes"] + totals["updates"] + totals["deletes"]
-
-    def watch(self):
-        while not self.end.wait(0.2):
-            self.seen.append((time.monotonic(), self.effects()))
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.end.set()
-        self.thread.join()
-
-    def rate(self, begin, end):
-        """Jobs per second between two moments."""
-        inside = [(at, count) for at, count in self.seen if begin <= at <= end]
-        return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
-
-    def slowest(self, begin, end):
-        """The smallest rate over WINDOW_S, of all windows that begin and end in between."""
-        starts = [at for at, _ in self.seen if begin <= at <= end - WINDOW_S]
-        return min(self.rate(at, at + WINDOW_S) for at in starts)
+@pytest.fixture
+def size(full):
+    """Licences, and how many rotations each worker may have under way: so few that there is work for the whole upgrade."""
+    return (2000, 12) if full else (200, 3)
 
 
 @pytest.fixture
-def fleet(tmp_path, full):
-    with sandbox.SandboxFleet(tmp_path, 2000 if full else 200, use_interval_ms=1000, **SLOW) as made:
+def fleet(tmp_path, size):
+    with sandbox.SandboxFleet(tmp_path, size[0], use_interval_ms=1000, **SLOW) as made:
         yield made
 
 
@@ -79,9 +51,9 @@ def versions(made, topic):
 
 
 @pytest.mark.parametrize("before, after", [("", NEXT), (NEXT, "")], ids=["to the newer", "back to the older"])
-def test_rolling_upgrade(tmp_path, kafka, redis_server, fleet, before, after):
-    count = len(fleet.names)
-    with deployment.Deployment(tmp_path, kafka, redis_server, fleet, max_in_flight=IN_FLIGHT, overlap="25s",
+def test_rolling_upgrade(tmp_path, kafka, redis_server, fleet, size, before, after):
+    count, in_flight = size
+    with deployment.Deployment(tmp_path, kafka, redis_server, fleet, max_in_flight=in_flight, overlap="25s",
                                plan_publish_rate=0) as made:
         made.topics_apply()
         for _ in range(WORKERS):

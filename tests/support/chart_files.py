@@ -21,9 +21,9 @@ OWNED = {
     "ca_file": "ca.existingConfigMap",
     "inventory": "inventory.source",
     "profiles_dir": "profiles.existingConfigMap",
-    "escrow_key_file": "escrow.existingSecret",
     "policy_file": "policy.existingConfigMap",
     "notify_url_file": "notify.existingSecret",
+    "escrow_key_file": "escrow.existingSecret",
     "listen": "metrics.port",
     "worker_id": None,   # the pod's name, KEYROLL_WORKER_ID
     "state_dir": None,   # only `keyroll up` has one

@@ -1,23 +1,30 @@
 """Builds the image and unpacks it, without a Docker engine: mmdebstrap makes the base, Buildah (chroot isolation) the rest.
 
 Everything lies in one folder: the base system (made once a month, for its security updates), Buildah's store with the
-layers of earlier builds, the context (what git knows of the checkout, all times zero). Needs root.
+layers of earlier builds, what ccache keeps, the context (what git knows of the checkout, all times zero). Needs root.
+What has to be fetched is fetched by prepare(), which provision.py calls before a suite's clock starts.
 """
+import contextlib
 import datetime
+import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from . import provision
-from .programs import ROOT
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 BASE = "localhost/debian:trixie"
 TAG = hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]  # checkouts share the store, not the names
-NAME, AGAIN, TOOLS, CLANG = (f"localhost/keyroll{part}:{TAG}" for part in ("", "-again", "-tools", "-clang"))
+NAME, TESTED, AGAIN, TOOLS, CLANG_TOOLS, CLANG = (f"localhost/keyroll{part}:{TAG}" for part in (
+    "", "-tested", "-again", "-tools", "-clang-tools", "-clang"))
+CLANG_FILE = "tests/image/Dockerfile.clang"
 BASE_FILE = 'FROM scratch\nADD base.tar /\nCMD ["/bin/sh"]\n'
 STORE_MAX_BYTES = 8 << 30  # older layers are never asked for again; a store above this begins anew
 POLICY = {"default": [{"type": "insecureAcceptAnything"}]}  # local images, nobody signs them
@@ -27,7 +34,7 @@ def run(argv, **options):
     """Runs a command. Returns its output; fails with the end of it."""
     done = subprocess.run([str(part) for part in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace", **options)
-    print(done.stdout[-20000:])
+    print(done.stdout[-4000:])
     if done.returncode != 0:
         raise RuntimeError(f"{argv[0]} {argv[1]}: exit status {done.returncode}\n{done.stdout[-4000:]}")
     return done.stdout
@@ -40,7 +47,7 @@ def base_tar():
     def make(folder):
         provision.say(f"making Debian 13's base system in {folder}")
         folder.mkdir(parents=True)
-        run(["mmdebstrap", "--variant=minbase", "trixie", folder / "base.tar"],
+        run(["mmdebstrap", "--variant=minbase", "--aptopt=Acquire::Retries \"5\"", "trixie", folder / "base.tar"],
             env={**os.environ, "SOURCE_DATE_EPOCH": "0"})
     return provision.cached("debian13", f"minbase {month}".encode(), make) / "base.tar"
 
@@ -61,31 +68,61 @@ def revision():
     return done.stdout.strip() or "unknown"
 
 
+def replace(path, text):
+    """Writes a file of the shared folder: nobody sees half of it."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.write_text(text)
+    fresh.rename(path)
+
+
+def prepare(folder):
+    """Fetches all that the builds need from outside: the base system, the compilers' packages. Called before a suite's clock starts."""
+    provision.say("fetching what the image is built with, unless it is there (some minutes, once)")
+    with tempfile.TemporaryDirectory(prefix="keyroll-image-") as scratch, contextlib.redirect_stdout(io.StringIO()):
+        builder = Builder(folder, scratch)
+        builder.begin_anew_if_large()
+        builder.base()
+        builder.tools()
+
+
 class Builder:
-    """Buildah with a store of its own."""
+    """Buildah with a store of its own, which checkouts and runs share."""
 
     def __init__(self, folder, scratch):
+        if os.geteuid() != 0:
+            raise RuntimeError("building and unpacking the image needs root: it makes mounts")
         self.folder, self.scratch = Path(folder), Path(scratch)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self._size() > STORE_MAX_BYTES:
-            shutil.rmtree(self.folder / "graph", ignore_errors=True)
+        self.in_use = (self.folder / "in-use").open("w")  # as long as this lives
+        fcntl.flock(self.in_use, fcntl.LOCK_SH)
+        self.compiled = self.folder / "ccache"
+        self.compiled.mkdir(exist_ok=True)
         self.policy = self.folder / "policy.json"
-        self.policy.write_text(json.dumps(POLICY))
+        replace(self.policy, json.dumps(POLICY))
         self.env = {**os.environ, "BUILDAH_ISOLATION": "chroot", "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf")}
         self._choose_driver()
         self.revision = revision()
         self.context = self.scratch / "context"
         copy_context(self.context)
 
-    def _size(self):
-        done = subprocess.run(["du", "-sxB1", self.folder], text=True, capture_output=True)
-        return int(done.stdout.split()[0]) if done.stdout else 0
+    def begin_anew_if_large(self):
+        """Drops a store that has grown too large, unless another run uses it."""
+        done = subprocess.run(["du", "-sxB1", self.folder / "graph"], text=True, capture_output=True)
+        if not done.stdout or int(done.stdout.split()[0]) <= STORE_MAX_BYTES:
+            return
+        try:
+            fcntl.flock(self.in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        subprocess.run(["buildah", "rm", "--all"], env=self.env, capture_output=True)  # what a killed run has left mounted
+        shutil.rmtree(self.folder / "graph", ignore_errors=True)
+        fcntl.flock(self.in_use, fcntl.LOCK_SH)
 
     def _choose_driver(self):
         """overlay where the file system carries it, else vfs (slower, larger)."""
         for driver in ("overlay", "vfs"):
-            (self.folder / "storage.conf").write_text(f'[storage]\ndriver = "{driver}"\ngraphroot = "{self.folder}/graph"\n'
-                                                      f'runroot = "{self.folder}/run"\n')
+            replace(self.folder / "storage.conf", f'[storage]\ndriver = "{driver}"\ngraphroot = "{self.folder}/graph"\n'
+                                                  f'runroot = "{self.folder}/run"\n')
             if subprocess.run(["buildah", "info"], env=self.env, capture_output=True).returncode == 0:
                 return
         raise RuntimeError("Buildah's storage works with neither overlay nor vfs here")
@@ -106,10 +143,20 @@ class Builder:
         self.buildah("bud", "-f", tar.parent / "Dockerfile", "-t", BASE, tar.parent)
         mark.write_text(stamp)
 
-    def build(self, name=NAME, *options, file="deploy/image/Dockerfile", base=BASE):
-        """Builds the Dockerfile as its head says, all times zero. Returns the digest of the image's configuration."""
+    def tools(self):
+        """Puts the stages that fetch packages into the store, unless they are there: the compilers, and clang."""
+        self.build(TOOLS, "--target", "tools")
+        self.build(CLANG_TOOLS, "--target", "tools", file=CLANG_FILE, base=TOOLS)
+
+    def build(self, name=NAME, *options, file="deploy/image/Dockerfile", base=BASE, compile_all=False):
+        """Builds the Dockerfile as its head says, all times zero. Returns the digest of the image's configuration.
+
+        compile_all: nothing that was compiled before is used; else ccache's folder serves all builds.
+        """
+        cache = [] if compile_all else ["--volume", f"{self.compiled}:/ccache", "--build-arg", "CCACHE_DIR=/ccache",
+                                        "--build-arg", "CMAKE_C_COMPILER_LAUNCHER=ccache"]
         self.buildah("bud", "--layers", "--timestamp", "0", "--build-arg", f"BASE={base}", "--build-arg",
-                     f"REVISION={self.revision}", *options, "-f", self.context / file, "-t", name, self.context)
+                     f"REVISION={self.revision}", *cache, *options, "-f", self.context / file, "-t", name, self.context)
         return self.digest(name)
 
     def digest(self, name=NAME):

@@ -115,7 +115,12 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* Mounts of a component. Arguments: root, list of what it needs (escrow, redis, logins, inventory, policy, notify), name of the ConfigMap. */}}
+{{/* Name of the ConfigMap with the policies; empty: there are none. */}}
+{{- define "keyroll.policyMap" -}}
+{{- if .Values.policy.inline -}}{{ include "keyroll.fullname" . }}-policy{{- else -}}{{ .Values.policy.existingConfigMap }}{{- end -}}
+{{- end }}
+
+{{/* Mounts of a component. Arguments: root, list of what it needs (escrow, redis, logins, inventory, policy, notify), more of them. */}}
 {{- define "keyroll.mounts" -}}
 {{- $root := index . 0 -}}
 {{- $needs := index . 1 -}}
@@ -136,6 +141,12 @@ securityContext:
 {{- if $root.Values.profiles.existingConfigMap }}
 - {name: profiles, mountPath: /run/keyroll/profiles, readOnly: true}
 {{- end }}
+{{- if and (has "policy" $needs) (include "keyroll.policyMap" $root) }}
+- {name: policy, mountPath: /run/keyroll/policy, readOnly: true}
+{{- end }}
+{{- if and (has "notify" $needs) $root.Values.notify.existingSecret }}
+- {name: notify, mountPath: /run/keyroll/notify, readOnly: true}
+{{- end }}
 {{- if has "logins" $needs }}
 {{- range $root.Values.instanceLogins }}
 - {name: logins-{{ .name }}, mountPath: /run/keyroll/logins/{{ .name }}, readOnly: true}
@@ -144,14 +155,12 @@ securityContext:
 {{- if and (has "inventory" $needs) (ne $root.Values.inventory.source "discover") }}
 - {name: inventory, mountPath: /run/keyroll/inventory, readOnly: true}
 {{- end }}
-{{- if and (has "policy" $needs) $root.Values.policy.existingConfigMap }}
-- {name: policy, mountPath: /run/keyroll/policy, readOnly: true}
-{{- end }}
-{{- if and (has "notify" $needs) $root.Values.notify.existingSecret }}
-- {name: notify, mountPath: /run/keyroll/notify, readOnly: true}
+{{- with index . 2 }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
+{{/* Their volumes. Arguments: root, what it needs, name of the ConfigMap, more of them. */}}
 {{- define "keyroll.volumes" -}}
 {{- $root := index . 0 -}}
 {{- $needs := index . 1 -}}
@@ -190,18 +199,11 @@ securityContext:
   configMap:
     name: {{ $root.Values.profiles.existingConfigMap }}
 {{- end }}
-{{- if has "logins" $needs }}
-{{- range $root.Values.instanceLogins }}
-- name: logins-{{ .name }}
-  secret:
-    secretName: {{ .existingSecret }}
-    defaultMode: 0440
-{{- end }}
-{{- end }}
-{{- if and (has "policy" $needs) $root.Values.policy.existingConfigMap }}
+{{- if and (has "policy" $needs) (include "keyroll.policyMap" $root) }}
 - name: policy
   configMap:
-    name: {{ $root.Values.policy.existingConfigMap }}
+    name: {{ include "keyroll.policyMap" $root }}
+    items: [{key: {{ ternary "policy.json" $root.Values.policy.key (ne $root.Values.policy.inline "") | quote }}, path: policy.json}]
 {{- end }}
 {{- if and (has "notify" $needs) $root.Values.notify.existingSecret }}
 - name: notify
@@ -209,6 +211,14 @@ securityContext:
     secretName: {{ $root.Values.notify.existingSecret }}
     defaultMode: 0440
     items: [{key: {{ $root.Values.notify.urlKey | quote }}, path: url}]
+{{- end }}
+{{- if has "logins" $needs }}
+{{- range $root.Values.instanceLogins }}
+- name: logins-{{ .name }}
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+{{- end }}
 {{- end }}
 {{- if has "inventory" $needs }}
 {{- with $root.Values.inventory }}
@@ -233,6 +243,9 @@ securityContext:
   {{- end }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- with index . 3 }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 

@@ -40,6 +40,12 @@
 {{- if and (eq .Values.inventory.source "discover") (not .Values.config.inventory_discover) -}}
 {{- fail "inventory.source is discover: name the accounts in config.inventory_discover" -}}
 {{- end -}}
+{{- if and .Values.policy.existingConfigMap .Values.policy.inline -}}
+{{- fail "policy.existingConfigMap and policy.inline: one of them" -}}
+{{- end -}}
+{{- if and .Values.notify.existingSecret .Values.config.notify_url -}}
+{{- fail "notify.existingSecret and config.notify_url: one of them" -}}
+{{- end -}}
 {{- if and .Values.autoscaling.enabled (lt (int .Values.autoscaling.maxReplicas) (int .Values.autoscaling.minReplicas)) -}}
 {{- fail "autoscaling.maxReplicas is less than autoscaling.minReplicas" -}}
 {{- end -}}
@@ -75,8 +81,8 @@ ca_file = /run/keyroll/ca/ca.crt
 {{- if .Values.profiles.existingConfigMap }}
 profiles_dir = /run/keyroll/profiles
 {{- end }}
-{{- if .Values.policy.existingConfigMap }}
-policy_file = /run/keyroll/policy/{{ .Values.policy.key }}
+{{- if or .Values.policy.existingConfigMap .Values.policy.inline }}
+policy_file = /run/keyroll/policy/policy.json
 {{- end }}
 {{- if .Values.notify.existingSecret }}
 notify_url_file = /run/keyroll/notify/url
