@@ -73,6 +73,13 @@ static struct saga_verdict last_used(struct saga *s)
     return step_aws(r, AWS_ACCESS_KEY_LAST_USED, r->target, AWS_KEY_INACTIVE);
 }
 
+/* How far the clock that the record's times are of (step_now_ms()) is behind AWS's, which tells when a key was used. */
+static int64_t behind_aws_ms(const struct rotation *r, const struct aws_result *a)
+{
+    int64_t behind = a->date_ms == TIME_NONE ? 0 : a->date_ms - step_now_ms(r);
+    return behind > 0 ? behind : 0;
+}
+
 static struct saga_verdict last_used_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
@@ -84,7 +91,7 @@ static struct saga_verdict last_used_got(struct saga *s, const void *result)
         return saga_fail(ERR_AWS_NOT_READY);
     }
     if (a->used == AWS_USED_AT && k && k->inactive_ms != TIME_NONE &&
-        a->used_at_ms > k->inactive_ms + LAST_USED_GRAIN_MS)
+        a->used_at_ms > k->inactive_ms + behind_aws_ms(r, a) + LAST_USED_GRAIN_MS)
         return ask_person(r, RECORD_AWAITING, "was used after it had been set Inactive");
     return saga_next();
 }
