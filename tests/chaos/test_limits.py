@@ -79,7 +79,7 @@ class Clock:
 def test_clocks_are_set(chaos, full):
     """Workers and scheduler go forth and back by an hour, one after the other, so that they also disagree.
 
-    Redis keeps its clock: its allocator and libfaketime do not bear one another.
+    Redis keeps its clock; test_clock_of_redis_is_set sets it.
     """
     clocks = []
     hurt = chaos().spread(60 if full else 15).start(prepare=lambda one: clocks.append(Clock(one)))

@@ -1,5 +1,7 @@
 """Redis dies, forgets, refuses and stutters."""
 import contextlib
+import os
+import struct
 import time
 from pathlib import Path
 
@@ -99,6 +101,42 @@ def test_refused_writes(chaos, redis_server, full):
                 redis_server.client().set("probe", "1")
             time.sleep(15 if full else 3)  # shorter and longer than the lease (6 s)
     hurt.end()
+
+
+class SetRedis(servers.RedisServer):
+    """Its wall clock is set (tests/unit/set_time.c: libfaketime and its allocator do not bear one another); its timers go on."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        library = Path(os.environ.get("KEYROLL_BIN", "build/release"), "tests", "unit", "libset_time.so").resolve()
+        assert library.exists(), f"{library} is missing"
+        self.offset = self.folder / "clock"
+        self.jump(0)
+        self.env = {**self.env, "LD_PRELOAD": str(library), "KEYROLL_SET_TIME_BY": str(self.offset)}
+
+    def jump(self, seconds):
+        """From now on it is so much ahead of the real time."""
+        with open(self.offset, "r+b" if self.offset.exists() else "wb") as out:  # in place: the server has it mapped
+            out.write(struct.pack("=q", seconds * 1000000))
+
+    def ahead_s(self):
+        return self.client().time()[0] - time.time()
+
+
+def test_clock_of_redis_is_set(chaos, tmp_path, full):
+    """An hour back: the leases of the dead would last an hour longer. And forwards again: all end under their holders.
+
+    It is never ahead of the true time here: what is noted then waits by as much longer (worker/steps.c), so does the test.
+    """
+    with SetRedis(tmp_path / "set") as server:
+        hurt = chaos(redis=server).spread(60 if full else 15).start()
+        for part, ahead_s in ((0.2, -3600), (0.6, 0)):
+            hurt.wait_rotated(part)
+            server.jump(ahead_s)
+            assert abs(server.ahead_s() - ahead_s) < 5, "the scenario did not happen"
+            hurt.replace(hurt.workers()[0])  # and its leases are left
+        rest = hurt.end(may_ask=True, dead_letters=True)  # when a key was set Inactive is unclear if that was just before
+        assert len(rest.asking) <= len(hurt.fleet.names) // 3, rest
 
 
 @pytest.mark.parametrize("how", ["cut at random bytes", "two seconds late"])
