@@ -417,6 +417,7 @@ static bool should_repeat(struct call *call, const struct aws_result *r)
     bool own = !call->probe;
     if (r->err == ERR_AWS_CREDENTIALS && own && strcmp(r->code, "SignatureDoesNotMatch") != 0) drop_identity(call);
     if (!call->raw && call->req.op == AWS_CREATE_ACCESS_KEY) return false;
+    if (r->err == ERR_AWS_THROTTLED && r->retry_after_ms > 0) return false; /* told how long to wait: by the caller */
     if (r->err == ERR_AWS_THROTTLED && is_iam(call) && call->c->o.calls_per_s > 0)
         return call->throttled++ < THROTTLED_MAX;
     if (own && is_expired_token(r) && !call->identity_retried) return call->identity_retried = true;

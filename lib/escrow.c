@@ -158,21 +158,22 @@ static int associated(struct buf *b, const char *user, const char *key_id)
     return buf_adds(b, key_id);
 }
 
-/* in/out: ciphertext or plaintext of len bytes; tag is written (seal) or checked (open). 1 on success. */
+/* in/out: ciphertext or plaintext of len bytes; tag is written (seal) or checked (open). ERR_SEAL_BROKEN: the tag is
+ * wrong. Before that nothing but memory can be missing, which says nothing about the envelope. */
 static int gcm(int seal, const struct secret *key, const unsigned char *nonce, const struct buf *ad,
                const unsigned char *in, size_t len, unsigned char *out, unsigned char *tag)
 {
-    int n = 0, ok;
+    int n = 0, rc = ERR_NOMEM;
     EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
-    if (!c) return 0;
-    ok = EVP_CipherInit_ex(c, EVP_aes_256_gcm(), NULL, (const unsigned char *)secret_bytes(key), nonce, seal) &&
-         EVP_CipherUpdate(c, NULL, &n, (const unsigned char *)ad->data, (int)ad->len) &&
-         EVP_CipherUpdate(c, out, &n, in, (int)len);
-    if (ok && !seal) ok = EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tag);
-    if (ok) ok = EVP_CipherFinal_ex(c, out + n, &n) > 0;
-    if (ok && seal) ok = EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, tag);
+    if (!c) return rc;
+    if (EVP_CipherInit_ex(c, EVP_aes_256_gcm(), NULL, (const unsigned char *)secret_bytes(key), nonce, seal) &&
+        EVP_CipherUpdate(c, NULL, &n, (const unsigned char *)ad->data, (int)ad->len) &&
+        EVP_CipherUpdate(c, out, &n, in, (int)len) &&
+        (seal || EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, TAG_BYTES, tag)))
+        rc = EVP_CipherFinal_ex(c, out + n, &n) > 0 ? 0 : ERR_SEAL_BROKEN;
+    if (!rc && seal && !EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, tag)) rc = ERR_INTERNAL;
     EVP_CIPHER_CTX_free(c);
-    return ok;
+    return rc;
 }
 
 int escrow_seal(const struct escrow *e, const struct rng *rng, const char *user, const char *key_id,
@@ -185,9 +186,9 @@ int escrow_seal(const struct escrow *e, const struct rng *rng, const char *user,
     int rc = associated(&ad, user, key_id);
     if (rc < 0) return rc;
     rng->fill(rng->self, body, NONCE_BYTES);
-    if (!gcm(1, e->keys[0].key, body, &ad, (const unsigned char *)secret_bytes(secret), len, body + NONCE_BYTES,
-             body + NONCE_BYTES + len))
-        return ERR_INTERNAL;
+    rc = gcm(1, e->keys[0].key, body, &ad, (const unsigned char *)secret_bytes(secret), len, body + NONCE_BYTES,
+             body + NONCE_BYTES + len);
+    if (rc < 0) return rc;
     buf_adds(out, PREFIX);
     buf_adds(out, e->keys[0].id);
     buf_addc(out, '.');
@@ -228,9 +229,10 @@ int escrow_open(const struct escrow *e, const char *user, const char *key_id, co
     AUTO_BUF struct buf ad;
     int rc = associated(&ad, user, key_id);
     if (rc < 0) return rc;
-    if (!gcm(0, m->key, body, &ad, body + NONCE_BYTES, text, plain, body + NONCE_BYTES + text)) return ERR_SEAL_BROKEN;
-    struct secret *s = secret_new(plain, text);
-    secret_wipe(plain, sizeof(plain));
+    rc = gcm(0, m->key, body, &ad, body + NONCE_BYTES, text, plain, body + NONCE_BYTES + text);
+    struct secret *s = rc ? NULL : secret_new(plain, text);
+    secret_wipe(plain, sizeof(plain)); /* with a wrong tag it is there, too */
+    if (rc < 0) return rc;
     if (!s) return ERR_NOMEM;
     *ret_secret = s;
     return 0;

@@ -24,7 +24,7 @@ const char *escrow_key_id(const struct escrow *e, size_t i);
  * chance of a repeat stays under 2^-32 (NIST SP 800-38D, section 8.3). ERR_NOMEM, ERR_INTERNAL. */
 MUST_CHECK int escrow_seal(const struct escrow *e, const struct rng *rng, const char *user, const char *key_id,
                            const struct secret *secret, struct buf *out);
-/* ERR_SEAL_KEY: its master key is not loaded; ERR_SEAL_BROKEN: changed, swapped or foreign. */
+/* ERR_SEAL_KEY: its master key is not loaded; ERR_SEAL_BROKEN: changed, swapped or foreign; ERR_NOMEM: try again. */
 MUST_CHECK int escrow_open(const struct escrow *e, const char *user, const char *key_id, const char *envelope,
                            size_t len, struct secret **ret_secret);
 /* Writes the id of the master key that an envelope names, loaded or not; "" when it is no envelope of ours. */

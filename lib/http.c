@@ -22,6 +22,9 @@
  * Secrets: the blocks and reply buffers are wiped, libcurl gets an allocator which wipes what it frees, OpenSSL is told
  * to clear decrypted records, and SSLKEYLOGFILE is taken out of the environment.
  *
+ * libcurl forgets a transfer's timeout when anything else is due for it within the last millisecond before (7.88.1,
+ * add_next_timeout()): it ends with the next byte then, or never. So the sweep ends what is over.
+ *
  * Limits: HTTP/1.1, no redirects, no cookies, no compression, no request streaming. Names are resolved in libcurl's
  * threads. Queue timeouts are exact for the first one due, others up to SWEEP_MIN_MS late. */
 #include "lib/http.h"
@@ -29,12 +32,12 @@
 #include "lib/clock.h"
 #include "lib/err.h"
 #include "lib/http_head.h"
+#include "lib/http_valid.h"
 #include "lib/loop.h"
 #include "lib/secret.h"
 #include "lib/text.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <malloc.h>
@@ -56,14 +59,12 @@ enum {
     READY_PER_TURN = 128,     /* ready sockets taken per turn */
     KEEP_OPEN_PER_CLASS = 32, /* beyond it a fresh connection is closed after its request */
     SPARE_CONNECTIONS = 64,
-    SWEEP_MIN_MS = 200, /* a sweep walks the queue */
+    SWEEP_MIN_MS = 200, /* a sweep walks queues and handles */
+    LATE_MS = 100,      /* after its timeout a transfer is ended here */
     SLOW_MS = 500,
     DNS_KEEP_S =
         2, /* libcurl walks all kept names after each transfer; those of a fleet are not asked for again soon */
     WARM_BODY_BYTES = 8192, /* a reply buffer up to this size is kept for the handle's next request */
-    METHOD_MAX = 16,
-    URL_MAX = 8192,
-    HEADERS_MAX = 64,
 };
 #define DEFAULT_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
 #define FAR_AWAY_MS     INT64_MAX
@@ -94,10 +95,10 @@ struct slot {
     struct curl_slist *nodes; /* owned array, linked in order; data points into the request */
     size_t nodes_cap;
     TAILQ_ENTRY(slot) under_way;
-    bool slow;         /* it lent its place */
-    bool used;         /* its handle had a transfer */
-    bool refused_open; /* the open socket callback failed */
-    int64_t started_mono_ms;
+    bool slow;                             /* it lent its place */
+    bool used;                             /* its handle had a transfer */
+    bool refused_open;                     /* the open socket callback failed */
+    int64_t started_mono_ms, over_mono_ms; /* over: libcurl should have ended it before */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -281,40 +282,6 @@ static void request_free(struct request *r)
     free(r);
 }
 
-static bool method_is_valid(const char *method)
-{
-    size_t len = strlen(method);
-    return len >= 1 && len < METHOD_MAX && strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == len;
-}
-
-static bool url_is_valid(const char *url)
-{
-    if (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0) return false;
-    size_t len = 0;
-    for (; url[len]; len++)
-        if ((unsigned char)url[len] <= ' ' || url[len] == 0x7f) return false;
-    return len <= URL_MAX;
-}
-
-/* "Name: value" with a value: libcurl drops a header without one, after it was signed perhaps. */
-static bool header_is_valid(const char *header)
-{
-    const char *colon = strchr(header, ':');
-    if (!colon || colon == header || strpbrk(header, "\r\n")) return false;
-    return colon[1 + strspn(colon + 1, " \t")] != '\0';
-}
-
-static bool headers_are_valid(const char *const *headers, unsigned *ret_count, size_t *ret_bytes)
-{
-    *ret_count = 0;
-    *ret_bytes = 0;
-    for (; headers && *headers; headers++) {
-        if (!header_is_valid(*headers) || ++*ret_count > HEADERS_MAX) return false;
-        *ret_bytes += strlen(*headers) + 1;
-    }
-    return true;
-}
-
 static const char *put(char **at, const void *bytes, size_t len)
 {
     char *start = *at;
@@ -328,8 +295,9 @@ static int request_new(const struct http_request *req, struct ticket t, struct r
     unsigned headers;
     size_t header_bytes, url_len;
     if (!req->method || !req->url || (unsigned)req->class >= HTTP_CLASSES || req->timeout_ms < 1) return ERR_INVALID;
-    if (!method_is_valid(req->method) || !url_is_valid(req->url) || req->queue_timeout_ms < 0) return ERR_INVALID;
-    if (!headers_are_valid(req->headers, &headers, &header_bytes)) return ERR_INVALID;
+    if (!http_method_is_valid(req->method) || !http_url_is_valid(req->url) || req->queue_timeout_ms < 0)
+        return ERR_INVALID;
+    if (!http_headers_are_valid(req->headers, &headers, &header_bytes)) return ERR_INVALID;
     if (req->body_len > 0 && (!req->body || strcmp(req->method, "HEAD") == 0)) return ERR_INVALID;
     url_len = strlen(req->url);
     size_t method_len = strlen(req->method);
@@ -695,7 +663,7 @@ static int slot_load(struct slot *slot)
     if (rc < 0) return rc;
     rc = r->prepare ? r->prepare(r->prepare_arg, &more) : 0;
     if (rc != 0) return rc;
-    if (!headers_are_valid(more, &more_count, &more_bytes)) return ERR_INVALID;
+    if (!http_headers_are_valid(more, &more_count, &more_bytes)) return ERR_INVALID;
     rc = link_headers(slot, more, more_count);
     if (rc < 0) return rc;
     slot->body.max = r->max_reply_bytes;
@@ -705,6 +673,15 @@ static int slot_load(struct slot *slot)
     if (rc < 0) return rc;
     slot->used = true;
     return curl_multi_add_handle(slot->h->multi, slot->easy) == CURLM_OK ? 0 : ERR_NOMEM;
+}
+
+static void arm_sweep(struct http *h, int64_t at_mono_ms, int64_t least_ms)
+{
+    if (at_mono_ms >= h->sweep_at_mono_ms) return;
+    int64_t wait_ms = at_mono_ms - clock_mono_ms(&clock_system);
+    if (wait_ms < least_ms) wait_ms = least_ms;
+    h->sweep_at_mono_ms = at_mono_ms;
+    loop_timer_start(h->sweep, wait_ms);
 }
 
 /* Moves the oldest request of a class onto a handle. */
@@ -720,9 +697,12 @@ static void start_next(struct http *h, struct slot *slot)
     }
     slot->r = r;
     slot->started_mono_ms = clock_mono_ms(&clock_system);
+    slot->over_mono_ms =
+        r->timeout_ms < FAR_AWAY_MS / 2 ? slot->started_mono_ms + r->timeout_ms + LATE_MS : FAR_AWAY_MS;
     int rc = slot_load(slot);
     if (rc == 0) {
         begins(q, slot);
+        arm_sweep(h, slot->over_mono_ms, 0);
         return;
     }
     slot->r = NULL;
@@ -864,13 +844,11 @@ static bool anything_startable(const struct http *h)
 static void stop_idle_sweep(struct http *h)
 {
     for (int c = 0; c < HTTP_CLASSES; c++)
-        if (h->queues[c].first) return;
+        if (h->queues[c].first || h->queues[c].running) return;
     if (h->sweep_at_mono_ms == FAR_AWAY_MS) return;
     h->sweep_at_mono_ms = FAR_AWAY_MS;
     loop_timer_stop(h->sweep);
 }
-
-static void arm_sweep(struct http *h, int64_t at_mono_ms, int64_t least_ms);
 
 /* When requests wait for a place: who lends one now, and a look when the next one will. */
 static void look_for_slow(struct http *h)
@@ -883,7 +861,7 @@ static void look_for_slow(struct http *h)
     }
 }
 
-/* Queued requests keep the loop alive by the sweep timer, running ones by libcurl's. */
+/* Requests, queued or running, keep the loop alive by the sweep timer. */
 static void leave(struct http *h)
 {
     h->depth--;
@@ -1005,16 +983,7 @@ static void on_turn_end(void *arg)
     if (kick(h) < 0) loop_timer_start(h->timer, 1);
 }
 
-/* ---- queue timeouts ---- */
-
-static void arm_sweep(struct http *h, int64_t at_mono_ms, int64_t least_ms)
-{
-    if (at_mono_ms >= h->sweep_at_mono_ms) return;
-    int64_t wait_ms = at_mono_ms - clock_mono_ms(&clock_system);
-    if (wait_ms < least_ms) wait_ms = least_ms;
-    h->sweep_at_mono_ms = at_mono_ms;
-    loop_timer_start(h->sweep, wait_ms);
-}
+/* ---- timeouts ---- */
 
 /* Ends what waited too long in one part of a queue. Completions may append to the queues; they cannot take from them.
  */
@@ -1033,18 +1002,33 @@ static void end_overdue(struct queue *q, bool ahead, int64_t now)
     }
 }
 
+/* Ends running transfers that libcurl has forgotten. Returns when the next one is over. */
+static int64_t end_forgotten(struct queue *q, int64_t now)
+{
+    int64_t next_at = FAR_AWAY_MS;
+    for (unsigned i = 0; i < q->slots_len; i++) { /* completions make no slots */
+        struct slot *slot = q->slots[i];
+        if (slot->r && slot->over_mono_ms <= now) complete_slot(slot, CURLE_OPERATION_TIMEDOUT);
+        if (slot->r && slot->over_mono_ms < next_at) next_at = slot->over_mono_ms;
+    }
+    return next_at;
+}
+
 static void on_sweep(void *arg)
 {
     struct http *h = arg;
     int64_t now = clock_mono_ms(&clock_system), next_at = FAR_AWAY_MS;
     h->sweep_at_mono_ms = FAR_AWAY_MS;
     enter(h);
+    act(h, CURL_SOCKET_TIMEOUT, 0); /* what it has not forgotten it ends itself */
     for (enum http_class c = 0; c < HTTP_CLASSES; c++) {
         struct queue *q = &h->queues[c];
         for (int ahead = 0; ahead < 2; ahead++) {
             if (q->due_mono_ms[ahead] <= now) end_overdue(q, ahead, now);
             if (q->due_mono_ms[ahead] < next_at) next_at = q->due_mono_ms[ahead];
         }
+        int64_t over_at = end_forgotten(q, now);
+        if (over_at < next_at) next_at = over_at;
     }
     if (next_at != FAR_AWAY_MS) arm_sweep(h, next_at, SWEEP_MIN_MS);
     leave(h);

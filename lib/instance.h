@@ -50,7 +50,8 @@ struct instance_result {
     enum instance_seen seen;
     char key_seen[AWS_KEY_ID_MAX]; /* READ_KEY */
     enum instance_proof proof;     /* READ_KEY, TEST: how we know; TEST by presigned GET also sets key_seen */
-    int64_t retry_after_ms;
+    int64_t retry_after_ms;        /* -1 none */
+    bool told_to_wait;             /* that is what the instance itself said, not the profile */
 };
 /* Abilities of a profile, known without a call. */
 struct instance_abilities {

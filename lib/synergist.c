@@ -349,6 +349,7 @@ static enum stage judge(struct op *op, const struct http_reply *reply)
 {
     op->result.http_status = reply->status;
     op->result.retry_after_ms = reply->retry_after_ms;
+    op->result.told_to_wait = reply->retry_after_ms >= 0;
     if (reply->err) return after_failure(op, reply);
     if (op->stage == STAGE_FETCH) return after_fetch(op, reply);
     if (reply->status / 100 == 3) return after_redirect(op, reply);

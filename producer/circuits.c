@@ -35,6 +35,21 @@ bool circuits_open_now(const char *value, int64_t now_ms)
     return !json_is_integer(at) || now_ms - json_integer_value(at) < CIRCUITS_STALE_MS;
 }
 
+static void on_removed(void *self, uint64_t id, const void *result)
+{
+    (void)self, (void)id, (void)result; /* what is still there is seen at the next look */
+}
+
+/* Should its worker live and say so again just now, its next probe writes it anew. */
+static void remove_stale(struct circuits *c, const char *name)
+{
+    char key[STORE_KEY_MAX];
+    store_key(c->store, NULL, "breakers", key);
+    const struct redis_arg args[] = {{"HDEL", 4}, {key, strlen(key)}, {name, strlen(name)}};
+    struct redis_port *p = &c->store->redis;
+    (void)!p->command(p->self, ARRAY_LEN(args), args, (struct ticket){on_removed, NULL, 0});
+}
+
 static void on_read(void *self, uint64_t id, const void *result)
 {
     struct circuits *c = self;
@@ -46,7 +61,11 @@ static void on_read(void *self, uint64_t id, const void *result)
     if (r->err || r->value->type != REDIS_ARRAY) return;
     for (size_t i = 0; i + 1 < r->value->count; i += 2) {
         const struct redis_value *name = redis_item(r->value, i), *value = redis_item(r->value, i + 1);
-        if (!name || !name->str || !value || !value->str || !circuits_open_now(value->str, now)) continue;
+        if (!name || !name->str || !value || !value->str) continue;
+        if (!circuits_open_now(value->str, now)) {
+            remove_stale(c, name->str);
+            continue;
+        }
         if (map_put(&open, name->str, c, NULL) == 0) continue;
         map_done(&open, NULL); /* half of it would be a lie */
         return;

@@ -13,7 +13,8 @@ struct circuits;
 struct circuits *circuits_new(struct store *store, const struct clock *clock);
 /* After redis_free(). Takes NULL. */
 void circuits_free(struct circuits *c);
-/* Reads the hash; known before any answer to a command that is sent later. What cannot be read stays as it was. */
+/* Reads the hash, and removes from it what is stale; known before any answer to a command that is sent later. What
+ * cannot be read stays as it was. */
 void circuits_look(struct circuits *c);
 /* May what is parked on this breaker go on? False before the first look. */
 bool circuits_closed(const struct circuits *c, const char *breaker);

@@ -1,6 +1,7 @@
 /* keyroll status: what is known of each licence: state, keys, what happens next and why. Reads Redis and the inventory
  * only. */
 #include "lib/err.h"
+#include "producer/circuits.h"
 #include "producer/command.h"
 #include "producer/policies.h"
 #include "producer/subjects.h"
@@ -156,7 +157,7 @@ static void copy_hash(void *into, const void *result)
     }
 }
 
-/* name -> what the worker that opened it wrote; closed ones are not there. */
+/* name -> what the worker that opened it wrote; closed ones are not there, nor what a worker left that is gone. */
 static void copy_breakers(void *into, const void *result)
 {
     const struct redis_reply *r = result;
@@ -164,7 +165,8 @@ static void copy_breakers(void *into, const void *result)
     if (r->err || r->value->type != REDIS_ARRAY) return;
     for (size_t i = 0; i + 1 < r->value->count; i += 2) {
         const struct redis_value *k = redis_item(r->value, i), *v = redis_item(r->value, i + 1);
-        json_t *one = v && v->str ? json_loads(v->str, JSON_REJECT_DUPLICATES, NULL) : NULL;
+        bool now = v && v->str && circuits_open_now(v->str, clock_wall_ms(&clock_system));
+        json_t *one = now ? json_loads(v->str, JSON_REJECT_DUPLICATES, NULL) : NULL;
         if (k && k->str && json_is_object(one))
             json_object_set_new(e->breakers, k->str, one);
         else

@@ -114,14 +114,20 @@ static void name_unexplained(const struct record *r, const struct aws_key *keys,
     snprintf(reason + len, RECORD_TEXT_MAX - len, "; nobody explains %s", ids);
 }
 
-/* A list that shows a key of ours as it was before we made it, or set it Inactive, just now (facts/aws: lists lag; R4).
- */
-static bool list_lags(const struct record_key *k, const struct aws_key *a, int64_t now_ms)
+/* Made, or set Inactive, by keyroll just now, and listed as if not. */
+static bool lags(const struct record_key *k, const struct aws_key *a, int64_t now_ms)
 {
     if (!k->listed || k->rotation <= 0) return false;
-    if (!a) return k->created_ms != TIME_NONE && now_ms - k->created_ms < LIST_LAG_MS;
-    bool again = k->role != KEY_CURRENT && k->status == AWS_KEY_INACTIVE && a->status == AWS_KEY_ACTIVE;
-    return again && k->inactive_ms != TIME_NONE && now_ms - k->inactive_ms < LIST_LAG_MS;
+    const bool again = a && k->role != KEY_CURRENT && k->status == AWS_KEY_INACTIVE && a->status == AWS_KEY_ACTIVE;
+    const int64_t since = again ? k->inactive_ms : a ? TIME_NONE : k->created_ms;
+    return since != TIME_NONE && now_ms - since < LIST_LAG_MS && since - now_ms < LIST_LAG_MS;
+}
+
+bool keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t now_ms)
+{
+    for (size_t i = 0; i < r->n_keys; i++)
+        if (lags(&r->keys[i], listed(keys, n_keys, r->keys[i].id), now_ms)) return true;
+    return false;
 }
 
 bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
@@ -136,7 +142,6 @@ bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_key
     for (size_t i = 0; i < r->n_keys; i++) {
         struct record_key *k = &r->keys[i];
         const struct aws_key *a = listed(keys, n_keys, k->id);
-        if (list_lags(k, a, now_ms)) continue;
         const char *what = changed(k, a);
         if (what && !drift)
             snprintf(ret_reason, RECORD_TEXT_MAX, "key %s %s; run: keyroll adopt %s", k->id, what, r->licence);

@@ -43,6 +43,9 @@ struct keyslots_out {
 /* Pure. */
 void keyslots_decide(const struct keyslots_in *in, struct keyslots_out *out);
 
+/* The list contradicts what keyroll did in the last five minutes: it may lag behind (facts/aws; R4). To be looked at
+ * again, unless the instance itself says that its key fails. */
+bool keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t now_ms);
 /* Brings the record in line with what was listed and seen: status of each known key, `listed`, `seen_ms`; a record that
  * is NEW adopts a plain world (one key in use, others none). Returns true when something was changed by others (drift),
  * with the reason. Pure. */

@@ -701,13 +701,51 @@ static void admit(struct intake *i, int index, const struct kafka_message_in *m,
         begin_or_hand_on(t);
 }
 
+/* Begins to track a partition. Returns its index, or ERR_NOMEM. */
+static int track(struct intake *i, const char *topic, int32_t partition)
+{
+    int index = offsets_assign(i->offsets, topic, partition);
+    if (index < 0) return index;
+    size_t need = (size_t)index + 1;
+    if (need > i->n_gates) {
+        struct gate *g = reallocarray(i->gates, need, sizeof(*g));
+        if (!g) {
+            offsets_revoke(i->offsets, topic, partition);
+            return ERR_NOMEM;
+        }
+        memset(g + i->n_gates, 0, (need - i->n_gates) * sizeof(*g)); /* RUNNING */
+        i->gates = g;
+        i->n_gates = need;
+    }
+    i->gates[index] = (struct gate){.cause = RUNNING};
+    return index;
+}
+
+/* A message of a partition that cannot be tracked for want of memory: nothing behind it may be taken before it, or the
+ * commit would pass it. */
+static void fetch_again(struct intake *i, const struct kafka_message_in *m)
+{
+    int rc = kafka_in_pause(i->in, m->topic, m->partition);
+    if (rc == 0) rc = kafka_in_resume(i->in, m->topic, m->partition, m->offset);
+    if (rc < 0)
+        LOG(LOG_LEVEL_WARN, "read-again", "no memory: a message comes again after the next rebalance only",
+            LOG_S("kafka.topic", m->topic), LOG_I("kafka.partition", m->partition), LOG_I("kafka.offset", m->offset),
+            LOG_S("error.code", err_name(rc)));
+}
+
 void intake_on_message(void *arg, const struct kafka_message_in *m)
 {
     struct intake *i = arg;
     struct job_headers headers;
     struct message_fault fault = {""};
+    if (i->draining) return;
     int index = offsets_find(i->offsets, m->topic, m->partition);
-    if (index < 0 || i->draining || i->gates[index].cause != RUNNING) return; /* fetched before a pause: comes again */
+    if (index < 0) index = track(i, m->topic, m->partition);
+    if (index < 0) {
+        fetch_again(i, m);
+        return;
+    }
+    if (i->gates[index].cause != RUNNING) return; /* fetched before a pause: comes again */
     bool urgent = !strcmp(m->topic, i->o.topic_urgent);
     int rc = job_headers_decode(m->headers, m->n_headers, &headers, &fault);
     if (!rc && is_retry(i, m->topic) && headers.not_before_ms - AHEAD_MS > wall(i)) {
@@ -728,20 +766,7 @@ void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n)
 {
     struct intake *i = arg;
     metric_add(i->m_rebalances, "assigned", NULL, (double)n);
-    for (size_t k = 0; k < n; k++) {
-        int index = offsets_assign(i->offsets, p[k].topic, p[k].partition);
-        if (index < 0) continue;
-        if ((size_t)index >= i->n_gates) {
-            struct gate *g = realloc(i->gates, ((size_t)index + 1) * sizeof(*g));
-            if (!g) {
-                offsets_revoke(i->offsets, p[k].topic, p[k].partition);
-                continue;
-            }
-            i->gates = g;
-            i->n_gates = (size_t)index + 1;
-        }
-        i->gates[index] = (struct gate){.cause = RUNNING};
-    }
+    for (size_t k = 0; k < n; k++) (void)track(i, p[k].topic, p[k].partition); /* no memory: its first message does */
 }
 
 /* Finished offsets of the tracked partitions; only those of p when given. */

@@ -267,6 +267,8 @@ static struct saga_verdict decide(struct saga *s)
     if (list_lags(r))
         return rotate_wait_until(r, step_now_ms(r) + LAG_AGAIN_MS, RECORD_RETRY,
                                  "AWS still lists the new key that somebody else deleted: a new rotation begins later");
+    if (!r->has_journal && keyslots_lags(&r->record, r->keys, r->n_keys, step_now_ms(r)))
+        return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
     if (r->has_journal && !MUTANT(DONE_BEFORE_JOURNAL)) return resume(r);
     if (r->env->policy.observe) return saga_jump(DONE_RELEASE);
@@ -507,7 +509,7 @@ static struct saga_verdict set_got(struct saga *s, const void *result)
     const struct instance_result *i = result;
     if (i->err == ERR_TIMEOUT) return saga_again(100);
     if (!i->err) return saga_next();
-    r->retry_after_ms = i->retry_after_ms;
+    step_note_wait(r, i);
     rotation_note(r, i->err, true, "%s%s%s%s%.110s", err_text(i->err), i->code[0] ? " (" : "", i->code,
                   i->code[0] ? ") " : "", i->message);
     return saga_fail(i->err);

@@ -172,13 +172,15 @@ static void enter(struct saga *s, int row, int err, int64_t now)
     s->row_mono_ms = s->moved_mono_ms = now;
 }
 
-static bool retry_here(const struct saga *s, int err)
+/* hold_ms: asked for by the other side. For longer than the engine would wait by itself nobody keeps a lease. */
+static bool retry_here(const struct saga *s, int err, int64_t hold_ms)
 {
     const struct saga_step *step = saga_row(s);
     enum err_class c = err_class(err);
     /* These tell about ourselves, not about the operation: the table decides at once. */
     if (err == ERR_LEASE_LOST || err == ERR_DRAINING || err == ERR_JOURNAL_VERSION || err == ERR_BREAKER_OPEN)
         return false;
+    if (hold_ms > RETRY_CAP_MS) return false;
     if (s->attempt + 1 >= (step->attempts ? step->attempts : 1)) return false;
     return c == ERR_CLASS_RETRIABLE || (c == ERR_CLASS_UNKNOWN && (step->flags & SAGA_REPEATABLE));
 }
@@ -189,10 +191,13 @@ static bool apply(struct saga *s, struct saga_verdict v)
     struct saga_engine *e = s->engine;
     int64_t now = clock_mono_ms(e->clock);
     const struct saga_step *step = saga_row(s);
+    const int64_t hold_ms = s->hold_ms;
+    s->hold_ms = 0;
     if (v.move == SAGA_FAIL) {
         s->last_error = v.arg;
-        if (retry_here(s, v.arg)) {
+        if (retry_here(s, v.arg, hold_ms)) {
             int64_t delay = backoff_ms(e->rng, s->attempt++, RETRY_BASE_MS, RETRY_CAP_MS);
+            if (delay < hold_ms) delay = hold_ms;
             e->hooks.moved(e->hooks.arg, s, step, step, v.arg, now - s->row_mono_ms);
             set_due(s, now + (delay > v.delay_ms ? delay : v.delay_ms));
             return false;

@@ -99,6 +99,7 @@ struct saga {
     int64_t row_mono_ms;   /* when this row was entered */
     int64_t moved_mono_ms; /* last progress */
     int last_error;
+    int64_t hold_ms; /* set by a step whose call failed: the other side asked to be left alone for so long */
 };
 
 struct saga_hooks {

@@ -170,21 +170,29 @@ struct saga_verdict step_lease(struct saga *s)
     return rc < 0 ? saga_fail(rc) : saga_wait();
 }
 
-static void load_pairs(struct rotation *r, const struct store_lease *l)
+/* What cannot be opened is lost (R13): the steps see NULL. A want of memory says nothing about it. */
+static int open_pair(const struct rotation *r, const char *key_id, const char *envelope, size_t len,
+                     struct secret **ret_secret)
 {
+    int rc = escrow_open(r->env->escrow, r->job->user, key_id, envelope, len, ret_secret);
+    return rc == ERR_NOMEM ? rc : 0;
+}
+
+static int load_pairs(struct rotation *r, const struct store_lease *l)
+{
+    int rc = 0;
     secret_free(TAKE(r->secret));
     secret_free(TAKE(r->kept_secret));
     r->secret_sealed = l->sealed != NULL;
     r->kept = l->kept != NULL;
-    const char *user = r->job->user;
-    if (l->sealed && r->journal.key_new[0]) { /* what cannot be opened is lost (R13); the steps see NULL */
-        if (escrow_open(r->env->escrow, user, r->journal.key_new, l->sealed, l->sealed_len, &r->secret) < 0)
-            r->secret = NULL;
-    }
-    if (l->kept && escrow_open(r->env->escrow, user, l->kept_id, l->kept, l->kept_len, &r->kept_secret) < 0)
-        r->kept_secret = NULL;
-    if (r->journal.repair && !r->secret && r->kept_secret && !strcmp(l->kept_id, r->journal.key_new))
+    if (l->sealed && r->journal.key_new[0]) rc = open_pair(r, r->journal.key_new, l->sealed, l->sealed_len, &r->secret);
+    if (!rc && l->kept) rc = open_pair(r, l->kept_id, l->kept, l->kept_len, &r->kept_secret);
+    if (rc < 0) return rc;
+    if (r->journal.repair && !r->secret && r->kept_secret && !strcmp(l->kept_id, r->journal.key_new)) {
         r->secret = secret_copy(r->kept_secret);
+        if (!r->secret) return ERR_NOMEM;
+    }
+    return 0;
 }
 
 static int load_exposed(struct rotation *r, const char (*ids)[AWS_KEY_ID_MAX], size_t n)
@@ -240,9 +248,7 @@ static int load(struct rotation *r, const struct store_lease *l)
     if (l->has_record) r->record = l->record;
     r->state_before = r->record.state;
     int rc = load_exposed(r, l->exposed, l->n_exposed);
-    if (rc < 0) return rc;
-    load_pairs(r, l);
-    return 0;
+    return rc < 0 ? rc : load_pairs(r, l);
 }
 
 static const struct saga_table *table_of(enum journal_kind kind)
@@ -511,6 +517,7 @@ int step_aws_error(struct rotation *r, const struct aws_result *a)
 {
     if (!a->err) return 0;
     r->retry_after_ms = a->retry_after_ms;
+    if (a->retry_after_ms > 0) r->saga.hold_ms = a->retry_after_ms;
     note_answer(r, a->err, a->code, a->message);
     return a->err;
 }
@@ -568,10 +575,16 @@ struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool 
     return rc < 0 ? saga_fail(rc) : saga_wait();
 }
 
+void step_note_wait(struct rotation *r, const struct instance_result *i)
+{
+    r->retry_after_ms = i->retry_after_ms;
+    if (i->told_to_wait && i->retry_after_ms > 0) r->saga.hold_ms = i->retry_after_ms;
+}
+
 static int instance_error(struct rotation *r, const struct instance_result *i)
 {
     if (!i->err) return 0;
-    r->retry_after_ms = i->retry_after_ms;
+    step_note_wait(r, i);
     note_answer(r, i->err, i->code, i->message);
     return i->err;
 }

@@ -13,6 +13,7 @@ typedef struct saga_verdict step_got_fn(struct saga *s, const void *result);
  * the table of an open journal of another kind first. */
 step_start_fn step_lease;
 step_got_fn step_lease_got;
+#define LIST_LAG_LOOK_MS 15000 /* between looks at a list that seems to lag (keyslots_lags) */
 /* ListAccessKeys, all pages. */
 step_start_fn step_list;
 step_got_fn step_list_got;
@@ -59,6 +60,9 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
 struct saga_verdict step_probe(struct rotation *r, enum aws_op op);
 /* last: the connection is closed after it. */
 struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool last);
+/* Takes in how long a failed call's instance wants to be left alone: by itself binding, by its profile for the record.
+ */
+void step_note_wait(struct rotation *r, const struct instance_result *i);
 /* Takes an AWS result in: error with a Retry-After, texts for the reason. 0 or the error. */
 int step_aws_error(struct rotation *r, const struct aws_result *a);
 /* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */

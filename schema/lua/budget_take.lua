@@ -34,6 +34,7 @@ end
 -- The slots of the next seconds are given out already, so what is decided now holds from `line` on: phases are counted there.
 -- Only a budget that calls wait for says something about AWS.
 local line, deaf = math.max(next_at, now), tonumber(h[11] or 0)
+if deaf > now + 10 * HORIZON then deaf = 0 end -- as above
 local peak, stage = tonumber(h[12] or base), tonumber(h[13] or 1)
 local waited = next_at > now - SLACK
 local step = start / 4

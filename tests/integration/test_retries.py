@@ -71,3 +71,29 @@ def test_failed_jobs_come_back_in_time(tmp_path, kafka, redis_server, full, caps
                 print(f"\n{topic}: {count} jobs started {statistics.median(late):.0f} ms after they were due (median), "
                       f"{max(late):.0f} ms at most")
         assert fleet.summary()["creates"] == count and installed.dead_letters() == []
+
+
+def test_who_asks_to_be_left_alone_is(tmp_path, kafka, redis_server):
+    """Retry-After of an instance and of IAM: short ones are waited out in place, longer ones in the record; never called sooner."""
+    waits_ms = 2500, 9000
+    with sandbox.SandboxFleet(tmp_path, 4) as fleet, deployment.Deployment(
+            tmp_path, kafka, redis_server, fleet, max_age="1000d", max_age_jitter="0s", overlap="1h") as installed:
+        installed.topics_apply()
+        installed.worker()
+        installed.scheduler()
+        wait_for("every licence to be looked at", lambda: all(
+            one["state"] == "current" for one in installed.keyroll.status()["licences"]), 60, poll_s=0.5)
+        cases = {}
+        for service, action in (("instance", None), ("iam", "ListAccessKeys")):
+            for wait_ms in waits_ms:
+                licence = fleet.names[len(cases)]
+                who = {"licence": licence} if service == "instance" else {"user": f"SynergistExpress-{licence}", "action": action}
+                fleet.fault({"match": {"service": service, **who}, "effect": f"retry-after:{wait_ms}", "count": 1})
+                cases[licence] = service, action, wait_ms
+        installed.keyroll.run("rotate", *cases)
+        fleet.wait_rotated(len(cases), 60)
+        for licence, (service, action, wait_ms) in cases.items():
+            log = [call for call in fleet.control("GET", "requests", licence=licence)["log"]
+                   if call["service"] == service and action in (None, call["action"])]
+            refused = next(at for at, call in enumerate(log) if call["http"] in (400, 503))
+            assert log[refused + 1]["at_ms"] - log[refused]["at_ms"] >= wait_ms - 5, (licence, service, wait_ms, log)

@@ -21,6 +21,7 @@
 #define CREATE_LIFE_MS                                                                                                 \
     (21 * 60000)                  /* so long after a create without an answer a newcomer may be taken for ours (R4)    \
                                    */
+#define LOOK_MOST_MS 300000       /* a retry or two of what comes between a look and its call */
 #define UNSEEN_MS    (40 * 60000) /* what the instance has held for so long shows in last-used (R11) */
 #define USE_GRAIN_MS (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */
 
@@ -28,7 +29,7 @@ void sim_truth_init(struct sim_truth *t, struct sim *s)
 {
     memset(t, 0, sizeof(*t));
     t->sim = s;
-    t->instance_outside_ms = t->create_sent_ms = -1;
+    t->instance_outside_ms = t->intent_ms = t->create_sent_ms = -1;
 }
 
 void sim_violate(struct sim_truth *t, const char *fmt, ...)
@@ -192,22 +193,36 @@ static void judge_outage(struct sim_truth *t, bool worked, enum sim_by by, const
     sim_violate(t, "I1: %s %s takes the instance's last accepted key away", what, id);
 }
 
-/* R4: made when a create of ours was under way, never used, not in the instance: nobody can tell it from our own. */
+void sim_truth_intend(struct sim_truth *t)
+{
+    bool again = t->intent_ms >= 0 && t->sim->mono_ms - t->intent_ms < 60000; /* a row that is repeated */
+    if (!again) t->intent_ms = t->sim->mono_ms;
+}
+
+/* R4: made after our intent to create, never used, not in the instance: nobody can tell it from our own. */
 static bool passes_for_ours(const struct sim_truth *t, const struct sim_key *k)
 {
-    int64_t after = k->made_ms - t->create_sent_ms;
+    const int64_t last = t->create_sent_ms > t->intent_ms ? t->create_sent_ms : t->intent_ms;
     if (t->unreadable) return true;
-    return !k->was_used && t->create_sent_ms >= 0 && after >= -5000 && after <= CREATE_LIFE_MS;
+    return !k->was_used && last >= 0 && k->made_ms >= t->intent_ms - 5000 && k->made_ms - last <= CREATE_LIFE_MS;
+}
+
+/* Who acts on a look of then has to look again. */
+static bool is_old(const struct sim_truth *t, int64_t looked_ms)
+{
+    return t->asked_ms - looked_ms > LOOK_MOST_MS;
 }
 
 static void judge_against(struct sim_truth *t, const struct sim_key *k, bool deletes)
 {
     const char *verb = deletes ? "deleted" : "set Inactive";
     bool held = t->instance.any && !strcmp(t->instance.id, k->id);
-    if (held && could_be_seen(t, k)) sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
+    if (held && (could_be_seen(t, k) || (!t->unreadable && is_old(t, t->instance_read_ms))))
+        sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
     if (k->made_by == SIM_BY_STRANGER && !k->was_shown && !passes_for_ours(t, k))
         sim_violate(t, "I3: %s is %s, though keyroll neither made it nor saw it in use", k->id, verb);
-    bool unforeseen = t->outside_ms > t->listed_ms || t->outside_ms >= t->asked_ms; /* a stranger came in between */
+    /* a stranger came in between: after the call was sent, or after a look that is no older than it has to be */
+    bool unforeseen = t->outside_ms >= t->asked_ms || (t->outside_ms > t->listed_ms && !is_old(t, t->listed_ms));
     if (k->made_by == SIM_BY_STRANGER && k->was_held && !unforeseen && !held && !sim_truth_works(t) &&
         could_be_seen(t, k))
         sim_violate(t, "I3: %s is %s while the instance has no other accepted key", k->id, verb);

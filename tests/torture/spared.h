@@ -9,7 +9,6 @@
 #include "tests/sim/group.h"
 #include "tests/sim/world.h"
 #include "tests/torture/torture.h"
-#include "worker/intake.h"
 
 #define SPARED_VOID(call)                                                                                              \
     do {                                                                                                               \
@@ -24,16 +23,15 @@
         torture_pause(false);                                                                                          \
         result_;                                                                                                       \
     })
-#define record_decode(...)      SPARED(record_decode(__VA_ARGS__))
-#define record_encode(...)      SPARED(record_encode(__VA_ARGS__))
-#define journal_decode(...)     SPARED(journal_decode(__VA_ARGS__))
-#define journal_encode(...)     SPARED(journal_encode(__VA_ARGS__))
-#define job_identify(...)       SPARED(job_identify(__VA_ARGS__))
-#define job_encode(...)         SPARED(job_encode(__VA_ARGS__))
-#define states_take(...)        SPARED(states_take(__VA_ARGS__))
-#define states_find(...)        SPARED(states_find(__VA_ARGS__))
-#define report_new(...)         SPARED(report_new(__VA_ARGS__))
-#define sim_intake_start(k)     SPARED_VOID(sim_intake_start(k))
-#define intake_on_assigned(...) SPARED_VOID(intake_on_assigned(__VA_ARGS__))
+#define record_decode(...)  SPARED(record_decode(__VA_ARGS__))
+#define record_encode(...)  SPARED(record_encode(__VA_ARGS__))
+#define journal_decode(...) SPARED(journal_decode(__VA_ARGS__))
+#define journal_encode(...) SPARED(journal_encode(__VA_ARGS__))
+#define job_identify(...)   SPARED(job_identify(__VA_ARGS__))
+#define job_encode(...)     SPARED(job_encode(__VA_ARGS__))
+#define states_take(...)    SPARED(states_take(__VA_ARGS__))
+#define states_find(...)    SPARED(states_find(__VA_ARGS__))
+#define report_new(...)     SPARED(report_new(__VA_ARGS__))
+#define sim_intake_start(k) SPARED_VOID(sim_intake_start(k))
 
 #endif

@@ -16,7 +16,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include <cmocka.h>
 
@@ -59,6 +62,24 @@ int getaddrinfo(const char *restrict node, const char *restrict service, const s
     pthread_cond_broadcast(&slow_changed);
     pthread_mutex_unlock(&slow_lock);
     return EAI_NONAME;
+}
+
+/* ---- a clock that can be held: stands in for libc's, for libcurl, too ---- */
+
+static int64_t held_us; /* 0: it runs */
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    if (!held_us || id != CLOCK_MONOTONIC) return (int)syscall(SYS_clock_gettime, id, ts);
+    *ts = (struct timespec){.tv_sec = held_us / 1000000, .tv_nsec = held_us % 1000000 * 1000};
+    return 0;
+}
+
+static int64_t now_us(void)
+{
+    struct timespec ts;
+    (void)syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
 /* ---- fixture ---- */
@@ -494,6 +515,41 @@ static void timeouts_tell_sent_from_unsent(void **state)
     close(fd);
 }
 
+/* A byte that comes within the last millisecond makes libcurl forget the timeout (lib/http.c); then nothing comes. */
+static void a_timeout_is_kept_when_a_byte_comes_just_before(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+    static const char begun[] = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx";
+    char request[4096];
+    int fd = -1, l = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(l, (struct sockaddr *)&a, len), 0);
+    assert_true(listen(l, 1) == 0 && getsockname(l, (struct sockaddr *)&a, &len) == 0);
+    (void)snprintf(f->url, sizeof f->url, "http://127.0.0.1:%d/", ntohs(a.sin_port));
+    while (now_us() % 1000000 > 500000) usleep(1000); /* libcurl's milliseconds are another's across a full second */
+    const int64_t start_us = held_us = now_us(), timeout_ms = 300; /* its other timeouts are over by then */
+    send_as(f, &(struct http_request){.class = HTTP_OTHER, .method = "GET", .url = f->url, .timeout_ms = timeout_ms},
+            0);
+    while (fd < 0) {
+        uv_run(loop_uv(f->l), UV_RUN_NOWAIT);
+        fd = accept4(l, NULL, NULL, SOCK_NONBLOCK);
+    }
+    while (recv(fd, request, sizeof request, 0) <= 0) uv_run(loop_uv(f->l), UV_RUN_NOWAIT);
+    held_us = start_us + 1000 * timeout_ms - 500;
+    assert_int_equal(send(fd, begun, sizeof begun - 1, 0), sizeof begun - 1);
+    for (int i = 0; i < 20; i++) uv_run(loop_uv(f->l), UV_RUN_NOWAIT);
+    assert_int_equal(f->a[0].done, 0);
+    while (now_us() < start_us + 1000 * timeout_ms) {
+    }
+    held_us = 0;
+    loop_run_until(f->l, &f->a[0].done);
+    assert_int_equal(f->a[0].done, 1);
+    assert_int_equal(f->a[0].err, ERR_TIMEOUT_SENT);
+    close(fd);
+    close(l);
+}
+
 static void a_tls_handshake_that_hangs_is_unsent(void **state)
 {
     struct fixture *f = *state; /* a plain server: it waits for the end of a head that never comes */
@@ -894,6 +950,7 @@ int main(void)
         WITH(setup, fresh_connections_do_not_pile_up),
         WITH(setup, proxies_are_not_asked_for_this_machine),
         WITH(setup, timeouts_tell_sent_from_unsent),
+        WITH(setup, a_timeout_is_kept_when_a_byte_comes_just_before),
         WITH(setup, a_tls_handshake_that_hangs_is_unsent),
         WITH(setup_narrow, waiting_in_the_queue_has_a_limit_of_its_own),
         WITH(setup, a_hanging_resolver_does_not_stop_the_loop),

@@ -49,7 +49,7 @@ static void wake(void *arg)
 #define RUN_UNTIL(c, cond)                                                                                             \
     do {                                                                                                               \
         struct loop_timer *limit_ = loop_timer_new((c)->loop, wake, &(c)->wake);                                       \
-        int64_t end_ = clock_mono_ms(&clock_system) + 15000;                                                           \
+        int64_t end_ = clock_mono_ms(&clock_system) + 60000;                                                           \
         while (!(cond) && clock_mono_ms(&clock_system) < end_) {                                                       \
             (c)->wake = 0;                                                                                             \
             loop_timer_start(limit_, 1000);                                                                            \
@@ -175,7 +175,8 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void latency_is_small(void **state)
+/* The fastest is judged, so that a busy machine does not matter: librdkafka's own linger.ms is 5. */
+static void nothing_lingers(void **state)
 {
     (void)state;
     struct client c;
@@ -189,8 +190,8 @@ static void latency_is_small(void **state)
         ms[i] = (double)(o.at_ns - start) / 1e6;
     }
     qsort(ms, 200, sizeof(ms[0]), compare);
-    print_message("produce to report: p50 %.2f ms, p99 %.2f ms\n", ms[100], ms[198]);
-    assert_true(ms[100] < 50); /* generous: the machine may be busy */
+    print_message("produce to report: min %.2f ms, p50 %.2f ms, p99 %.2f ms\n", ms[0], ms[100], ms[198]);
+    assert_true(ms[0] < 5);
     close_client(&c, 100);
 }
 
@@ -262,11 +263,11 @@ static void free_waits_then_gives_up(void **state)
     open_client(&c, 0, NULL, 0);
     struct outcome sent = {.c = &c}, lost = {.c = &c};
     assert_int_equal(send_to(&sent, "jobs", "k", "v", 1), 0);
-    close_client(&c, 5000);
+    close_client(&c, 60000);
     assert_int_equal(sent.calls, 1);
     assert_int_equal(sent.err, 0);
     assert_int_equal(kafka_mock_set_down(mock, 1, 1), 0);
-    open_client(&c, 0, NULL, 0);
+    open_client(&c, 300000, NULL, 0);
     lost.c = &c;
     assert_int_equal(send_to(&lost, "jobs", "k", "v", 1), 0);
     int64_t start = now_ns();
@@ -274,7 +275,7 @@ static void free_waits_then_gives_up(void **state)
     assert_int_equal(lost.calls, 1);
     assert_int_equal(lost.err, ERR_KAFKA_UNDELIVERED);
     print_message("free without a broker took %.0f ms\n", (double)(now_ns() - start) / 1e6);
-    assert_true(now_ns() - start < 4000000000LL);
+    assert_true(now_ns() - start < 60000000000LL); /* and not as long as a delivery may take */
     assert_int_equal(kafka_mock_set_down(mock, 1, 0), 0);
 }
 
@@ -395,7 +396,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reports_come_back),
-        cmocka_unit_test(latency_is_small),
+        cmocka_unit_test(nothing_lingers),
         cmocka_unit_test(many_are_reported_each_once),
         cmocka_unit_test(too_large_is_refused_later),
         cmocka_unit_test(a_full_queue_is_busy),

@@ -693,8 +693,70 @@ static void simulation_and_server_agree(void **state)
     }
 }
 
+#define HOUR_MS 3600000
+#define TTL_MS  15000
+
+static const char *ask(const char *name, const char *const *text, size_t n_keys, size_t n)
+{
+    const char *reply;
+    struct call c = {.n_keys = n_keys};
+    for (size_t i = 0; i < ARRAY_LEN(specs); i++)
+        if (!strcmp(specs[i].script.name, name)) c.script = &specs[i].script;
+    for (size_t i = 0; i < n; i++) add(&c, text[i]);
+    both(&c, 0, &reply);
+    return reply;
+}
+
+static const char *acquire(const char *user, const char *token)
+{
+    const char *const words[] = {keys[user[0] == 'a' ? LEASE : LEASE + 4],
+                                 keys[user[0] == 'a' ? JOURNAL : JOURNAL + 4],
+                                 keys[user[0] == 'a' ? RECORD : RECORD + 4],
+                                 keys[user[0] == 'a' ? EXPOSED : EXPOSED + 4],
+                                 keys[HOLDOFF],
+                                 token,
+                                 "15000",
+                                 "15000"};
+    return ask("lease_acquire", words, 5, ARRAY_LEN(words));
+}
+
+static const char *lead(const char *token)
+{
+    const char *const words[] = {keys[LEADER], token, "15000"};
+    return ask("leader_take", words, 1, ARRAY_LEN(words));
+}
+
+#define BEGINS(text, with) assert_int_equal(strncmp(text, with, strlen(with)), 0)
+
+/* The server's clock goes back by an hour: nobody waits longer than a lease lasts, neither for a hold-off that lies in
+ * the future now, nor for the leases of the dead, which would last an hour longer. */
+static void a_clock_that_is_set_back_stops_nobody(void **state)
+{
+    (void)state;
+    int64_t now_ms = SIM_START_WALL_MS + HOUR_MS;
+    set_time(now_ms);
+    struct call flush = {0};
+    add(&flush, "FLUSHALL");
+    both(&flush, 0, NULL);
+    BEGINS(acquire("a", "dead"), "[\"HOLD\"");
+    set_time(now_ms += TTL_MS + 1);
+    BEGINS(acquire("a", "dead"), "[\"OK\"");
+    BEGINS(lead("dead"), "[\"OK\"");
+    set_time(now_ms -= HOUR_MS);
+    BEGINS(acquire("b", "other"), "[\"HOLD\"");
+    BEGINS(lead("other"), "[\"HELD\"");
+    set_time(now_ms += TTL_MS + 1);
+    BEGINS(acquire("b", "other"), "[\"OK\"");
+    BEGINS(lead("other"), "[\"OK\"");
+    BEGINS(acquire("a", "other"), "[\"HELD\"");
+    set_time(now_ms += TTL_MS + 1);
+    BEGINS(acquire("a", "other"), "[\"OK\"");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(time_is_ours), cmocka_unit_test(simulation_and_server_agree)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(time_is_ours),
+                                       cmocka_unit_test(a_clock_that_is_set_back_stops_nobody),
+                                       cmocka_unit_test(simulation_and_server_agree)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

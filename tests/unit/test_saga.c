@@ -363,6 +363,30 @@ static void retry_after_is_obeyed(void **state)
     answer(p, 0);
 }
 
+/* What the step was told by the other side; for longer than a few seconds the table decides, and nobody keeps a lease.
+ */
+static void the_other_side_is_left_alone(void **state)
+{
+    (void)state;
+    struct probe *p = begin(0);
+    p->saga.hold_ms = 4000;
+    answer(p, ERR_AWS_THROTTLED);
+    assert_int_equal(p->saga.due_mono_ms, now + 4000);
+    now += 4000;
+    saga_engine_tick(engine);
+    assert_int_equal(p->starts, 2);
+    answer(p, ERR_AWS_THROTTLED); /* said once, obeyed once */
+    assert_true(armed <= now + 400);
+    now = armed;
+    saga_engine_tick(engine);
+    answer(p, 0);
+    assert_string_equal(saga_row(&p->saga)->name, "b");
+    p->saga.hold_ms = 60000;
+    answer(p, ERR_AWS_THROTTLED);
+    assert_true(p->ended);
+    assert_int_equal(p->failed_row, 1);
+}
+
 static void guard_waits_and_fails(void **state)
 {
     (void)state;
@@ -471,6 +495,7 @@ int main(void)
         SAGA_TEST(wake_gives_up_a_read),
         SAGA_TEST(failed_row_may_go_elsewhere),
         SAGA_TEST(retry_after_is_obeyed),
+        SAGA_TEST(the_other_side_is_left_alone),
         SAGA_TEST(guard_waits_and_fails),
         SAGA_TEST(ends_without_waiting),
         SAGA_TEST(owner_frees_and_restarts_inside_ended),
