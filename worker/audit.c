@@ -38,11 +38,12 @@ static bool asked_by_a_step(const struct record *rec, int64_t now_ms)
 }
 
 /* Policy asks for an audit only when nothing else is due: the state of a failure that is still there after its time was
- * left by an audit, and this one went well. So is that of an audit which became a dead letter. */
+ * left by an audit, and this one got through. So is that of an audit which became a dead letter. That the instance's
+ * own test fails is told below. */
 static bool is_over(const struct rotation *r)
 {
     const struct record *rec = &r->record;
-    if (r->has_journal || r->error || rec->repair) return false;
+    if (r->has_journal || rec->repair) return false;
     if (rec->state == RECORD_FAILED) return rec->looked;
     return rec->state == RECORD_RETRY && !rec->asked && rec->next_ms <= step_now_ms(r);
 }
@@ -61,7 +62,8 @@ static void judge_world(struct rotation *r)
                                    .pair_kept = r->kept_secret != NULL,
                                    .now_ms = step_now_ms(r)};
     keyslots_decide(&in, &out);
-    if (out.action == SLOT_PERSON && settled_state(rec->state)) note_person(rec, RECORD_AWAITING, out.reason);
+    if (out.action == SLOT_PERSON && (settled_state(rec->state) || is_over(r)))
+        note_person(rec, RECORD_AWAITING, out.reason);
     if (out.action == SLOT_DRIFTED) note_person(rec, RECORD_DRIFTED, out.reason);
     if (out.action == SLOT_PERSON || out.action == SLOT_DRIFTED) return;
     if (asked_by_a_step(rec, step_now_ms(r))) return;

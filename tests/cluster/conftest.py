@@ -80,7 +80,7 @@ class Release:
             "escrow": {"existingSecret": "escrow"}, "redis": {"existingSecret": "redis"},
             "aws": {"identity": "secret", "existingSecret": "aws"}, "instanceLogins": [{"name": "a", "existingSecret": "logins-a"}],
             "inventory": {"inline": self.inventory},
-            "worker": {"replicas": 3, "minReadySeconds": 3}}
+            "worker": {"replicas": 3}}
 
     def make_namespace(self):
         labels = {f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "warn")}

@@ -243,6 +243,11 @@ static bool plans(const struct sim_plan *p, int what)
     return false;
 }
 
+static bool is_freeze(enum sim_fault_kind k)
+{
+    return k == SIM_FREEZE_BEFORE || k == SIM_FREEZE_AFTER;
+}
+
 static bool is_happening(const struct sim_plan_item *x)
 {
     return x->what >= SIM_HAPPENING_0 && x->what < PLAN_BASE;
@@ -268,8 +273,10 @@ static bool heals(struct sim_world *w, const struct sim_plan *plan, bool plain)
     if (t->outside_ms && !w->o.can.can_test) return false;
     if (restored && held && held->exposed) return false;
     for (size_t i = 0; i < plan->n; i++) {
-        const bool happens = is_happening(&plan->v[i]), hurts = plan->v[i].what < SIM_HAPPENING_0;
-        if (may_ask(&plan->v[i]) || (t->outside_ms && happens) || (lost && (happens || hurts))) return false;
+        const struct sim_plan_item *x = &plan->v[i];
+        const bool happens = is_happening(x), freezes = x->what == PLAN_CELL && is_freeze(cells[x->arg].kind);
+        if (may_ask(x) || (t->outside_ms && happens)) return false;
+        if (lost && (happens || freezes || x->what < SIM_HAPPENING_0)) return false;
     }
     return true;
 }

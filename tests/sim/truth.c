@@ -29,7 +29,7 @@ void sim_truth_init(struct sim_truth *t, struct sim *s)
 {
     memset(t, 0, sizeof(*t));
     t->sim = s;
-    t->instance_outside_ms = t->create_sent_ms = -1;
+    t->instance_outside_ms = t->intent_ms = t->create_sent_ms = -1;
 }
 
 void sim_violate(struct sim_truth *t, const char *fmt, ...)
@@ -193,12 +193,18 @@ static void judge_outage(struct sim_truth *t, bool worked, enum sim_by by, const
     sim_violate(t, "I1: %s %s takes the instance's last accepted key away", what, id);
 }
 
-/* R4: made when a create of ours was under way, never used, not in the instance: nobody can tell it from our own. */
+void sim_truth_intend(struct sim_truth *t)
+{
+    bool again = t->intent_ms >= 0 && t->sim->mono_ms - t->intent_ms < 60000; /* a row that is repeated */
+    if (!again) t->intent_ms = t->sim->mono_ms;
+}
+
+/* R4: made after our intent to create, never used, not in the instance: nobody can tell it from our own. */
 static bool passes_for_ours(const struct sim_truth *t, const struct sim_key *k)
 {
-    int64_t after = k->made_ms - t->create_sent_ms;
+    const int64_t last = t->create_sent_ms > t->intent_ms ? t->create_sent_ms : t->intent_ms;
     if (t->unreadable) return true;
-    return !k->was_used && t->create_sent_ms >= 0 && after >= -5000 && after <= CREATE_LIFE_MS;
+    return !k->was_used && last >= 0 && k->made_ms >= t->intent_ms - 5000 && k->made_ms - last <= CREATE_LIFE_MS;
 }
 
 /* Who acts on a look of then has to look again. */

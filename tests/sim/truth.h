@@ -49,16 +49,16 @@ struct sim_truth {
     bool unreadable;       /* the instance shows nothing: the user's only Active key counts as its key (R11) */
     int64_t quarantine_ms; /* a key that was offered lives so long as Inactive (R5) */
     struct sim_pair instance, instance_before;
-    int64_t instance_change_ms;  /* when it changed last */
-    int64_t instance_outside_ms; /* when somebody else changed it; -1 never */
-    int64_t instance_read_ms;    /* last time keyroll looked */
-    int64_t listed_ms;           /* last time keyroll saw a list */
-    int64_t outside_ms;          /* last time a stranger touched any key */
-    int64_t asked_ms;            /* when the call whose effect comes now was begun: it was decided before */
-    int64_t create_sent_ms;      /* when keyroll sent its last CreateAccessKey; -1 never */
-    bool held_accepted;          /* the instance once held an accepted key */
-    unsigned creates, deletes;   /* by keyroll */
-    char violation[400];         /* the first one, "" none */
+    int64_t instance_change_ms;        /* when it changed last */
+    int64_t instance_outside_ms;       /* when somebody else changed it; -1 never */
+    int64_t instance_read_ms;          /* last time keyroll looked */
+    int64_t listed_ms;                 /* last time keyroll saw a list */
+    int64_t outside_ms;                /* last time a stranger touched any key */
+    int64_t asked_ms;                  /* when the call whose effect comes now was begun: it was decided before */
+    int64_t intent_ms, create_sent_ms; /* when keyroll meant to send its last CreateAccessKey, and did; -1 never */
+    bool held_accepted;                /* the instance once held an accepted key */
+    unsigned creates, deletes;         /* by keyroll */
+    char violation[400];               /* the first one, "" none */
 };
 
 void sim_truth_init(struct sim_truth *t, struct sim *s);
@@ -84,6 +84,8 @@ void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, en
 void sim_truth_touch(struct sim_truth *t, const char *id);
 /* What GetAccessKeyLastUsed says; *ret_wall_ms only for AWS_USED_AT. */
 enum aws_used sim_truth_last_used(struct sim_truth *t, const char *id, int64_t *ret_wall_ms);
+/* An intent to create is about to be journalled. */
+void sim_truth_intend(struct sim_truth *t);
 uint64_t sim_truth_digest(const struct sim_truth *t);
 
 #endif

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""ctest_suite.py PREFIX PRESET...: builds each preset and runs its ctest programs named PREFIX.*, one JUnit file each."""
+"""ctest_suite.py PREFIX PRESET...: builds each preset, then runs the ctest programs named PREFIX.* of all presets at once, one
+JUnit file each."""
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SUPPORT = Path(__file__).resolve().parent
@@ -12,15 +14,17 @@ def main():
     prefix, presets = sys.argv[1], sys.argv[2:]
     build = Path(os.environ.get("KEYROLL_BUILD", SUPPORT.parent.parent / "build"))
     results = Path(os.environ.get("KEYROLL_RESULTS", build))
-    status = 0
-    for preset in presets:
-        if subprocess.run([SUPPORT / "build", preset]).returncode != 0:
-            return 1
-        done = subprocess.run(["ctest", "--test-dir", build / preset, "-R", rf"^{prefix}\.", "--no-tests=error",
-                               "--output-on-failure", "--timeout", "300", "-j", str(os.cpu_count()),
-                               "--output-junit", results / f"{prefix}-{preset}.xml"])
-        status = status or done.returncode
-    return status
+    if any(subprocess.run([SUPPORT / "build", preset]).returncode != 0 for preset in presets):
+        return 1
+    runs = [subprocess.Popen(["ctest", "--test-dir", build / preset, "-R", rf"^{prefix}\.", "--no-tests=error",
+                              "--output-on-failure", "--timeout", "300", "-j", str(os.cpu_count()),
+                              "--output-junit", results / f"{prefix}-{preset}.xml"],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for preset in presets]
+    with ThreadPoolExecutor(len(runs)) as readers:
+        texts = readers.map(lambda run: run.communicate()[0].decode(errors="replace"), runs)
+        for preset, text in zip(presets, texts):
+            print(f"-- {preset}\n{text}", flush=True)
+    return next((run.returncode for run in runs if run.returncode), 0)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,15 @@ class Pace:
         inside = [(at, count) for at, count in self.seen if begin <= at <= end]
         return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
 
+    def by_second(self, begin, end):
+        """Jobs in each second between two moments, to see where it stood still."""
+        marks, at = [], begin
+        while at < end:
+            before = [count for moment, count in self.seen if moment <= at]
+            marks.append(before[-1] if before else 0)
+            at += 1
+        return [later - earlier for earlier, later in zip(marks, marks[1:])]
+
     def slowest(self, begin, end):
         """The smallest rate over WINDOW_S, of all windows that begin and end in between."""
         starts = [at for at, _ in self.seen if begin <= at <= end - WINDOW_S]

@@ -228,10 +228,10 @@ rootLogger.appenderRef.file.ref = file
 
     def groups(self):
         """Returns {group: number of members}."""
-        listed = self.admin().list_consumer_groups(request_timeout=10).result().valid
+        listed = self.admin().list_consumer_groups(request_timeout=60).result().valid
         names = [group.group_id for group in listed]
-        described = self.admin().describe_consumer_groups(names) if names else {}
-        return {name: len(future.result(10).members) for name, future in described.items()}
+        described = self.admin().describe_consumer_groups(names, request_timeout=60) if names else {}
+        return {name: len(future.result(60).members) for name, future in described.items()}
 
 
 class RedisServer(Server):
