@@ -635,6 +635,7 @@ static void on_gate_timer(void *arg)
 static void arm_gates(struct intake *i)
 {
     int64_t first = INT64_MAX, now = wall(i);
+    if (i->draining) return; /* nothing is resumed any more */
     for (size_t k = 0; k < i->n_gates; k++)
         if (i->gates[k].cause == PAUSED_UNTIL && i->gates[k].due_ms < first) first = i->gates[k].due_ms;
     if (first == INT64_MAX) return;
