@@ -118,7 +118,7 @@ def test_replicas_follow_the_backlog_up(world):
     world.upgrade(max_rotations_per_hour=1000000)
     wait_for(f"{MOST} workers wanted", lambda: replicas(world) == MOST, 240, 1)
     wait_for(f"{MOST} workers ready", lambda: world.ready() == MOST, 240, 1)
-    wait_for("each of them to be in the group", lambda: world.kafka.groups().get("cluster-workers") == MOST, 120, 1)
+    wait_for("each of them to be in the group", lambda: world.kafka.members("cluster-workers") == MOST, 120, 1)
     print(f"backlog {backlog(world)}, rotated {world.fleet.summary()['rotated_licences']}")
 
 

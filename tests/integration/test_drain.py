@@ -65,7 +65,7 @@ def test_sigterm_under_load(busy, size):
     print(f"{under_way:.0f} jobs under way at {latency_ms} ms a call: not ready after {unready_s * 1000:.0f} ms, "
           f"ended after {used_s:.1f} s (of {GRACE_S})")
     assert status == 0 and used_s < GRACE_S, worker.tail()
-    assert leases(busy) == [] and busy.kafka.groups()[busy.group] == 0
+    assert leases(busy) == [] and busy.kafka.members(busy.group) == 0
     ended = [line for line in worker.logged() if line.get("event.action") == "job-end"]
     creates = busy.fleet.summary()["creates"]
     assert len(ended) >= under_way and all(line["keyroll.outcome"] in ("parked", "done") for line in ended)

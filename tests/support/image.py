@@ -152,11 +152,14 @@ class Builder:
         """Builds the Dockerfile as its head says, all times zero. Returns the digest of the image's configuration.
 
         compile_all: nothing that was compiled before is used; else ccache's folder serves all builds.
+
+        The revision is set as a label, too: Buildah takes a LABEL's layer from its store though the argument in it is another one.
         """
         cache = [] if compile_all else ["--volume", f"{self.compiled}:/ccache", "--build-arg", "CCACHE_DIR=/ccache",
                                         "--build-arg", "CMAKE_C_COMPILER_LAUNCHER=ccache"]
         self.buildah("bud", "--layers", "--timestamp", "0", "--build-arg", f"BASE={base}", "--build-arg",
-                     f"REVISION={self.revision}", *cache, *options, "-f", self.context / file, "-t", name, self.context)
+                     f"REVISION={self.revision}", "--label", f"org.opencontainers.image.revision={self.revision}", *cache,
+                     *options, "-f", self.context / file, "-t", name, self.context)
         return self.digest(name)
 
     def digest(self, name=NAME):
