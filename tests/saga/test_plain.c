@@ -725,6 +725,29 @@ static struct sim_world *revealed(void (*change)(struct sim_options *o), struct 
     return w;
 }
 
+static void make_newest_active(struct sim_world *w)
+{
+    struct sim_key *k = &w->truth.keys[w->truth.n - 1];
+    sim_truth_update(&w->truth, k->id, AWS_KEY_ACTIVE, SIM_BY_STRANGER);
+}
+
+/* R4: who makes a newcomer Active again, which keyroll took for its own and set Inactive, says that it is his. */
+static void a_newcomer_made_active_again_asks(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .step = "create", .fault = {SIM_LOST_AFTER, 0}},
+                               {SIM_ANY, .step = "doubt inactive", .act = make_newest_active}};
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes(w, RECORD_AWAITING);
+    assert_int_equal(w->truth.deletes, 0);
+    sim_world_free(w);
+}
+
 static void assisted_pasted(void **state)
 {
     (void)state;
@@ -851,6 +874,7 @@ int main(void)
         cmocka_unit_test(a_strangers_key_is_drift),
         cmocka_unit_test(a_deleted_key_is_drift),
         cmocka_unit_test(blind_doubt_asks),
+        cmocka_unit_test(a_newcomer_made_active_again_asks),
         cmocka_unit_test(assisted_pasted),
         cmocka_unit_test(assisted_pasted_days_later),
         cmocka_unit_test(assisted_nudged_meanwhile),

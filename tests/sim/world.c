@@ -356,11 +356,25 @@ static void judge_sealed(struct sim_world *w, const struct sim_worker *k, const 
     sim_violate(&w->truth, "I2: %s offers %s, whose secret lies sealed nowhere", k->name, key_id);
 }
 
+/* A create is open from its intent until a journal names the key, or none is left: then whoever goes on knows what
+ * became of it. What Redis loses it may be open again. */
+static void follow_create(struct sim_world *w)
+{
+    struct journal j;
+    if (!w->truth.create_open || sim_redis_losses(w->redis)) return;
+    const bool is_open = sim_journal(w, &j),
+               in_doubt = is_open && (j.step == JOURNAL_INTENT || j.step == JOURNAL_DOUBT);
+    if (in_doubt) w->intent_lies = true;
+    if (in_doubt || !w->intent_lies) return;
+    w->truth.create_open = w->intent_lies = false;
+}
+
 /* When the marks of exposed keys came to lie in Redis. */
 static void on_redis_effect(void *arg)
 {
     struct sim_world *w = arg;
     char key[STORE_KEY_MAX];
+    follow_create(w);
     for (size_t i = 0; i < w->truth.n; i++) {
         struct sim_key *k = &w->truth.keys[i];
         if (!k->exposed || k->marked_ms >= 0) continue;
@@ -406,12 +420,23 @@ static void judge_wait(struct sim_world *w, const struct sim_worker *k, const ch
         sim_violate(&w->truth, "R9: %s sets %s Inactive, which is exposed, after a whole overlap", k->name, key_id);
 }
 
+/* A key is taken back because it may be the one of a create without an answer. Of our own keys only these rows do so:
+ * the others know it. */
+static void note_doubt(struct sim_world *w, const struct sim_worker *k, const char *key_id)
+{
+    struct sim_key *x = sim_truth_find(&w->truth, key_id);
+    const bool open = w->truth.create_open || sim_redis_losses(w->redis);
+    const bool in_doubt = !strncmp(k->client.step, "doubt", 5);
+    if (x && open && (in_doubt || x->made_by == SIM_BY_STRANGER)) x->was_doubted = true;
+}
+
 static void on_acts(void *arg, struct sim_client *c, const char *what, const char *key_id)
 {
     struct sim_world *w = arg;
     const struct sim_worker *k = (const struct sim_worker *)c;
     if (!k->calling) return;
     judge_lease(w, k, what);
+    if (strcmp(what, instance_op_name(INSTANCE_WRITE_KEY)) != 0) note_doubt(w, k, key_id);
     if (!strcmp(what, instance_op_name(INSTANCE_WRITE_KEY))) judge_sealed(w, k, key_id);
     if (!strcmp(what, SIM_MAKES_ACTIVE)) judge_revival(w, k, key_id);
     if (strcmp(what, aws_op_name(AWS_UPDATE_ACCESS_KEY)) != 0) return;
@@ -457,6 +482,7 @@ struct sim_world *sim_world_new(const struct sim_options *o)
     sim_truth_init(&w->truth, &w->sim);
     w->truth.propagate_most_ms = 15000;
     w->truth.quarantine_ms = o->rotation.quarantine_ms;
+    w->truth.rest_ms = o->rotation.newcomer_wait_ms;
     w->redis = sim_redis_new(&w->net);
     sim_redis_on_up(w->redis, on_redis_up, w);
     sim_redis_on_effect(w->redis, on_redis_effect, w);

@@ -149,6 +149,7 @@ struct sim_world {
     struct sim_cell *cells;
     size_t n_cells, cap_cells;
     int64_t lease_evicted_ms; /* a lease that Redis dropped fences nobody for its lifetime */
+    bool intent_lies;         /* in Redis, of the create that is open */
     bool orphan_allowed;      /* a stranger or a lost witness may leave what nobody can explain */
 };
 
