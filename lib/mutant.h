@@ -17,6 +17,8 @@
     X(ABSENT_AT_ONCE, "the first list that shows no new key is believed", "R4", 1)                                     \
     X(UNKNOWN_IS_UNUSED, "a newcomer whose use nobody knows counts as unused", "R4", 1)                                \
     X(CREATE_AGAIN, "CreateAccessKey is repeated after a lost reply", "R4", 1)                                         \
+    X(REST_SKIPPED, "what may be a stranger's key is deleted before it was Inactive for an hour", "R4", 1)             \
+    X(NEWCOMER_TAKEN, "a key that was made after a rotation counts as ours, with no create open", "R4", 1)             \
     X(REAP_EARLY, "a key is deleted before its quarantine is over", "R5", 1)                                           \
     X(NUDGE_BELIEVED, "a retire does not ask the record whether its time has come", "R6", 1)                           \
     X(RETIRE_BLIND, "a retire does not look at the instance", "R6", 1)                                                 \
@@ -33,11 +35,15 @@
     X(UNSEALED, "a new secret is not sealed", "I2", 1)                                                                 \
     X(UNSETTLED, "a key that is refused counts as settled", "I1", 1)                                                   \
     X(DELETE_FIRST, "the first listed key is deleted", "I3", 1)                                                        \
+    X(UNREAD_TAKEN, "where nothing can be read each key of the user counts as ours", "I3", 1)                          \
     X(SECRET_TOLD, "the secret stands in a reason", "I6", 1)                                                           \
     X(COMMIT_EARLY, "the offset is finished before the delivery report", "I7", 1)                                      \
     X(PARKED_DONE, "a job that is parked counts as done", "I7", 1)                                                     \
     X(ABANDONED_DONE, "a job that is abandoned counts as done", "I7", 1)                                               \
-    X(LEASE_KEPT, "a failed run keeps its lease and goes on as if it were done", "I8", 1)
+    X(LEASE_KEPT, "a failed run keeps its lease and goes on as if it were done", "I8", 1)                              \
+    X(BLIND_ASKS, "a person is asked when AWS cannot say at once whether a key was used", "I8", 1)                     \
+    X(EXPIRED_ASKS, "a person is asked about an expired key", "I8", 1)                                                 \
+    X(GONE_ASKS, "a person is asked when somebody else deleted the predecessor", "I8", 1)
 /* X(what it does, the rule, why it is not seen) */
 #define KEYROLL_MUTANTS_UNSEEN(X)                                                                                      \
     X("a third key instead of the kept pair", "R5", "the limit of two keys stops it, and a person is told")            \

@@ -7,6 +7,7 @@
 #include "schema/keyslots.h"
 
 #include "lib/clock.h"
+#include "lib/mutant.h"
 #include "lib/text.h"
 
 #include <stdarg.h>
@@ -71,6 +72,7 @@ static const char *changed(const struct record_key *k, const struct aws_key *a)
     if (k->role == KEY_CURRENT && was_active && !a) return "was deleted by somebody else while the instance uses it";
     if (k->role == KEY_CURRENT && was_active && a->status == AWS_KEY_INACTIVE)
         return "was made Inactive by somebody else while the instance uses it";
+    if (MUTANT(GONE_ASKS) && k->role == KEY_REPLACED && k->listed && !a) return "was deleted by somebody else";
     if (k->role != KEY_CURRENT && k->role != KEY_LEFT && was_inactive && a && a->status == AWS_KEY_ACTIVE)
         return "was made Active again by somebody else";
     return NULL;
@@ -130,6 +132,28 @@ bool keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_
     return false;
 }
 
+/* What no rule allows (lib/mutant.h). */
+static bool takes_newcomer(const struct record *r, const struct aws_key *a, enum instance_seen seen)
+{
+    const struct record_key *k = record_current(r);
+    if (MUTANT(UNREAD_TAKEN)) return seen == INSTANCE_SEEN_UNKNOWN;
+    return MUTANT(NEWCOMER_TAKEN) && k && a->created_ms >= k->created_ms && a->created_ms - k->created_ms < 900000;
+}
+
+static void take_newcomers(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
+                           int64_t now_ms)
+{
+    for (size_t i = 0; i < n_keys; i++) {
+        if (record_find(r, keys[i].id) || !takes_newcomer(r, &keys[i], seen)) continue;
+        struct record_key *k = record_add(r, keys[i].id);
+        if (!k) return;
+        k->role = KEY_REPLACED;
+        k->rotation = r->rotation > 0 ? r->rotation : 1;
+        k->next = KEY_NEXT_RETIRE;
+        k->next_ms = now_ms;
+    }
+}
+
 bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
                       const char *seen_id, int64_t now_ms, char ret_reason[RECORD_TEXT_MAX])
 {
@@ -139,6 +163,7 @@ bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_key
         adopt_plain(r, keys, n_keys, seen, seen_id, now_ms);
         return false;
     }
+    if (MUTANT(UNREAD_TAKEN) || MUTANT(NEWCOMER_TAKEN)) take_newcomers(r, keys, n_keys, seen, now_ms);
     for (size_t i = 0; i < r->n_keys; i++) {
         struct record_key *k = &r->keys[i];
         const struct aws_key *a = listed(keys, n_keys, k->id);
@@ -273,6 +298,10 @@ void keyslots_decide(const struct keyslots_in *in, struct keyslots_out *out)
     out->until_ms = TIME_NONE;
     if (r->state == RECORD_EXCLUDED || r->state == RECORD_DRIFTED) {
         answer(out, SLOT_PERSON, "", "%.180s", r->reason[0] ? r->reason : record_state_name(r->state));
+        return;
+    }
+    if (MUTANT(EXPIRED_ASKS) && current && current->status == AWS_KEY_EXPIRED) {
+        answer(out, SLOT_PERSON, current->id, "key %s has expired", current->id);
         return;
     }
     if (unexplained(in, out) || decide_seen(in, current, out)) return;

@@ -158,7 +158,8 @@ struct saga_verdict doubt_resume(struct saga *s)
         return rotate_ask_person(r, RECORD_AWAITING,
                                  "a key whose secret was lost has a status that keyroll does not know");
     if (j->doubt_inactive_ms == TIME_NONE) return saga_jump(DOUBT_INACTIVE);
-    if (step_left_ms(r, j->doubt_inactive_ms + r->env->policy.newcomer_wait_ms)) return saga_jump(DOUBT_WAIT);
+    int64_t left = step_left_ms(r, j->doubt_inactive_ms + r->env->policy.newcomer_wait_ms);
+    if (left && !MUTANT(REST_SKIPPED)) return saga_jump(DOUBT_WAIT);
     return saga_next();
 }
 

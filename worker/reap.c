@@ -73,25 +73,19 @@ static struct saga_verdict last_used(struct saga *s)
     return step_aws(r, AWS_ACCESS_KEY_LAST_USED, r->target, AWS_KEY_INACTIVE);
 }
 
-/* How far the clock that the record's times are of (step_now_ms()) is behind AWS's, which tells when a key was used. */
-static int64_t behind_aws_ms(const struct rotation *r, const struct aws_result *a)
-{
-    int64_t behind = a->date_ms == TIME_NONE ? 0 : a->date_ms - step_now_ms(r);
-    return behind > 0 ? behind : 0;
-}
-
 static struct saga_verdict last_used_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
     const struct aws_result *a = result;
     const struct record_key *k = target(r);
     if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
+    if (a->used == AWS_USED_UNKNOWN && MUTANT(BLIND_ASKS)) return ask_person(r, RECORD_AWAITING, "may have been used");
     if (a->used == AWS_USED_UNKNOWN) {
         rotation_note(r, ERR_AWS_NOT_READY, true, "nobody knows whether %s was used: it stays", r->target);
         return saga_fail(ERR_AWS_NOT_READY);
     }
     if (a->used == AWS_USED_AT && k && k->inactive_ms != TIME_NONE &&
-        a->used_at_ms > k->inactive_ms + behind_aws_ms(r, a) + LAST_USED_GRAIN_MS)
+        a->used_at_ms > k->inactive_ms + step_behind_aws_ms(r, a) + LAST_USED_GRAIN_MS)
         return ask_person(r, RECORD_AWAITING, "was used after it had been set Inactive");
     return saga_next();
 }
@@ -185,14 +179,10 @@ static struct saga_verdict deleted_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_DELETED);
 }
 
-/* The pair is kept while a predecessor is left to which the instance could go back. */
 static struct saga_verdict close_record(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    enum store_pair pair = STORE_PAIR_DROP;
-    for (size_t i = 0; i < r->record.n_keys; i++)
-        if (r->record.keys[i].role == KEY_REPLACED) pair = STORE_PAIR_SAME;
-    return step_put_record(r, true, true, pair, NULL);
+    return step_put_record(r, true, true, step_pair_left(r), NULL);
 }
 
 #define READS (SAGA_LEASED | SAGA_REPEATABLE)

@@ -260,6 +260,17 @@ static bool list_lags(const struct rotation *r)
     return step_now_ms(r) - k->inactive_ms < r->env->policy.create_doubt_ms && step_listed(r, k->id);
 }
 
+/* Where nothing can be read, a first look takes the only listed key for the instance's. Not the one that the open
+ * rotation made, or may have made: that would be missed as soon as it is taken back. */
+static void forget_guess(struct rotation *r)
+{
+    const struct record_key *k = record_current(&r->record);
+    if (!r->has_journal || r->seen != INSTANCE_SEEN_UNKNOWN || !k || !strcmp(k->id, r->journal.key_old)) return;
+    char id[AWS_KEY_ID_MAX];
+    text_copy(id, sizeof(id), k->id);
+    record_remove(&r->record, id);
+}
+
 static struct saga_verdict decide(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
@@ -269,7 +280,9 @@ static struct saga_verdict decide(struct saga *s)
                                  "AWS still lists the new key that somebody else deleted: a new rotation begins later");
     if (!r->has_journal && keyslots_lags(&r->record, r->keys, r->n_keys, step_now_ms(r)))
         return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
+    const bool is_first = r->record.n_keys == 0;
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
+    if (is_first) forget_guess(r);
     if (r->has_journal && !MUTANT(DONE_BEFORE_JOURNAL)) return resume(r);
     if (r->env->policy.observe) return saga_jump(DONE_RELEASE);
     if (drifted && r->record.state != RECORD_DRIFTED && r->record.state != RECORD_EXCLUDED)
@@ -314,7 +327,7 @@ static struct saga_verdict intent(struct saga *s)
     struct rotation *r = ROTATION(s);
     if (s->attempt == 0) {
         begin_journal(r);
-        r->journal.intent_ms = step_now_ms(r);
+        r->journal.intent_ms = step_now_ms(r) + r->aws_ahead_ms; /* to be compared with CreateDate */
         r->journal.intent_last_ms = step_latest_ms(r);
     }
     if (MUTANT(EFFECT_FIRST)) return saga_jump(CREATE);
@@ -868,6 +881,8 @@ static struct saga_verdict failed(struct saga *s, int row, int err)
         return saga_jump(REVIEW_LIST);
     }
     if (!ourselves && settling && !r->journal.repair && spent(r, err)) return saga_jump(UNDO_READ);
+    if (!ourselves && !r->has_journal && (row == LIST || row == READ) && is_stale(r))
+        return saga_jump(DONE_RELEASE); /* a copy of what was answered: that it cannot look says nothing (I5) */
     return rotation_failed(r, row, err, FAIL_RECORD, PARK);
 }
 

@@ -82,6 +82,7 @@ struct rotation {
     struct aws_key *keys;
     size_t n_keys, max_keys; /* owned; listed, with room for one more. NULL before the first list */
     bool was_listed;
+    int64_t aws_ahead_ms; /* AWS's clock is ahead of step_now_ms() by so much, as of the last list */
     enum instance_seen seen;
     char seen_id[AWS_KEY_ID_MAX];
     enum instance_proof proof;

@@ -392,6 +392,13 @@ struct saga_verdict step_put_record(struct rotation *r, bool end_journal, bool r
     return rc < 0 ? saga_fail(rc) : saga_wait();
 }
 
+enum store_pair step_pair_left(const struct rotation *r)
+{
+    for (size_t i = 0; i < r->record.n_keys; i++)
+        if (r->record.keys[i].role == KEY_REPLACED) return STORE_PAIR_SAME;
+    return STORE_PAIR_DROP;
+}
+
 struct saga_verdict step_record_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
@@ -525,6 +532,12 @@ int step_aws_error(struct rotation *r, const struct aws_result *a)
     return a->err;
 }
 
+int64_t step_behind_aws_ms(const struct rotation *r, const struct aws_result *a)
+{
+    int64_t behind = a->date_ms == TIME_NONE ? 0 : a->date_ms - step_now_ms(r);
+    return behind > 0 ? behind : 0;
+}
+
 struct saga_verdict step_list(struct saga *s)
 {
     return step_aws(ROTATION(s), AWS_LIST_ACCESS_KEYS, NULL, AWS_KEY_ACTIVE);
@@ -539,6 +552,7 @@ struct saga_verdict step_list_got(struct saga *s, const void *result)
     r->n_keys = a->n_keys;
     memcpy(r->keys, a->keys, a->n_keys * sizeof(a->keys[0]));
     r->was_listed = true;
+    r->aws_ahead_ms = a->date_ms == TIME_NONE ? 0 : a->date_ms - step_now_ms(r);
     r->error = 0;
     r->reason[0] = '\0';
     return saga_next();

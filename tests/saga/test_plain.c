@@ -191,6 +191,75 @@ static void without_a_read_back(void **state)
     sim_world_free(w);
 }
 
+/* The first key of all, made and taken back, is not what the instance uses: it only is the one that is listed. */
+static void first_key_undone_where_nothing_is_read(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .step = "settle", .fault = {SIM_PERMANENT, 0}},
+                               {SIM_ANY, .step = "undo event", .fault = {SIM_CRASH_BEFORE, 0}}};
+    struct sim_options o = plain_options(1);
+    o.can.can_read = false;
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(rules[1].hit);
+    sim_world_free(w);
+}
+
+static void tests_go_well(void *arg)
+{
+    struct sim_world *w = arg;
+    sim_instance_fail_tests(w->instance, false);
+}
+
+static void fail_tests_for_an_hour(struct sim_world *w)
+{
+    sim_instance_fail_tests(w->instance, true);
+    sim_after(&w->sim, HOUR_MS, tests_go_well, w, w);
+}
+
+static void delete_first(struct sim_world *w)
+{
+    sim_truth_delete(&w->truth, w->truth.keys[0].id, SIM_BY_STRANGER);
+}
+
+/* The predecessor would be made Active again, and somebody has deleted it: nothing is left to be done about it. */
+static void no_way_back_is_left(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "retire", .step = "deactivate", .act = fail_tests_for_an_hour},
+                               {SIM_ANY, .table = "retire", .step = "back", .act = delete_first}};
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(rules[1].hit);
+    sim_world_free(w);
+}
+
+/* I5: a copy of what was answered already, which cannot even look, is no failure. */
+static void a_copy_that_cannot_look(void **state)
+{
+    (void)state;
+    struct sim_rule denied = {SIM_ANY, .table = "rotate", .step = "survey", .skip = 1, .fault = {SIM_PERMANENT, 0}};
+    struct sim_options o = plain_options(1);
+    o.copies = 2;
+    o.rules = &denied;
+    o.n_rules = 1;
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(denied.hit);
+    assert_int_equal(w->outcomes[OUTCOME_DEAD], 0);
+    sim_world_free(w);
+}
+
 static void instance_up(void *arg)
 {
     struct sim_world *w = arg;
@@ -851,6 +920,9 @@ int main(void)
         cmocka_unit_test(three_keys),
         cmocka_unit_test(instance_uses_a_foreign_key),
         cmocka_unit_test(without_a_read_back),
+        cmocka_unit_test(first_key_undone_where_nothing_is_read),
+        cmocka_unit_test(no_way_back_is_left),
+        cmocka_unit_test(a_copy_that_cannot_look),
         cmocka_unit_test(observe_changes_nothing),
         cmocka_unit_test(an_audit_that_failed),
         cmocka_unit_test(an_audit_that_became_a_dead_letter),

@@ -208,6 +208,7 @@ void sim_drive(struct sim_world *w, bool person, unsigned wrong, int64_t late_ms
         const struct sim_key *old = sim_truth_find(&w->truth, j.key_old);
         if (wrong && old) {
             wrong--;
+            w->wrong = true;
             const struct sim_pair other = {.any = true};
             pair = other;
             snprintf(pair.id, sizeof(pair.id), "%s", old->id);

@@ -34,7 +34,8 @@ struct sim_redis {
     struct port ports[CLIENTS_MAX];
     size_t n_ports;
     struct redis_server server;
-    unsigned epoch; /* changes with each restart: calls of an earlier one are lost */
+    unsigned epoch;      /* changes with each restart: calls of an earlier one are lost */
+    int64_t wall_off_ms; /* its clock is wrong by so much */
     bool down;
     int lose;
     unsigned losses;
@@ -67,7 +68,7 @@ struct redis_op {
 
 static int64_t now_us(const struct sim_redis *r)
 {
-    return sim_wall_ms(r->net->sim) * 1000;
+    return (sim_wall_ms(r->net->sim) + r->wall_off_ms) * 1000;
 }
 
 /* ---- Lua ----------------------------------------------------------------------------------------------------------
@@ -412,6 +413,12 @@ void sim_redis_on_up(struct sim_redis *r, sim_fn *up, void *arg)
 {
     r->up = up;
     r->up_arg = arg;
+}
+
+void sim_redis_step_clock(struct sim_redis *r, int64_t by_ms)
+{
+    r->wall_off_ms += by_ms;
+    sim_say(r->net->sim, "the clock of Redis is off by %lld ms", (long long)r->wall_off_ms);
 }
 
 void sim_redis_no_failover(struct sim_redis *r)

@@ -70,7 +70,10 @@ static void notice_rest(struct sim_world *w, const struct store_peek *u, const s
     if (open && digest == w->last_digest) return; /* the other scheduler's messages, say */
     if (u->has_record && u->record.state != RECORD_CURRENT && !sim_asks(w))
         return; /* the record says that more comes */
-    if (digest != w->last_digest) {
+    /* workers go by Redis's clock: by the scheduler's, planned work may be due an hour before */
+    const bool planned = policy_is_due(v) && (v->kind == JOB_RETIRE || v->kind == JOB_REAP);
+    if (digest != w->last_digest || (planned && !w->planned)) {
+        w->planned = planned;
         w->last_digest = digest;
         w->same = 0;
         w->same_since_ms = w->sim.mono_ms;

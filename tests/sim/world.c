@@ -306,6 +306,8 @@ static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
     name_intake(c);
     if (c->edge == SIM_REDIS && c->client->step && !strcmp(c->client->step, "intent")) sim_truth_intend(&w->truth);
     choose_fault(w, c, f);
+    if (f->kind == SIM_PERMANENT) w->refused = true;
+    if (f->kind != SIM_FINE && c->edge == SIM_INSTANCE) w->instance_hurt = true;
     if (f->kind != SIM_FINE) w->same = 0; /* it is not at rest */
     if (w->o.cover) w->o.cover(w->o.cover_arg, c, f->kind);
 }
@@ -427,7 +429,7 @@ static void note_doubt(struct sim_world *w, const struct sim_worker *k, const ch
     struct sim_key *x = sim_truth_find(&w->truth, key_id);
     const bool open = w->truth.create_open || sim_redis_losses(w->redis);
     const bool in_doubt = !strncmp(k->client.step, "doubt", 5);
-    if (x && open && (in_doubt || x->made_by == SIM_BY_STRANGER)) x->was_doubted = true;
+    if (x) x->was_doubted = open && (in_doubt || x->made_by == SIM_BY_STRANGER);
 }
 
 static void on_acts(void *arg, struct sim_client *c, const char *what, const char *key_id)
@@ -464,9 +466,41 @@ static void on_message(void *arg, const struct sim_kafka_message *m)
 /* ---- life ---------------------------------------------------------------------------------------------------------
  */
 
+static const char *lies(struct sim_world *w, const char *what)
+{
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, what, key);
+    return sim_redis_peek(w->redis, key, "doc", NULL);
+}
+
+static uint64_t state_hash(struct sim_world *w)
+{
+    static const char *const whats[] = {"record", "journal"};
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < ARRAY_LEN(whats); i++) {
+        const char *doc = lies(w, whats[i]);
+        for (h ^= doc != NULL; doc && *doc; doc++) h = (h ^ (unsigned char)*doc) * 1099511628211u;
+    }
+    return h;
+}
+
+void sim_redis_clock(struct sim_world *w, int64_t by_ms)
+{
+    sim_redis_step_clock(w->redis, by_ms);
+    if (by_ms > 0) w->lease_evicted_ms = w->sim.mono_ms;
+}
+
+void sim_redis_goes(struct sim_world *w)
+{
+    if (!sim_redis_is_down(w->redis)) w->state_before = state_hash(w);
+}
+
 static void on_redis_up(void *arg)
 {
-    sim_workers_redis_up(arg);
+    struct sim_world *w = arg;
+    const bool is_left = lies(w, "record") || lies(w, "journal");
+    if (is_left && state_hash(w) != w->state_before) w->went_back = true;
+    sim_workers_redis_up(w);
 }
 
 struct sim_world *sim_world_new(const struct sim_options *o)
@@ -572,6 +606,8 @@ void sim_evict(struct sim_world *w, const char *what)
 {
     char key[STORE_KEY_MAX];
     store_key(&w->scheduler_store, SIM_USER_KEY, what, key);
+    if ((lies(w, "journal") || sim_leased(w)) && (!strcmp(what, "journal") || !strcmp(what, "record")))
+        w->went_back = true;
     if (sim_redis_evict(w->redis, key) && !strcmp(what, "lease")) w->lease_evicted_ms = w->sim.mono_ms;
 }
 
