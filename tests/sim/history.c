@@ -260,11 +260,13 @@ static bool unread_asks(const struct sim_world *w, const struct sim_plan *p, enu
 }
 
 /* A stranger changed what is in use, or new, or put away. A story in which he touches the new key heals where a test
- * notices it, unless the instance goes back to an older key, the new one is exposed, or a call is refused for good. */
-static bool stranger_asks(const struct sim_world *w, bool restored, bool exposed)
+ * notices it, unless the instance goes back to an older key or refuses the next one (that one keeps its slot for the
+ * quarantine), the new one is exposed, or a call is refused for good. */
+static bool stranger_asks(const struct sim_world *w, const struct sim_plan *p, bool restored, bool exposed)
 {
     if (w->stranger_hurts || (w->truth.outside_ms && !w->o.can.can_test)) return true;
-    return w->truth.outside_ms && (restored || exposed || w->refused);
+    const bool refuses = plans(p, SIM_HAPPENING_0 + HAPPEN_WRITES_REFUSED);
+    return w->truth.outside_ms && (restored || exposed || refuses || w->refused);
 }
 
 /* tests/SAFETY.md, "Which histories still leave a second key": a record or journal that went back in time while the
@@ -292,7 +294,7 @@ static bool heals(struct sim_world *w, const struct sim_plan *p, enum start star
     for (size_t i = 0; i < t->n; i++) exposed = exposed || t->keys[i].exposed;
     if (start == START_TWO_KEYS || t->ghost || t->blinded) return false;
     if (restored && (start == START_DEAD || (held && held->exposed))) return false; /* no way back, no way forward */
-    return !unread_asks(w, p, start, restored) && !stranger_asks(w, restored, exposed) &&
+    return !unread_asks(w, p, start, restored) && !stranger_asks(w, p, restored, exposed) &&
            !loss_asks(w, p, start, restored);
 }
 
