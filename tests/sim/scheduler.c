@@ -10,6 +10,8 @@
 
 #define TICK_MS     5000
 #define RESTLESS_MS 20000 /* between two publications of the same work */
+#define IDLE_MS     60000 /* the same where a few of them have changed nothing */
+#define IDLE_LOOKS  8
 #define DAY_MS      INT64_C(86400000)
 #define SAME_LOOKS  2  /* looks without a change until the world counts as quiet */
 #define SAME_TRIES  30 /* the same for a named state in which work is tried again and again, held by the record */
@@ -115,7 +117,7 @@ static void judge(struct sim_scheduler *s, const struct store_peek *u)
     if (w->quiet) return;
     if (policy_is_due(&v) && !v.held) {
         publish(s, &v);
-        tick_in(s, w->o.restless ? RESTLESS_MS : TICK_MS);
+        tick_in(s, w->same >= IDLE_LOOKS ? IDLE_MS : w->o.restless ? RESTLESS_MS : TICK_MS);
         return;
     }
     int64_t wait = TICK_MS;
