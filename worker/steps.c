@@ -241,6 +241,7 @@ static int load(struct rotation *r, const struct store_lease *l)
     r->has_journal = l->has_journal;
     if (l->has_journal) r->journal = l->journal;
     r->resumed = l->has_journal;
+    r->went_back = l->has_journal && l->hold_off_ms > l->journal.started_ms;
     if (l->takeover) { /* a call of the frozen holder may still land until then; written with the next journal entry */
         int64_t until = r->journal.updated_ms + r->env->policy.skew_limit_ms;
         if (until > r->journal.patient_ms) r->journal.patient_ms = until;

@@ -123,6 +123,10 @@ struct saga_verdict undo_read_got(struct saga *s, const void *result)
 struct saga_verdict undo(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
+    if (r->seen == INSTANCE_SEEN_UNKNOWN && r->went_back)
+        return rotate_ask_person(r, RECORD_AWAITING,
+                                 "Redis lost its last writes: the new key may have been offered, and the instance "
+                                 "cannot be read: look which key it uses, then run keyroll adopt");
     r->journal.direction = DIRECTION_UNDO;
     r->journal.secret_lost = r->secret == NULL;
     return step_put_journal(r, JOURNAL_UNDO);

@@ -260,6 +260,36 @@ static void a_copy_that_cannot_look(void **state)
     sim_world_free(w);
 }
 
+static struct sim_rule *refuse_later;
+
+static void lose_pivot(struct sim_world *w)
+{
+    sim_redis_restart(w->redis, 100, 1);
+    refuse_later->skip = 0;
+}
+
+/* I3: Redis lost that the key was offered, and nothing tells what the instance uses: that key is not taken back. */
+static void a_lost_pivot_where_nothing_is_read(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {
+        {SIM_ANY, .step = "offered event", .act = lose_pivot},
+        {SIM_ANY, .table = "rotate", .step = "settle", .skip = 1000, .fault = {SIM_PERMANENT, 0}}};
+    struct sim_options o = plain_options(1);
+    refuse_later = &rules[1];
+    o.can.can_read = false;
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    assert_true(rules[1].hit);
+    assert_well(sim_check_end(w));
+    assert_true(sim_truth_works(&w->truth));
+    sim_world_free(w);
+}
+
 static void instance_up(void *arg)
 {
     struct sim_world *w = arg;
@@ -922,6 +952,7 @@ int main(void)
         cmocka_unit_test(without_a_read_back),
         cmocka_unit_test(first_key_undone_where_nothing_is_read),
         cmocka_unit_test(no_way_back_is_left),
+        cmocka_unit_test(a_lost_pivot_where_nothing_is_read),
         cmocka_unit_test(a_copy_that_cannot_look),
         cmocka_unit_test(observe_changes_nothing),
         cmocka_unit_test(an_audit_that_failed),
