@@ -11,7 +11,7 @@
     X(NO_HOLD_OFF, "leases are given at once after Redis failed over", "R3", 10976)                                    \
     X(NO_FENCE, "no script compares the lease token, but acquire", "R3", 1)                                            \
     X(UNDO_OFFERED, "a refused write is taken back at once", "R1", 1)                                                  \
-    X(UNDO_BLIND, "an undo does not look at the instance", "R1", 15182)                                                \
+    X(UNDO_BLIND, "an undo does not look at the instance", "R1", 15949)                                                \
     X(DONE_BEFORE_JOURNAL, "the done test comes before the journal", "R2", 1)                                          \
     X(EFFECT_FIRST, "CreateAccessKey goes before its intent is journalled", "R2", 1)                                   \
     X(ABSENT_AT_ONCE, "the first list that shows no new key is believed", "R4", 1)                                     \
@@ -23,14 +23,14 @@
     X(NUDGE_BELIEVED, "a retire does not ask the record whether its time has come", "R6", 1)                           \
     X(RETIRE_BLIND, "a retire does not look at the instance", "R6", 1)                                                 \
     X(EXPOSED_REVIVED, "an exposed key is made Active again", "R7", 1)                                                 \
-    X(OFFERED_UNTOLD, "that a key is offered is not told on Kafka", "R8", 13202)                                       \
+    X(OFFERED_UNTOLD, "that a key is offered is not told on Kafka", "R8", 13460)                                       \
     X(OFFERED_UNDONE, "an offered key whose secret is lost is deleted at once", "R8", 13202)                           \
     X(EXPOSED_WAITS, "an exposed key that was replaced waits for its overlap", "R9", 1)                                \
     X(UNDONE_IS_DONE, "a rotation that was undone counts as done", "R10", 1)                                           \
     X(USE_UNASKED, "where nothing can be read a retire does not ask AWS who is in use", "R11", 1)                      \
     X(DEAD_STAYS, "a new key that somebody set Inactive stays so", "R12", 1)                                           \
     X(UNSEALABLE_AWAITED, "a pair that cannot be opened is waited for", "R13", 1)                                      \
-    X(ORPHAN_IN_DOUBT, "a key is deleted without a lease after a lost reply", "R14", 15571)                            \
+    X(ORPHAN_IN_DOUBT, "a key is deleted without a lease after a lost reply", "R14", 16899)                            \
     X(SETTLE_ONCE, "one proof of a new key is enough", "I1", 1)                                                        \
     X(UNSEALED, "a new secret is not sealed", "I2", 1)                                                                 \
     X(UNSETTLED, "a key that is refused counts as settled", "I1", 1)                                                   \

@@ -19,7 +19,7 @@ struct sim_aws {
     struct sim_aws_options o;
     struct port ports[CLIENTS_MAX];
     size_t n_ports;
-    bool blind;
+    bool blind, deny_probe;
 };
 struct aws_op_sim {
     struct sim_op op;
@@ -95,6 +95,11 @@ static void probe(struct aws_op_sim *o)
 {
     struct sim_truth *t = o->aws->o.truth;
     if (!o->secret[0]) return;
+    if (o->what == AWS_CALLER_IDENTITY && o->aws->deny_probe) {
+        o->aws->deny_probe = false;
+        o->result.err = ERR_AWS_DENIED;
+        return;
+    }
     o->result.err = sim_truth_probe(t, o->key_id, o->secret);
     if (!o->result.err) sim_truth_touch(t, o->key_id);
 }
@@ -197,6 +202,11 @@ struct aws_port sim_aws_port(struct sim_aws *a, struct sim_client *c)
     assert(a->n_ports < CLIENTS_MAX);
     a->ports[a->n_ports] = (struct port){a, c};
     return (struct aws_port){&a->ports[a->n_ports++], port_call};
+}
+
+void sim_aws_deny_probe(struct sim_aws *a)
+{
+    a->deny_probe = true;
 }
 
 void sim_aws_blind(struct sim_aws *a, bool blind)

@@ -223,7 +223,8 @@ static void cover(void *arg, const struct sim_call *c, enum sim_fault_kind kind)
     sim_coverage_note(arg, c, kind);
 }
 
-static size_t take_rules(const struct sim_plan *p, struct sim_rule *rules, struct sim_options *o, bool *ret_person)
+static size_t take_rules(const struct sim_plan *p, struct sim_rule *rules, struct sim_options *o, bool *ret_person,
+                         bool *ret_loses)
 {
     size_t n = 0;
     for (size_t i = 0; i < p->n; i++) {
@@ -232,6 +233,7 @@ static size_t take_rules(const struct sim_plan *p, struct sim_rule *rules, struc
             n += sim_base_rules(b, rules + n);
             if (b->options) b->options(o);
             *ret_person = b->person;
+            *ret_loses = b->loses;
         } else if (p->v[i].what == PLAN_CELL) {
             const struct cell *c = &cells[p->v[i].arg];
             rules[n++] = (struct sim_rule){
@@ -250,7 +252,8 @@ static bool plans(const struct sim_plan *p, int what)
 
 /* Where nothing can be read, only an Active key is known to be the instance's, and AWS's last-used is all there is:
  * what the instance refused, what it went back to and what somebody pasted wrongly cannot be told apart from the rest,
- * nor can times be compared with AWS's when the clock that they are of was set in between. */
+ * nor can times be compared with AWS's when the clock that they are of was set in between, nor what was offered be
+ * known when Redis may have lost it. */
 static bool unread_asks(const struct sim_world *w, const struct sim_plan *p, enum start start, bool restored)
 {
     if (w->o.can.can_read) return false;
@@ -324,7 +327,7 @@ void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, 
     struct sim_options o;
     struct sim_rule rules[SIM_BASE_RULES + SIM_PLAN_MAX];
     struct sim_plan plan = {.n = 0};
-    bool person = false;
+    bool person = false, loses = false;
     sim_options_default(&o, seed);
     o.story = story;
     set_abilities(&s, &o);
@@ -336,7 +339,7 @@ void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, 
         plan = *replay;
         o.swarm = (struct sim_swarm){0, 0, 0, 0};
     }
-    o.n_rules = take_rules(&plan, rules, &o, &person);
+    o.n_rules = take_rules(&plan, rules, &o, &person, &loses);
     o.rules = rules;
     o.replay = &plan;
     o.happen = happen;
@@ -345,7 +348,7 @@ void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, 
     memset(ret, 0, sizeof(*ret));
     ret->seed = seed;
     struct sim_world *w = sim_world_new(&o);
-    if (!plans(&plan, SIM_HAPPENING_0 + HAPPEN_REDIS_FAILOVER)) sim_redis_no_failover(w->redis);
+    if (!plans(&plan, SIM_HAPPENING_0 + HAPPEN_REDIS_FAILOVER) && !loses) sim_redis_no_failover(w->redis);
     const enum start begins = set_start(&start, w);
     sim_drive(w, person || !o.can.can_write, wrong, late_ms, DAYS);
     sim_check_end(w);
