@@ -120,13 +120,22 @@ struct saga_verdict undo_read_got(struct saga *s, const void *result)
     return v;
 }
 
+/* A Redis that was replaced may have lost that the key was offered, and the instance does not tell (I3). */
+static struct saga_verdict may_be_offered(struct rotation *r)
+{
+    char text[RECORD_TEXT_MAX];
+    snprintf(
+        text, sizeof(text),
+        "Redis was replaced: %s may have been given to the instance, which cannot be read: look which key it uses, "
+        "then run: keyroll adopt %s",
+        r->journal.key_new, r->job->licence);
+    return rotate_ask_person(r, RECORD_AWAITING, text);
+}
+
 struct saga_verdict undo(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    if (r->seen == INSTANCE_SEEN_UNKNOWN && r->went_back)
-        return rotate_ask_person(r, RECORD_AWAITING,
-                                 "Redis lost its last writes: the new key may have been offered, and the instance "
-                                 "cannot be read: look which key it uses, then run keyroll adopt");
+    if (r->seen == INSTANCE_SEEN_UNKNOWN && r->went_back) return may_be_offered(r);
     r->journal.direction = DIRECTION_UNDO;
     r->journal.secret_lost = r->secret == NULL;
     return step_put_journal(r, JOURNAL_UNDO);

@@ -256,10 +256,11 @@ static bool plans(const struct sim_plan *p, int what)
  * known when Redis may have lost it. */
 static bool unread_asks(const struct sim_world *w, const struct sim_plan *p, enum start start, bool restored)
 {
+    static const int hides[] = {HAPPEN_WRITES_REFUSED, HAPPEN_TESTS_FAIL, HAPPEN_REDIS_CLOCK, HAPPEN_REDIS_RESTART};
     if (w->o.can.can_read) return false;
-    return start != START_PLAIN || restored || w->instance_hurt || w->wrong ||
-           plans(p, SIM_HAPPENING_0 + HAPPEN_REDIS_CLOCK) || plans(p, SIM_HAPPENING_0 + HAPPEN_WRITES_REFUSED) ||
-           plans(p, SIM_HAPPENING_0 + HAPPEN_TESTS_FAIL);
+    bool hidden = false;
+    for (size_t i = 0; i < ARRAY_LEN(hides); i++) hidden = hidden || plans(p, SIM_HAPPENING_0 + hides[i]);
+    return hidden || start != START_PLAIN || restored || w->instance_hurt || w->wrong;
 }
 
 /* A stranger changed what is in use, or new, or put away. A story in which he touches the new key heals where a test
