@@ -62,7 +62,8 @@ struct rotation {
     struct rotation_env *env;
     struct job *job; /* owned */
     struct lease lease;
-    struct aws_turn turn; /* waited for before the lease */
+    int64_t others_until_mono_ms; /* so long another one may have the lease, as Redis told; 0: it told of none */
+    struct aws_turn turn;         /* waited for before the lease */
     bool turned;
     struct instance_abilities can;
 
