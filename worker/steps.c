@@ -240,6 +240,7 @@ static int load(struct rotation *r, const struct store_lease *l)
 {
     r->has_journal = l->has_journal;
     if (l->has_journal) r->journal = l->journal;
+    r->resumed = l->has_journal;
     if (l->takeover) { /* a call of the frozen holder may still land until then; written with the next journal entry */
         int64_t last_ms =
             l->late_ms > r->journal.updated_ms ? l->late_ms : r->journal.updated_ms; /* either clock may be slow */
@@ -504,6 +505,8 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
                             .traceparent = r->traceparent,
                             .session_note = r->job->job_id,
                             .turn = &r->turn};
+    if (op == AWS_UPDATE_ACCESS_KEY && status == AWS_KEY_INACTIVE)
+        r->may_land = r->may_land || (r->saga.attempt && err_class(r->saga.last_error) == ERR_CLASS_UNKNOWN);
     if (is_mutation(op)) {
         q.timeout_ms = effect_time_ms(r);
         q.deadline_mono_ms = lease_until_mono_ms(&r->lease) - LEASE_MARGIN_MS;
@@ -569,6 +572,13 @@ int64_t step_patience_ms(const struct rotation *r)
 {
     if (!r->has_journal || r->journal.patient_ms == TIME_NONE) return 0;
     return step_left_ms(r, r->journal.patient_ms);
+}
+
+int64_t step_quarantine_end_ms(const struct rotation *r)
+{
+    const struct rotation_policy *p = &r->env->policy;
+    const bool late = r->may_land || r->resumed;
+    return step_now_ms(r) + p->quarantine_ms + (late ? p->skew_limit_ms : 0);
 }
 
 int64_t step_offer_patience_ms(const struct rotation *r)
