@@ -584,6 +584,7 @@ static int link_headers(struct slot *slot, const char *const *more, unsigned mor
 {
     const struct request *r = slot->r;
     size_t need = r->headers + more_count + 2, count = 0;
+    assert(more || more_count == 0);
     if (need > slot->nodes_cap) {
         struct curl_slist *nodes = reallocarray(slot->nodes, need, sizeof *nodes);
         if (!nodes) return ERR_NOMEM;

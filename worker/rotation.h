@@ -62,7 +62,8 @@ struct rotation {
     struct rotation_env *env;
     struct job *job; /* owned */
     struct lease lease;
-    struct aws_turn turn; /* waited for before the lease */
+    int64_t others_until_mono_ms; /* so long another one may have the lease, as Redis told; 0: it told of none */
+    struct aws_turn turn;         /* waited for before the lease */
     bool turned;
     struct instance_abilities can;
 
@@ -82,7 +83,7 @@ struct rotation {
     struct aws_key *keys;
     size_t n_keys, max_keys; /* owned; listed, with room for one more. NULL before the first list */
     bool was_listed;
-    int64_t aws_ahead_ms; /* AWS's clock is ahead of step_now_ms() by so much, as of the last list */
+    int64_t aws_ms, aws_mono_ms; /* AWS's time in its last reply, and when that came; TIME_NONE none yet */
     enum instance_seen seen;
     char seen_id[AWS_KEY_ID_MAX];
     enum instance_proof proof;

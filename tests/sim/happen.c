@@ -141,7 +141,8 @@ static void of_redis(struct sim_world *w, int n, int64_t arg)
     if (n == HAPPEN_FLUSH)
         sim_redis_flush(w->redis);
     else if (n == HAPPEN_REDIS_CLOCK)
-        sim_redis_clock(w, (arg / 8 % 2 ? 1 : -1) * (arg / 16 % 4 ? HOUR_MS / 6 : HOUR_MS)); /* an hour takes long */
+        sim_step_redis_clock(w,
+                             (arg / 8 % 2 ? 1 : -1) * (arg / 16 % 4 ? HOUR_MS / 6 : HOUR_MS)); /* an hour takes long */
     else if (n == HAPPEN_EVICT)
         sim_evict(w, what[arg % 4]);
     else

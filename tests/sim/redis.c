@@ -34,8 +34,7 @@ struct sim_redis {
     struct port ports[CLIENTS_MAX];
     size_t n_ports;
     struct redis_server server;
-    unsigned epoch;      /* changes with each restart: calls of an earlier one are lost */
-    int64_t wall_off_ms; /* its clock is wrong by so much */
+    unsigned epoch; /* changes with each restart: calls of an earlier one are lost */
     bool down;
     int lose;
     unsigned losses;
@@ -44,6 +43,7 @@ struct sim_redis {
     sim_fn *effect;
     void *effect_arg;
     bool no_snapshots;
+    int64_t ahead_ms;        /* its wall clock, of the true time */
     struct sim_reply *reply; /* of the script that runs */
     bool acquires;           /* it is the one that takes a lease */
 };
@@ -68,7 +68,7 @@ struct redis_op {
 
 static int64_t now_us(const struct sim_redis *r)
 {
-    return (sim_wall_ms(r->net->sim) + r->wall_off_ms) * 1000;
+    return (sim_wall_ms(r->net->sim) + r->ahead_ms) * 1000;
 }
 
 /* ---- Lua ----------------------------------------------------------------------------------------------------------
@@ -415,12 +415,6 @@ void sim_redis_on_up(struct sim_redis *r, sim_fn *up, void *arg)
     r->up_arg = arg;
 }
 
-void sim_redis_step_clock(struct sim_redis *r, int64_t by_ms)
-{
-    r->wall_off_ms += by_ms;
-    sim_say(r->net->sim, "the clock of Redis is off by %lld ms", (long long)r->wall_off_ms);
-}
-
 void sim_redis_no_failover(struct sim_redis *r)
 {
     r->no_snapshots = true;
@@ -430,6 +424,12 @@ void sim_redis_on_effect(struct sim_redis *r, sim_fn *effect, void *arg)
 {
     r->effect = effect;
     r->effect_arg = arg;
+}
+
+void sim_redis_set_clock(struct sim_redis *r, int64_t ahead_ms)
+{
+    r->ahead_ms = ahead_ms;
+    sim_say(r->net->sim, "the clock of Redis is %lld ms ahead", (long long)ahead_ms);
 }
 
 bool sim_redis_is_down(const struct sim_redis *r)

@@ -19,10 +19,10 @@ void sim_redis_flush(struct sim_redis *r);
 /* The server goes: what is under way is lost, calls are refused for down_ms. Then it is back with a new run id, without
  * its last `lost_writes` writing commands (at most 16; -1: with nothing at all), and up(arg) is called. */
 void sim_redis_restart(struct sim_redis *r, int64_t down_ms, int lost_writes);
-/* Its clock is wrong by so much more from now on, also for what expires. */
-void sim_redis_step_clock(struct sim_redis *r, int64_t by_ms);
 /* It will never lose its last writes only: need not keep them. */
 void sim_redis_no_failover(struct sim_redis *r);
+/* Its wall clock is so much ahead of the true time from now on: keys whose time has come are gone at once. */
+void sim_redis_set_clock(struct sim_redis *r, int64_t ahead_ms);
 void sim_redis_on_up(struct sim_redis *r, sim_fn *up, void *arg);
 /* effect(arg) is called after each command and script. */
 void sim_redis_on_effect(struct sim_redis *r, sim_fn *effect, void *arg);

@@ -150,6 +150,8 @@ struct sim_world {
     struct sim_cell *cells;
     size_t n_cells, cap_cells;
     int64_t lease_evicted_ms; /* a lease that Redis dropped fences nobody for its lifetime */
+    int64_t redis_ahead_ms;   /* its wall clock, by the happenings */
+    int64_t effect_number;    /* the lease's, under which the last effect was begun */
     /* What may need a person's eyes (history.c) */
     bool stranger_hurts;   /* a stranger made a key, or changed one that is in use, newest or put away */
     bool went_back;        /* a failover or an eviction took record or journal back and left the rest (a flush: R8) */
@@ -190,8 +192,10 @@ static inline size_t sim_messages(const struct sim_world *w)
     return (size_t)sim_group_lag(&w->group);
 }
 
-/* Its clock is wrong by so much more from now on: forwards, leases end early. */
-void sim_redis_clock(struct sim_world *w, int64_t by_ms);
+/* Redis's wall clock is set: leases end before their time. */
+void sim_set_redis_clock(struct sim_world *w, int64_t ahead_ms);
+/* It is wrong by so much more from now on. */
+void sim_step_redis_clock(struct sim_world *w, int64_t by_ms);
 /* It is about to restart. */
 void sim_redis_goes(struct sim_world *w);
 /* Redis loses one of the user's keys ("lease", "journal", "record", "exposed"), against its settings. */
