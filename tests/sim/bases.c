@@ -157,7 +157,7 @@ const struct sim_base sim_bases[] = {
      .loses = true},
     {"escrow answered late, then asleep",
      {{SIM_ANY, .step = "escrow", .fault = {SIM_LATE_ANSWER, 0}},
-      {SIM_ANY, .step = "escrow", .skip = 1, .fault = {SIM_FREEZE_BEFORE, 120000}}},
+      {SIM_ANY, .step = "escrow", .fault = {SIM_FREEZE_BEFORE, 600000}}},
      .options = NULL,
      .asks = true},
     {"nobody tells of use at a reap",
