@@ -162,6 +162,15 @@ enum dead_state deads_state(const struct deads *d, const struct dead *l, const s
     return mark ? (enum dead_state)(DEAD_REPLAYED + mark->action) : DEAD_OPEN;
 }
 
+const char *deads_standing_step(const struct deads *d, const char *job_id)
+{
+    size_t position = (size_t)(uintptr_t)map_get(&d->jobs, job_id);
+    if (!position) return "";
+    const struct dead *l = &d->items[position - 1];
+    enum dead_state state = deads_state(d, l, NULL);
+    return l->has_job && (state == DEAD_OPEN || state == DEAD_DROPPED) ? l->step : "";
+}
+
 bool dead_is_resolved(const struct dead *l, const struct store_peek *u)
 {
     if (!l->has_job || u->err || !u->has_record || u->has_journal || u->record.updated_ms <= l->last_ms) return false;

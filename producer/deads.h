@@ -49,6 +49,9 @@ const struct dead *deads_next(const struct deads *d, size_t *at);
 /* What became of the letter, as its marks tell; *ret_mark (may be NULL): the mark, NULL for an open one. */
 enum dead_state deads_state(const struct deads *d, const struct dead *l, const struct deadmark **ret_mark);
 const char *dead_state_name(enum dead_state s);
+/* The step at which this job failed for good, when its newest letter still stands for that: it is open, or a person
+ * dropped it. "" when another failure is news: there is no letter, or it was replayed or resolved. */
+const char *deads_standing_step(const struct deads *d, const char *job_id);
 /* The letter before of the same job; NULL: there is none. */
 const struct dead *deads_earlier(const struct deads *d, const struct dead *l);
 void dead_id(const struct dead *l, char out[DEADS_ID_MAX]);

@@ -47,6 +47,7 @@ struct policy_verdict {
     bool canary;
     bool recovered; /* due since what it was parked on answers again: goes before other work, and without pace */
     bool wordless;  /* as in the policy */
+    bool failing;   /* the last try failed: a dead letter may be there */
     int kind,
         reason; /* enum job_kind and job_reason of the job that is due or comes next; kind -1: nothing is planned */
     bool urgent;

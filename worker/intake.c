@@ -279,9 +279,7 @@ static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int
     d->has_job = !raw;
     d->job = *job_of(t);
     int rc = raw ? deadletter_set_raw(d, raw->value, raw->value_len) : 0;
-    text_copy(d->step, sizeof(d->step), step);
-    for (char *p = d->step; *p; p++)
-        if (*p == ' ') *p = '-';
+    event_step(step, d->step);
     deadletter_set_error(d, err, reason);
     d->attempts = attempts ? attempts : 1;
     d->last_failed_at_ms = wall(i);
@@ -506,6 +504,7 @@ static void on_ended(void *arg, struct saga *s, int outcome)
     struct intake *i = arg;
     struct rotation *r = ROTATION(s);
     struct item *t = r->owner;
+    if (outcome == OUTCOME_DEAD && report_letter_is_there(r)) outcome = OUTCOME_DONE; /* the record has what is new */
     log_end(t, r, outcome);
     metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
     if (outcome == OUTCOME_DONE && !r->error && !r->again) {

@@ -106,6 +106,26 @@ static void one_row_per_job_with_its_history(void **state)
     assert_int_equal(deads_state(&d, only(), NULL), DEAD_DROPPED);
 }
 
+/* A later try is told that the letter is there, unless somebody closed it as done with. */
+static void a_letter_stands_until_it_is_replayed_or_resolved(void **state)
+{
+    (void)state;
+    assert_string_equal(deads_standing_step(&d, "0123456789abcdef0123456789abcdef"), "");
+    add_letter(3, 7, true, 2000);
+    const char *id = letter.job.job_id;
+    assert_string_equal(deads_standing_step(&d, id), "create");
+    add_mark(3, 7, DEADMARK_DROPPED);
+    assert_string_equal(deads_standing_step(&d, id), "create");
+    add_mark(3, 7, DEADMARK_REPLAYED);
+    assert_string_equal(deads_standing_step(&d, id), "");
+    add_letter(3, 9, true, 3000); /* the replay failed */
+    assert_string_equal(deads_standing_step(&d, id), "create");
+    add_mark(3, 9, DEADMARK_RESOLVED);
+    assert_string_equal(deads_standing_step(&d, id), "");
+    add_letter(1, 4, false, 2000); /* no job has this id */
+    assert_string_equal(deads_standing_step(&d, "1-4"), "");
+}
+
 /* Partitions are read in any order. */
 static void marks_before_letters(void **state)
 {
@@ -172,6 +192,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_row_per_job_with_its_history, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_letter_stands_until_it_is_replayed_or_resolved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(marks_before_letters, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_job_stands_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_read_is_counted, set_up, tear_down),
