@@ -1,6 +1,6 @@
 -- Takes the lease of one user and loads all that is known of it, in one round trip.
 -- KEYS: 1 lease, 2 journal, 3 record, 4 exposed, 5 hold-off.  ARGV: 1 token, 2 lifetime in ms, 3 hold-off length in ms.
--- Returns {'HOLD', ms} | {'HELD', ms} | {'OK', number, now_ms, takeover, journal {version, token, doc, sealed}, record {version, doc, sealed_id, sealed}, end of the last hold-off in ms, exposed ids}.
+-- Returns {'HOLD', ms} | {'HELD', ms} | {'OK', number, now_ms, journal {version, token, doc, sealed}, record {version, doc, sealed_id, sealed}, end of the last hold-off in ms, exposed ids}.
 -- The number is max(stored + 1, server time): it grows even when the stored one was lost (R3).
 local LONGEST = 600000 -- no lease may last longer (setting lease_ttl)
 local t = redis.call('TIME')
