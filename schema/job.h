@@ -85,8 +85,9 @@ MUST_CHECK int job_read(const json_t *root, struct job *ret_job, struct message_
 struct job_headers {
     char job_id[IDENTITY_JOB_ID_MAX]; /* keyroll-job-id; "" absent */
     int64_t attempt;                  /* keyroll-attempt: 1 = the first; 1 when absent */
-    int64_t not_before_ms;            /* keyroll-not-before: wall clock, 0 = at once */
-    int64_t first_seen_ms;            /* keyroll-first-seen: wall clock of the first publication, 0 = absent */
+    int64_t
+        not_before_ms; /* keyroll-not-before: by the clock of Redis, which all workers have in common; 0 = at once */
+    int64_t first_seen_ms; /* keyroll-first-seen: wall clock of the first publication, 0 = absent */
     char
         last_error[JOB_ERROR_MAX]; /* keyroll-last-error: name and class of the last failure, "NET_CONNECT retriable" */
     char traceparent[JOB_TRACEPARENT_MAX]; /* W3C trace context, "" absent */

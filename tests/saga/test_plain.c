@@ -419,7 +419,9 @@ static void note_start(void *arg, const struct sim_call *c, enum sim_fault_kind 
         t->began_wall_ms = sim_wall_ms(&t->w->sim);
 }
 
-/* The head of a retry topic is fetched ahead of its time and begun at it, however long the fetch takes. */
+/* The head of a retry topic is fetched ahead of its time and begun at it, however long the fetch takes. Its time is told
+ * by Redis, whose answer was on its way for so long at most (tests/sim/net.c). */
+#define WAY_MOST_MS 20
 static void a_retry_begins_when_due(void **state)
 {
     (void)state;
@@ -439,7 +441,7 @@ static void a_retry_begins_when_due(void **state)
     struct message_fault fault;
     assert_non_null(m);
     assert_int_equal(job_headers_decode(m->headers, m->n_headers, &headers, &fault), 0);
-    assert_int_equal(t.began_wall_ms, headers.not_before_ms);
+    assert_in_range(t.began_wall_ms, headers.not_before_ms, headers.not_before_ms + WAY_MOST_MS);
     assert_becomes_current(w);
     sim_world_free(w);
 }
