@@ -419,8 +419,8 @@ static void note_start(void *arg, const struct sim_call *c, enum sim_fault_kind 
         t->began_wall_ms = sim_wall_ms(&t->w->sim);
 }
 
-/* The head of a retry topic is fetched ahead of its time and begun at it, however long the fetch takes. Its time is told
- * by Redis, whose answer was on its way for so long at most (tests/sim/net.c). */
+/* The head of a retry topic is fetched ahead of its time and begun at it, however long the fetch takes. Its time is
+ * told by Redis, whose answer was on its way for so long at most (tests/sim/net.c). */
 #define WAY_MOST_MS 20
 static void a_retry_begins_when_due(void **state)
 {
