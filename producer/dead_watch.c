@@ -87,9 +87,9 @@ bool dead_watch_caught_up(const struct dead_watch *w)
     return kafka_follow_caught_up(w->follow);
 }
 
-const char *dead_watch_step(const struct dead_watch *w, const char *job_id)
+const char *dead_watch_step(const struct dead_watch *w, const char *user_key, int kind, int64_t first_failed_ms)
 {
-    return kafka_follow_caught_up(w->follow) ? deads_standing_step(&w->deads, job_id) : NULL;
+    return kafka_follow_caught_up(w->follow) ? deads_standing_step(&w->deads, user_key, kind, first_failed_ms) : NULL;
 }
 
 size_t dead_watch_open(const struct dead_watch *w)

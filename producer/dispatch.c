@@ -274,10 +274,11 @@ static int send(struct dispatch *d, const struct survey_due *due, const struct j
 }
 
 /* What failed for good is tried again without another dead letter. False: it is not known yet whether there is one. */
-static bool note_letter(const struct dispatch *d, const struct survey_due *due, struct job *j)
+static bool note_letter(const struct dispatch *d, const struct survey_due *due, const char *user_key, struct job *j)
 {
-    if (!due->verdict.failing || !d->o.dead_step) return true;
-    const char *step = d->o.dead_step(d->o.arg, j->job_id);
+    int64_t since = due->verdict.failing_since_ms;
+    if (since == TIME_NONE || !d->o.dead_step) return true;
+    const char *step = d->o.dead_step(d->o.arg, user_key, j->kind, since);
     if (step) snprintf(j->dead_step, sizeof j->dead_step, "%s", step);
     return step != NULL;
 }
@@ -291,7 +292,7 @@ static int publish_one(struct dispatch *d, const struct survey_due *due)
     int rc = publish_make(due->row, &due->verdict, d->o.by, now, &j);
     if (rc == 0) rc = job_key(&j, key);
     if (rc == 0 && (is_held(d, key, &j, due) || (is_bounded(d, due) && !may_queue(d)))) return 0;
-    if (rc == 0 && !note_letter(d, due, &j)) return 0;
+    if (rc == 0 && !note_letter(d, due, key, &j)) return 0;
     bool counted = rc == 0 && counts(&j) && !due->verdict.recovered && is_new(d, key, &j, due->signature);
     if (counted && pace_left(&d->pace, d->o.o->max_rotations_per_hour, now) <= 0) {
         d->limited++;

@@ -371,9 +371,9 @@ static void resolved(void *arg, const struct dead *l)
         LOG_S("keyroll.job_id", l->job_id), LOG_S("keyroll.step", l->step));
 }
 
-static const char *dead_step(void *arg, const char *job_id)
+static const char *dead_step(void *arg, const char *user_key, int kind, int64_t first_failed_ms)
 {
-    return dead_watch_step(((struct schedule *)arg)->dead, job_id);
+    return dead_watch_step(((struct schedule *)arg)->dead, user_key, kind, first_failed_ms);
 }
 
 static void dead_letters_read(void *arg)

@@ -106,24 +106,31 @@ static void one_row_per_job_with_its_history(void **state)
     assert_int_equal(deads_state(&d, only(), NULL), DEAD_DROPPED);
 }
 
+#define USER_KEY "123456789012/synergistexpress-0001"
+
+static const char *standing(void)
+{
+    return deads_standing_step(&d, USER_KEY, JOB_ROTATE, 1000);
+}
+
 /* A later try is told that the letter is there, unless somebody closed it as done with. */
 static void a_letter_stands_until_it_is_replayed_or_resolved(void **state)
 {
     (void)state;
-    assert_string_equal(deads_standing_step(&d, "0123456789abcdef0123456789abcdef"), "");
+    assert_string_equal(standing(), "");
     add_letter(3, 7, true, 2000);
-    const char *id = letter.job.job_id;
-    assert_string_equal(deads_standing_step(&d, id), "create");
+    assert_string_equal(standing(), "create");
+    assert_string_equal(deads_standing_step(&d, USER_KEY, JOB_ROTATE, 1001), ""); /* it was well in between */
+    assert_string_equal(deads_standing_step(&d, USER_KEY, JOB_AUDIT, 1000), "");
+    assert_string_equal(deads_standing_step(&d, "123456789012/other", JOB_ROTATE, 1000), "");
     add_mark(3, 7, DEADMARK_DROPPED);
-    assert_string_equal(deads_standing_step(&d, id), "create");
+    assert_string_equal(standing(), "create");
     add_mark(3, 7, DEADMARK_REPLAYED);
-    assert_string_equal(deads_standing_step(&d, id), "");
+    assert_string_equal(standing(), "");
     add_letter(3, 9, true, 3000); /* the replay failed */
-    assert_string_equal(deads_standing_step(&d, id), "create");
+    assert_string_equal(standing(), "create");
     add_mark(3, 9, DEADMARK_RESOLVED);
-    assert_string_equal(deads_standing_step(&d, id), "");
-    add_letter(1, 4, false, 2000); /* no job has this id */
-    assert_string_equal(deads_standing_step(&d, "1-4"), "");
+    assert_string_equal(standing(), "");
 }
 
 /* Partitions are read in any order. */

@@ -51,10 +51,12 @@ static void reported(void *arg, const struct dispatch_sent *m, int err, const ch
 
 /* The step of the dead letters that are there; NULL: the topic is not read yet. */
 static const char *letters = "";
-static const char *dead_step(void *arg, const char *job_id)
+static const char *dead_step(void *arg, const char *user_key, int kind, int64_t first_failed_ms)
 {
     (void)arg;
-    assert_int_equal(strlen(job_id), IDENTITY_JOB_ID_MAX - 1);
+    assert_string_equal(user_key, "123456789012/l0000");
+    assert_int_equal(kind, JOB_ROTATE);
+    assert_int_equal(first_failed_ms, NOW);
     return letters;
 }
 
@@ -86,7 +88,8 @@ static struct dispatch *begin(struct loop **ret_loop)
                                          .profile = "default",
                                          .credentials = "env:LOGIN"};
         due[i] = (struct survey_due){.row = &rows[i], .signature = 1};
-        due[i].verdict = (struct policy_verdict){.rank = POLICY_ROTATE, .kind = JOB_ROTATE, .reason = JOB_SCHEDULED};
+        due[i].verdict = (struct policy_verdict){
+            .rank = POLICY_ROTATE, .kind = JOB_ROTATE, .reason = JOB_SCHEDULED, .failing_since_ms = TIME_NONE};
     }
     sent = delivered = 0;
     return dispatch_new(&d);
@@ -183,7 +186,7 @@ static void a_later_try_knows_its_dead_letter(void **state)
     struct dispatch *d = begin(&l);
     (void)state;
     letters = NULL;
-    due[0].verdict.failing = true;
+    due[0].verdict.failing_since_ms = NOW;
     list(d, due, 1);
     assert_int_equal(sent, 0);
     list(d, due + 1, 1);
