@@ -149,8 +149,8 @@ def test_a_later_try_that_fails_alike_writes_no_other_letter(tmp_path, kafka, re
         assert workers[0].drain() == 0
         wait_tries(1, stuck, failed)
         assert sorted(one["job"]["licence"] for one in installed.dead_letters()) == sorted((stuck, failed)), "one letter each"
-        for name, licence in (("stuck", stuck), ("failed", failed)):
-            assert [event["licence"] for event in events(installed, name)] == [licence], "told once"
+        told = sorted(event["licence"] for name in ("stuck", "failed") for event in events(installed, name))
+        assert told == sorted((stuck, failed)), "told once each"
         assert [event for event in events(installed, "retry") if event["licence"] == stuck], "later tries are in the audit log"
         for letter in letters(installed):
             first = found[letter["licence"]]

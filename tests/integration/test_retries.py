@@ -4,7 +4,6 @@ Prints how late the heads of the retry topics' partitions were started; the sche
 but the topics brings the jobs back.
 """
 import datetime
-import glob
 import json
 import statistics
 from pathlib import Path
@@ -98,39 +97,3 @@ def test_who_asks_to_be_left_alone_is(tmp_path, kafka, redis_server):
                    if call["service"] == service and action in (None, call["action"])]
             refused = next(at for at, call in enumerate(log) if call["http"] in (400, 503))
             assert log[refused + 1]["at_ms"] - log[refused]["at_ms"] >= wait_ms - 5, (licence, service, wait_ms, log)
-
-
-def test_a_worker_whose_clock_is_wrong_neither_holds_back_nor_hurries(tmp_path, kafka, redis_server):
-    """Ten minutes ahead, ten minutes behind, and one that is right share the retry topics: what one publishes another takes, and
-    each job comes back after its delay, as the instances see it."""
-    delays_ms, late_ms = (2000, 3000), 2500  # the rungs; late: the run itself, on two busy processors
-    library = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
-    with sandbox.SandboxFleet(tmp_path, 30) as fleet, deployment.Deployment(
-            tmp_path, kafka, redis_server, fleet, max_age="1000d", max_age_jitter="0s", tick="1h", overlap="1h",
-            retry_delays="2s,3s", retry_cap="1h", profiles_dir=tmp_path / "profiles") as installed:
-        use_profile(fleet, tmp_path / "profiles", retry={"failure_ms": 0})
-        installed.topics_apply()
-        for offset in ("+0", "+600", "-600"):
-            worker = installed.worker(start=False)
-            worker.env = {**worker.env, "LD_PRELOAD": library[0], "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
-            worker.start()
-        installed.scheduler()
-        wait_for("every licence to be looked at", lambda: all(
-            one["state"] == "current" for one in installed.keyroll.status()["licences"]), 60, poll_s=0.5)
-        before = {name: len(fleet.control("GET", "requests", licence=name)["log"]) for name in fleet.names}
-        fleet.fault({"match": {"service": "instance"}, "effect": "refuse:500:500"})
-        installed.keyroll.run("rotate", *fleet.names)
-
-        def refused():
-            """Returns when each licence's runs asked its instance, in vain: the calls of one run lie close together."""
-            runs = {}
-            for name in fleet.names:
-                calls = [call["at_ms"] for call in fleet.control("GET", "requests", licence=name)["log"][before[name]:]
-                         if call["service"] == "instance"]
-                runs[name] = [at for i, at in enumerate(calls) if i == 0 or at - calls[i - 1] > delays_ms[0] / 2]
-            return runs
-        runs = wait_for("three runs of each", lambda: all(len(one) >= 3 for one in (found := refused()).values()) and found, 60, poll_s=0.5)
-        for i, delay_ms in enumerate(delays_ms):
-            apart = sorted(one[i + 1] - one[i] for one in runs.values())
-            print(f"after {delay_ms} ms: {apart[0]} to {apart[-1]} ms, by clocks that are ten minutes wrong")
-            assert delay_ms - 50 <= apart[0] and apart[-1] <= 1.1 * delay_ms + late_ms, apart
