@@ -130,7 +130,7 @@ def test_a_host_has_so_many_calls_of_all_workers_together(tmp_path, kafka, redis
         # One under way has at most so many of those that began while it took: itself and most - 1 others.
         at_once = max(sum(begun <= other < begun + takes_ms - 10 for other in calls) for begun in calls)
         print(f"{len(calls)} calls of {takes_ms} ms by two workers, at most {at_once} at once of {most}")
-        assert 2 < at_once <= most
+        assert most / 2 <= at_once <= most
         second.kill()
         wait_for("the other to have it all", lambda: parts() == [most], 30, poll_s=0.5)
         assert installed.finish("overlap") == []
