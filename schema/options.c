@@ -304,6 +304,13 @@ static int check_lease(const struct options *o, char **reterr)
         return fail(reterr, "lease_renew may be at most half of lease_ttl: raise lease_ttl or lower lease_renew");
     if (o->lease_max_age_ms < o->lease_ttl_ms)
         return fail(reterr, "lease_max_age must be at least lease_ttl: raise lease_max_age");
+    /* Both begin anew under the next lease: one that is given back before their end would be so for ever. */
+    if (o->settle_successes * o->settle_interval_ms > o->lease_max_age_ms)
+        return fail(reterr, "settle_successes times settle_interval is longer than lease_max_age, so that no rotation "
+                            "could finish: raise lease_max_age, or lower settle_successes or settle_interval");
+    if (o->retire_watch_ms > o->lease_max_age_ms)
+        return fail(reterr, "retire_watch is longer than lease_max_age, so that no old key could be retired: raise "
+                            "lease_max_age or lower retire_watch");
     if (3 * o->heartbeat_ms > o->session_timeout_ms)
         return fail(reterr,
                     "heartbeat may be at most a third of session_timeout: raise session_timeout or lower heartbeat");

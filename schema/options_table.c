@@ -157,12 +157,13 @@ const struct setting options_table[] = {
              "loopback."},
     {INT(settle_successes, 1, 100), WORKER, .fallback = "3", .unit = "successes",
      .text = "A new key must be accepted so often in a row, by STS and by the bucket, before the instance gets it."},
-    {WAIT(settle_interval, 0, 1 * H), WORKER, .fallback = "2s", .text = "Time between these probes."},
+    {WAIT(settle_interval, 0, 1 * H), WORKER, .fallback = "2s",
+     .text = "Time between these probes. settle_successes times this must fit into lease_max_age."},
     {WAIT(settle_timeout, 1 * S, 1 * H), WORKER, .fallback = "120s",
      .text = "Probing gives up after this and is tried again later."},
     {WAIT(retire_watch, 0, 1 * D), WORKER, .fallback = "60s",
      .text = "How long the instance is watched after its old key went Inactive; should it fail, the key is made Active "
-             "again."},
+             "again. Must fit into lease_max_age."},
     {WAIT(assisted_poll, 100, 1 * D), DAEMONS, .fallback = "5m",
      .text = "How often an instance that waits for a person is looked at."},
 
@@ -189,8 +190,9 @@ const struct setting options_table[] = {
     {WAIT(lease_renew, 50, 5 * MIN), WORKER, .fallback = "5s",
      .text = "Time between renewals, at most half of lease_ttl."},
     {WAIT(lease_max_age, 1 * S, 1 * D), WORKER, .fallback = "30m",
-     .text = "A lease is given back after this however busy it is. After a change of the Redis server no lease is "
-             "taken for so long."},
+     .text = "A lease is given back after this however busy it is, so the proof of a new key (settle_successes, "
+             "settle_interval) and retire_watch must fit into it. After a change of the Redis server no lease is taken "
+             "for so long."},
     {WAIT(mutate_timeout, 100, 5 * MIN), WORKER, .fallback = "10s",
      .text = "Longest call that changes something at AWS or in an instance."},
     {WAIT(read_timeout, 100, 10 * MIN), ALL, .fallback = "30s", .text = "Longest call that only reads."},

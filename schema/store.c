@@ -76,6 +76,7 @@ static int read_lease_journal(const struct redis_value *v, struct store_lease *l
 {
     const struct redis_value *doc = redis_item(v, 2), *sealed = redis_item(v, 3);
     l->journal_version = number_of(redis_item(v, 0));
+    l->late_ms = number_of(redis_item(v, 4));
     if (!text_of(doc)) return 0;
     int rc = journal_decode(doc->str, doc->len, &l->journal);
     if (rc < 0) return rc;

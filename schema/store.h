@@ -37,7 +37,8 @@ struct store_lease {
     int64_t number, now_ms; /* fencing number; the server's time */
     int64_t hold_off_ms;    /* when the last hold-off ended (R3): writes of before it may be lost; the server's time */
     bool has_journal, has_record;
-    bool takeover;          /* the journal's last writer did not give its lease back (R7) */
+    bool takeover;          /* whoever had the lease before did not give it back (R7) */
+    int64_t late_ms;        /* takeover: when that was found, by the clock of Redis; 0: not known */
     struct journal journal; /* valid when has_journal */
     struct record record;   /* valid when has_record */
     int64_t journal_version, record_version;

@@ -216,7 +216,7 @@ static struct saga_verdict prepare(struct saga *s)
         if (k->status != AWS_KEY_INACTIVE || k->inactive_ms == TIME_NONE) k->inactive_ms = now;
         k->status = AWS_KEY_INACTIVE;
         k->next = KEY_NEXT_REAP;
-        k->next_ms = MUTANT(REAP_EARLY) ? now : now + r->env->policy.quarantine_ms;
+        k->next_ms = MUTANT(REAP_EARLY) ? now : step_quarantine_end_ms(r);
     }
     r->record.audited_ms = now;
     record_settle(&r->record);

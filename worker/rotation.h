@@ -62,7 +62,8 @@ struct rotation {
     struct rotation_env *env;
     struct job *job; /* owned */
     struct lease lease;
-    struct aws_turn turn; /* waited for before the lease */
+    int64_t others_until_mono_ms; /* so long another one may have the lease, as Redis told; 0: it told of none */
+    struct aws_turn turn;         /* waited for before the lease */
     bool turned;
     struct instance_abilities can;
 
@@ -94,6 +95,8 @@ struct rotation {
     unsigned polls; /* rounds of the current poll */
     int64_t watch_began_mono_ms;
     int64_t offer_ms;      /* no offer of a key before: Redis may have lost that it was taken back; TIME_NONE none */
+    bool resumed;          /* a journal was open when the lease was taken */
+    bool may_land;         /* a call that sets a key Inactive had no answer and was repeated: it may still land */
     int64_t marks_mono_ms; /* when the marks of exposed keys were asked for last, by step_marks */
     unsigned looks;        /* how often */
     char opid[STORE_TOKEN_MAX];

@@ -240,8 +240,11 @@ static int load(struct rotation *r, const struct store_lease *l)
 {
     r->has_journal = l->has_journal;
     if (l->has_journal) r->journal = l->journal;
+    r->resumed = l->has_journal;
     if (l->takeover) { /* a call of the frozen holder may still land until then; written with the next journal entry */
-        int64_t until = r->journal.updated_ms + r->env->policy.skew_limit_ms;
+        int64_t last_ms =
+            l->late_ms > r->journal.updated_ms ? l->late_ms : r->journal.updated_ms; /* either clock may be slow */
+        int64_t until = last_ms + r->env->policy.skew_limit_ms;
         if (until > r->journal.patient_ms) r->journal.patient_ms = until;
     }
     if (l->has_journal && l->hold_off_ms > 0) r->offer_ms = l->hold_off_ms + r->env->policy.skew_limit_ms;
@@ -275,11 +278,31 @@ static bool is_held_back(const struct rotation *r)
            j->reason != JOB_EXPOSED && !j->confirm;
 }
 
+/* Redis told that the lease is another one's, or may be, for so long. */
+static void note_other(struct rotation *r, int64_t wait_ms)
+{
+    int64_t until = clock_mono_ms(r->env->clock) + wait_ms;
+    if (until > r->others_until_mono_ms) r->others_until_mono_ms = until;
+}
+
+/* Milliseconds until a predecessor that did not give the lease back must believe that it has lost it, too. Redis counts
+ * leases by its wall clock: when that is set forwards, a lease ends under its living holder, who may have journalled an
+ * effect and begin it (I4). Each counts its lease from its request on and by its monotonic clock, so nothing of it
+ * begins later than one lifetime from now; who watched the lease knows its end better. Without the name of a
+ * predecessor in the journal nothing was begun: no effect comes before that. */
+static int64_t predecessor_ms(struct rotation *r, const struct store_lease *l)
+{
+    if (!l->takeover) return 0;
+    if (!r->others_until_mono_ms) note_other(r, leases_steady(r->env->leases) ? 0 : r->env->leases->ttl_ms);
+    return r->others_until_mono_ms - clock_mono_ms(r->env->clock);
+}
+
 struct saga_verdict step_lease_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
     const struct store_lease *l = result;
     if (l->err == ERR_LEASE_HELD || l->err == ERR_LEASE_HOLD_OFF) {
+        note_other(r, l->wait_ms);
         if (r->env->draining) return saga_fail(ERR_DRAINING);
         return saga_again(l->wait_ms < 1 ? 1 : l->wait_ms < HELD_POLL_MAX_MS ? l->wait_ms + 1 : HELD_POLL_MAX_MS);
     }
@@ -293,6 +316,8 @@ struct saga_verdict step_lease_got(struct saga *s, const void *result)
     }
     if (l->err) return saga_fail(l->err);
     lease_granted(&r->lease, l);
+    int64_t wait_ms = predecessor_ms(r, l);
+    if (wait_ms > 0) return r->env->draining ? saga_fail(ERR_DRAINING) : saga_again(wait_ms);
     int rc = load(r, l);
     if (rc < 0) return saga_fail(rc); /* the lease is ours: the next try confirms it */
     if (state_is_lost(r->job, l) || is_held_back(r)) return saga_jump((int)s->table->n_steps - RELEASE_FROM_END);
@@ -480,6 +505,8 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
                             .traceparent = r->traceparent,
                             .session_note = r->job->job_id,
                             .turn = &r->turn};
+    if (op == AWS_UPDATE_ACCESS_KEY && status == AWS_KEY_INACTIVE)
+        r->may_land = r->may_land || (r->saga.attempt && err_class(r->saga.last_error) == ERR_CLASS_UNKNOWN);
     if (is_mutation(op)) {
         q.timeout_ms = effect_time_ms(r);
         q.deadline_mono_ms = lease_until_mono_ms(&r->lease) - LEASE_MARGIN_MS;
@@ -545,6 +572,13 @@ int64_t step_patience_ms(const struct rotation *r)
 {
     if (!r->has_journal || r->journal.patient_ms == TIME_NONE) return 0;
     return step_left_ms(r, r->journal.patient_ms);
+}
+
+int64_t step_quarantine_end_ms(const struct rotation *r)
+{
+    const struct rotation_policy *p = &r->env->policy;
+    const bool late = r->may_land || r->resumed;
+    return step_now_ms(r) + p->quarantine_ms + (late ? p->skew_limit_ms : 0);
 }
 
 int64_t step_offer_patience_ms(const struct rotation *r)

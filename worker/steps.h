@@ -67,6 +67,10 @@ void step_note_wait(struct rotation *r, const struct instance_result *i);
 int step_aws_error(struct rotation *r, const struct aws_result *a);
 /* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
 int64_t step_patience_ms(const struct rotation *r);
+/* When the quarantine ends of a key that this run set Inactive, by step_now_ms(). Where an earlier call to the same end
+ * had no answer, or an earlier run made one, it begins when that call can no longer land: AWS takes it until its clock
+ * limit (R7), and should somebody make the key Active meanwhile it goes Inactive again then, which no list tells. */
+int64_t step_quarantine_end_ms(const struct rotation *r);
 /* Milliseconds that the key of an open journal may not be offered yet, since Redis may have lost that it was to be
  * deleted, and the call may still land (tests/model, PATIENT_SET); 0 = may go. */
 int64_t step_offer_patience_ms(const struct rotation *r);

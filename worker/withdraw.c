@@ -84,7 +84,7 @@ struct saga_verdict withdraw_prepare(struct saga *s)
         k->offered_ms = r->journal.offered_ms;
         k->inactive_ms = now;
         k->next = KEY_NEXT_REAP;
-        k->next_ms = now + r->env->policy.quarantine_ms;
+        k->next_ms = step_quarantine_end_ms(r);
     }
     r->record.state = RECORD_FAILED;
     r->record.attempts++;

@@ -75,6 +75,12 @@ def backlog(world):
     return found[0][1] if found else None
 
 
+def figure(world, query):
+    """Returns what Prometheus answers now, 0 without an answer."""
+    found = world.prometheus.query(query)
+    return found[0][1] if found else 0
+
+
 def keda_manifests():
     """Returns KEDA's own manifests with its images replaced by ours of the same programs."""
     shown = kubectl("kustomize", Path(os.environ["KEYROLL_KEDA"], "config", "default")).stdout
@@ -106,16 +112,35 @@ def test_workers_are_not_added_when_a_limit_binds(world):
     wait_for("the metric to be had", lambda: backlog(world) is not None, 120, 1)
     # The first look at each licence is work, too, for which a second worker may have come.
     wait_for("one worker wanted", lambda: replicas(world) == 1, 60 + 90 * MOST, 1)
-    end = time.monotonic() + 45
-    while time.monotonic() < end:  # nine looks of KEDA's: that nothing happens takes its time
-        assert replicas(world) == 1, f"backlog {backlog(world)}"
-        time.sleep(1)
+    stays_at_one(world, 45)
     hpa = get("hpa", "-n", world.namespace)[0]
     assert {one["type"]: one["status"] for one in hpa["status"]["conditions"]}["ScalingActive"] == "True", hpa["status"]
 
 
+def stays_at_one(world, seconds):
+    """That nothing happens takes its time: many looks of KEDA's, and more than scaleUpSeconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert replicas(world) == 1, f"backlog {backlog(world)}"
+        time.sleep(1)
+
+
+def test_nor_when_awss_budget_binds(world):
+    """All may begin now, but the account's calls are what they wait for: a second worker would wait beside the first."""
+    world.upgrade(max_rotations_per_hour=1000000, iam_calls_per_s=3)
+    wait_for("jobs to wait for the account's budget", lambda: figure(world, "sum(keyroll_budget_waiting)") >= 20, 120, 1)
+    began = world.fleet.summary()["rotated_licences"]
+    stays_at_one(world, 100)
+    due, rotated = figure(world, 'max(keyroll_due{what="rotate"})'), world.fleet.summary()["rotated_licences"]
+    print(f"due {due:.0f}, waiting for the budget {figure(world, 'sum(keyroll_budget_waiting)'):.0f}, rotated {began} to {rotated}")
+    assert rotated > began, "the work goes on, at AWS's pace"
+    assert due >= MOST * 50, "enough is due for all workers: were the budget not what binds, they would come"
+
+
 def test_replicas_follow_the_backlog_up(world):
-    world.upgrade(max_rotations_per_hour=1000000)
+    # With no limit left, what takes its time is the proof of each new key.
+    world.fleet.settings(**{"iam-rate": 0})
+    world.upgrade(iam_calls_per_s=0, settle_successes=10, settle_interval="2s", lease_max_age="2m")
     wait_for(f"{MOST} workers wanted", lambda: replicas(world) == MOST, 240, 1)
     wait_for(f"{MOST} workers ready", lambda: world.ready() == MOST, 240, 1)
     wait_for("each of them to be in the group", lambda: world.kafka.members("cluster-workers") == MOST, 120, 1)
@@ -124,7 +149,6 @@ def test_replicas_follow_the_backlog_up(world):
 
 def test_and_down_again(world):
     """One by one, each draining; the fleet is rolled once all the same."""
-    world.fleet.settings(**{"iam-rate": 0})
     wait_for("every licence current", lambda: ledger.first_complaint(world.fleet.books(), "current") is None, 600, poll_s=1)
     seen = [replicas(world)]
 

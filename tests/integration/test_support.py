@@ -9,7 +9,7 @@ import botocore.exceptions
 import pytest
 import requests
 
-from support import leaks, proxy, servers, synergist, tls
+from support import leaks, pace, proxy, servers, synergist, tls
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYzEXAMPLEKE"  # made up, with the characters that are encoded
 
@@ -106,3 +106,24 @@ def test_certificates_expire(tmp_path, days, accepted):
         else:
             with pytest.raises(requests.exceptions.SSLError):
                 requests.get(f"{instances.url}/_admin/ready", verify=str(authority.path), timeout=10)
+
+
+def paced(*samples):
+    """A Pace that saw these (second, jobs so far)."""
+    made = pace.Pace(fleet=None)
+    made.seen = list(samples)
+    return made
+
+
+def test_pace_by_second_begins_with_what_was_done_before():
+    seen = paced((10.1, 228), (10.9, 231), (11.9, 233), (12.9, 238), (13.9, 239))
+    assert seen.by_second(10.0, 13.0) == [3, 2, 5], "not 231 in the first second"
+
+
+def test_pace_finds_the_slowest_window():
+    steady = [(second, 4 * second) for second in range(20)]
+    still = [(second, 80) for second in range(20, 26)]  # no job in 5 s
+    after = [(second, 80 + 4 * (second - 25)) for second in range(26, 50)]
+    seen = paced(*steady, *still, *after)
+    assert seen.rate(0, 19) == 4
+    assert seen.slowest(0, 49) == pytest.approx(4 * (pace.WINDOW_S - 5) / pace.WINDOW_S)

@@ -81,6 +81,24 @@ static void a_quarantine_lasts(void)
     sim_world_free(w);
 }
 
+static void make_first_active(struct sim_world *w)
+{
+    sim_truth_update(&w->truth, w->truth.keys[0].id, AWS_KEY_ACTIVE, SIM_BY_STRANGER);
+}
+
+/* R5: a call that had no answer lands when the one that was sent after it has long been answered, on a key that
+ * somebody made Active meanwhile: it is Inactive since then only. */
+static void a_quarantine_begins_after_late_calls(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "retire", .step = "deactivate", .fault = {SIM_LATE_EFFECT, 850000}},
+                               {SIM_ANY, .table = "retire", .step = "inactive event", .act = make_first_active}};
+    struct sim_world *w = make(rules, ARRAY_LEN(rules));
+    live(w);
+    assert_true(rules[0].hit && rules[1].hit);
+    sim_world_free(w);
+}
+
 static void crash_all(void *world)
 {
     struct sim_world *w = world;
@@ -131,6 +149,7 @@ static void a_jump_back(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_jump_forwards), cmocka_unit_test(a_jump_back)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_jump_forwards), cmocka_unit_test(a_jump_back),
+                                       cmocka_unit_test(a_quarantine_begins_after_late_calls)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -336,6 +336,9 @@ static void judge_lease(struct sim_world *w, const struct sim_worker *k, const c
     const struct rotation *r = k->calling;
     const char *token = lease_token(w);
     if (!strcmp(k->client.step, "orphan")) return; /* R14 */
+    if (!sim_redis_losses(w->redis) && r->lease.user.number < w->effect_number)
+        sim_violate(&w->truth, "I4: %s begins %s after its successor began something", k->name, what);
+    w->effect_number = r->lease.user.number;
     if (w->sim.mono_ms < w->lease_evicted_ms + LEASE_TTL_MS) return;
     if (token && strcmp(token, r->lease.user.token))
         sim_violate(&w->truth, "I4: %s begins %s while another one holds the lease", k->name, what);
@@ -540,6 +543,12 @@ bool sim_run_quiet(struct sim_world *w, int days)
     uint64_t ran = w->sim.ran;
     while (!w->quiet && sim_next_ms(&w->sim) < end && w->sim.ran - ran < EVENTS_MAX && sim_step(&w->sim)) continue;
     return w->quiet;
+}
+
+void sim_set_redis_clock(struct sim_world *w, int64_t ahead_ms)
+{
+    sim_redis_set_clock(w->redis, ahead_ms);
+    w->lease_evicted_ms = w->sim.mono_ms; /* as after an eviction: what counts is the order of effects */
 }
 
 void sim_evict(struct sim_world *w, const char *what)

@@ -149,6 +149,7 @@ struct sim_world {
     struct sim_cell *cells;
     size_t n_cells, cap_cells;
     int64_t lease_evicted_ms; /* a lease that Redis dropped fences nobody for its lifetime */
+    int64_t effect_number;    /* the lease's, under which the last effect was begun */
     bool orphan_allowed;      /* a stranger or a lost witness may leave what nobody can explain */
 };
 
@@ -180,6 +181,8 @@ static inline size_t sim_messages(const struct sim_world *w)
     return (size_t)sim_group_lag(&w->group);
 }
 
+/* Redis's wall clock is set: leases end before their time. */
+void sim_set_redis_clock(struct sim_world *w, int64_t ahead_ms);
 /* Redis loses one of the user's keys ("lease", "journal", "record", "exposed"), against its settings. */
 void sim_evict(struct sim_world *w, const char *what);
 

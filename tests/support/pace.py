@@ -34,11 +34,11 @@ class Pace:
         return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
 
     def by_second(self, begin, end):
-        """Jobs in each second between two moments, to see where it stood still."""
+        """Jobs in each whole second between two moments, to see where it stood still."""
         marks, at = [], begin
-        while at < end:
+        while at <= end:
             before = [count for moment, count in self.seen if moment <= at]
-            marks.append(before[-1] if before else 0)
+            marks.append(before[-1] if before else self.seen[0][1])
             at += 1
         return [later - earlier for earlier, later in zip(marks, marks[1:])]
 

@@ -195,6 +195,12 @@ static void test_combinations_that_are_refused(void **state)
     OK("--mutate-timeout=12999ms");
     refused(LOAD("--lease-renew=8s"), "lease_renew");
     refused(LOAD("--lease-max-age=10s"), "lease_max_age");
+    refused(LOAD("--settle-successes=100", "--settle-interval=18001ms"), "settle_successes");
+    OK("--settle-successes=100", "--settle-interval=18s");
+    refused(LOAD("--settle-interval=10s", "--lease-max-age=29s"), "raise lease_max_age");
+    OK("--settle-interval=10s", "--lease-max-age=30s", "--retire-watch=30s");
+    refused(LOAD("--retire-watch=31m"), "retire_watch");
+    OK("--retire-watch=30m");
     refused(LOAD("--heartbeat=4s"), "session_timeout");
     refused(LOAD("--max-age=5d"), "max_age_jitter");
     refused(LOAD("--retry-delays=5m,30s"), "rising");
