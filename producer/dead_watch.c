@@ -89,7 +89,9 @@ bool dead_watch_caught_up(const struct dead_watch *w)
 
 const char *dead_watch_step(const struct dead_watch *w, const char *user_key, int kind, int64_t first_failed_ms)
 {
-    return kafka_follow_caught_up(w->follow) ? deads_standing_step(&w->deads, user_key, kind, first_failed_ms) : NULL;
+    return kafka_follow_caught_up(w->follow)
+               ? deads_standing_step(&w->deads, user_key, kind, first_failed_ms, clock_wall_ms(w->o.clock))
+               : NULL;
 }
 
 size_t dead_watch_open(const struct dead_watch *w)

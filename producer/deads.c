@@ -179,14 +179,18 @@ enum dead_state deads_state(const struct deads *d, const struct dead *l, const s
     return mark ? (enum dead_state)(DEAD_REPLAYED + mark->action) : DEAD_OPEN;
 }
 
-const char *deads_standing_step(const struct deads *d, const char *user_key, int kind, int64_t first_failed_ms)
+const char *deads_standing_step(const struct deads *d, const char *user_key, int kind, int64_t first_failed_ms,
+                                int64_t now_ms)
 {
     char name[HISTORY_MAX];
+    const struct deadmark *mark;
     history_name(user_key, kind, first_failed_ms, name);
     size_t position = (size_t)(uintptr_t)map_get(&d->histories, name);
     if (!position) return "";
     const struct dead *l = &d->items[position - 1];
-    enum dead_state state = deads_state(d, l, NULL);
+    enum dead_state state = deads_state(d, l, &mark);
+    if (state == DEAD_REPLAYED && now_ms - mark->at_ms < DEADS_REPLAY_MS && mark->at_ms - now_ms < DEADS_REPLAY_MS)
+        return NULL;
     return state == DEAD_OPEN || state == DEAD_DROPPED ? l->step : "";
 }
 
