@@ -171,7 +171,7 @@ def test_a_later_try_that_fails_alike_writes_no_other_letter(tmp_path, kafka, re
 
         # What a person gave up stays given up, while it goes on failing alike.
         installed.keyroll.run("dead drop --all --reason", "a test")
-        wait_tries(2, stuck)
+        wait_tries(1, stuck)
         assert letters(installed) == [] and len(installed.dead_letters()) == 3
         fleet.control("DELETE", "faults")
         installed.keyroll.run("rotate", stuck, failed, "--wait")
