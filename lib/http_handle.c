@@ -6,6 +6,7 @@
 #include "lib/secret.h"
 #include "lib/text.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <malloc.h>
 #include <openssl/ssl.h>
@@ -157,6 +158,7 @@ static void add_node(struct http_handle *a, size_t *count, const char *header)
 static int link_headers(struct http_handle *a, const struct request *r, const char *const *more, unsigned more_count)
 {
     size_t need = r->headers + more_count + 2, count = 0;
+    assert(more || more_count == 0);
     if (need > a->nodes_cap) {
         struct curl_slist *nodes = reallocarray(a->nodes, need, sizeof *nodes);
         if (!nodes) return ERR_NOMEM;

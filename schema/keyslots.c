@@ -41,8 +41,9 @@ static void note(struct record_key *k, const struct aws_key *a, int64_t now_ms)
     k->status = a ? a->status : AWS_KEY_STATUS_UNKNOWN;
     if (!a) return;
     if (a->created_ms != TIME_NONE) k->created_ms = a->created_ms;
-    if (k->status == AWS_KEY_INACTIVE && (!was_inactive || k->inactive_ms == TIME_NONE)) k->inactive_ms = now_ms;
-    if (k->status == AWS_KEY_ACTIVE) k->inactive_ms = TIME_NONE;
+    if (k->status == AWS_KEY_INACTIVE && was_inactive && k->inactive_ms != TIME_NONE) return;
+    k->inactive_ms = k->status == AWS_KEY_INACTIVE ? now_ms : k->status == AWS_KEY_ACTIVE ? TIME_NONE : k->inactive_ms;
+    k->inactive_aws_ms = TIME_NONE;
 }
 
 /* A new record takes a plain world as it is; anything else stays unexplained and decide() will ask a person. */

@@ -49,8 +49,10 @@ struct saga_verdict doubt_judge(struct saga *s)
     char text[RECORD_TEXT_MAX];
     size_t n = newcomers(r, &k);
     if (n == 0) return doubt_absent(r);
-    bool in_window = k->created_ms != TIME_NONE && k->created_ms >= j->intent_ms - DATE_SLACK_MS &&
-                     k->created_ms <= j->intent_ms + CREATE_SPAN_MS + r->env->policy.skew_limit_ms;
+    int64_t sent_ms =
+        j->intent_aws_ms != TIME_NONE ? j->intent_aws_ms : j->intent_ms; /* CreateDate is AWS's time, too */
+    bool in_window = k->created_ms != TIME_NONE && k->created_ms >= sent_ms - DATE_SLACK_MS &&
+                     k->created_ms <= sent_ms + CREATE_SPAN_MS + r->env->policy.skew_limit_ms;
     if (n > 1 || !in_window) {
         snprintf(text, sizeof(text),
                  "the reply to CreateAccessKey was lost and key %s%s%s may be ours or somebody else's; run: keyroll "

@@ -213,7 +213,7 @@ static struct saga_verdict prepare(struct saga *s)
     if (k && !step_listed(r, k->id)) {
         record_remove(&r->record, k->id);
     } else if (k) {
-        if (k->status != AWS_KEY_INACTIVE || k->inactive_ms == TIME_NONE) k->inactive_ms = now;
+        step_note_inactive(r, k, k->status == AWS_KEY_INACTIVE && k->inactive_ms != TIME_NONE);
         k->status = AWS_KEY_INACTIVE;
         k->next = KEY_NEXT_REAP;
         k->next_ms = MUTANT(REAP_EARLY) ? now : step_quarantine_end_ms(r);
@@ -259,7 +259,7 @@ static struct saga_verdict reactivate_got(struct saga *s, const void *result)
     struct record_key *k = target(r);
     if (k) {
         k->status = AWS_KEY_ACTIVE;
-        k->inactive_ms = TIME_NONE;
+        k->inactive_ms = k->inactive_aws_ms = TIME_NONE;
         k->next = KEY_NEXT_RETIRE;
         k->next_ms = step_now_ms(r) + r->env->policy.overlap_ms;
     }

@@ -314,6 +314,7 @@ static struct saga_verdict intent(struct saga *s)
         begin_journal(r);
         r->journal.intent_ms = step_now_ms(r);
         r->journal.intent_last_ms = step_latest_ms(r);
+        r->journal.intent_aws_ms = step_aws_ms(r);
     }
     if (MUTANT(EFFECT_FIRST)) return saga_jump(CREATE);
     return step_put_journal(r, JOURNAL_INTENT);
@@ -547,7 +548,7 @@ static void plan_predecessor(struct rotation *r, struct record_key *k)
     text_copy(k->replaced_by, sizeof(k->replaced_by), r->journal.key_new);
     if (a) k->status = a->status;
     if (k->status == AWS_KEY_INACTIVE) {
-        if (k->inactive_ms == TIME_NONE) k->inactive_ms = now;
+        step_note_inactive(r, k, k->inactive_ms != TIME_NONE);
         k->next = KEY_NEXT_REAP;
         k->next_ms = now + p->quarantine_ms;
     } else {

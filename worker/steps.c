@@ -540,8 +540,24 @@ static void note_answer(struct rotation *r, int err, const char *code, const cha
                   message[0] ? ": " : "", message);
 }
 
+int64_t step_aws_ms(const struct rotation *r)
+{
+    return r->aws_ms == TIME_NONE ? TIME_NONE : r->aws_ms + clock_mono_ms(r->env->clock) - r->aws_mono_ms;
+}
+
+void step_note_inactive(const struct rotation *r, struct record_key *k, bool was)
+{
+    if (was) return;
+    k->inactive_ms = step_now_ms(r);
+    k->inactive_aws_ms = step_aws_ms(r);
+}
+
 int step_aws_error(struct rotation *r, const struct aws_result *a)
 {
+    if (a->date_ms != TIME_NONE) {
+        r->aws_ms = a->date_ms;
+        r->aws_mono_ms = clock_mono_ms(r->env->clock);
+    }
     if (!a->err) return 0;
     r->retry_after_ms = a->retry_after_ms;
     if (a->retry_after_ms > 0) r->saga.hold_ms = a->retry_after_ms;

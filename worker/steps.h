@@ -63,7 +63,11 @@ struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool 
 /* Takes in how long a failed call's instance wants to be left alone: by itself binding, by its profile for the record.
  */
 void step_note_wait(struct rotation *r, const struct instance_result *i);
-/* Takes an AWS result in: error with a Retry-After, texts for the reason. 0 or the error. */
+/* AWS's time now, by its last reply and the monotonic clock; not later than it is. TIME_NONE: no reply yet. */
+int64_t step_aws_ms(const struct rotation *r);
+/* The key is Inactive: notes since when by both clocks, unless it was before. */
+void step_note_inactive(const struct rotation *r, struct record_key *k, bool was);
+/* Takes an AWS result in: its time; an error with a Retry-After, texts for the reason. 0 or the error. */
 int step_aws_error(struct rotation *r, const struct aws_result *a);
 /* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
 int64_t step_patience_ms(const struct rotation *r);

@@ -82,7 +82,7 @@ struct saga_verdict withdraw_prepare(struct saga *s)
         k->rotation = r->journal.rotation;
         k->created_ms = r->journal.key_new_created_ms;
         k->offered_ms = r->journal.offered_ms;
-        k->inactive_ms = now;
+        step_note_inactive(r, k, false);
         k->next = KEY_NEXT_REAP;
         k->next_ms = step_quarantine_end_ms(r);
     }

@@ -473,6 +473,26 @@ static int make_intake(struct worker *w, char **reterr)
     return rc;
 }
 
+static void on_message(void *arg, const struct kafka_message_in *m)
+{
+    intake_on_message(((struct worker *)arg)->intake, m);
+}
+
+static void on_assigned(void *arg, const struct kafka_partition *p, size_t n)
+{
+    intake_on_assigned(((struct worker *)arg)->intake, p, n);
+}
+
+static void on_revoked(void *arg, const struct kafka_partition *p, size_t n, bool lost)
+{
+    intake_on_revoked(((struct worker *)arg)->intake, p, n, lost);
+}
+
+static void on_committed(void *arg, const struct kafka_partition *p, size_t n, int err)
+{
+    intake_on_committed(((struct worker *)arg)->intake, p, n, err);
+}
+
 static int make_consumer(struct worker *w, char **reterr)
 {
     const struct options *o = w->o;
@@ -488,13 +508,13 @@ static int make_consumer(struct worker *w, char **reterr)
                                        .n_conf = o->n_kafka,
                                        .session_timeout_ms = o->session_timeout_ms,
                                        .heartbeat_ms = o->heartbeat_ms,
-                                       .on_message = intake_on_message,
-                                       .on_assigned = intake_on_assigned,
-                                       .on_revoked = intake_on_revoked,
-                                       .on_committed = intake_on_committed,
+                                       .on_message = on_message,
+                                       .on_assigned = on_assigned,
+                                       .on_revoked = on_revoked,
+                                       .on_committed = on_committed,
                                        .on_fatal = on_kafka_fatal,
                                        .on_log = on_kafka_log,
-                                       .arg = w->intake};
+                                       .arg = w};
     int rc = kafka_in_new(w->loop, &k, &w->in, reterr);
     if (!rc) intake_bind(w->intake, w->in);
     return rc;
