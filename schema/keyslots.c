@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LIST_LAG_MS 300000
-
 static const struct aws_key *listed(const struct aws_key *keys, size_t n, const char *id)
 {
     for (size_t i = 0; i < n; i++)
@@ -117,20 +115,29 @@ static void name_unexplained(const struct record *r, const struct aws_key *keys,
     snprintf(reason + len, RECORD_TEXT_MAX - len, "; nobody explains %s", ids);
 }
 
-/* Made, or set Inactive, by keyroll just now, and listed as if not. */
-static bool lags(const struct record_key *k, const struct aws_key *a, int64_t now_ms)
+/* When what the list contradicts was done or seen; TIME_NONE: it contradicts nothing. */
+static int64_t contradicted_ms(const struct record_key *k, const struct aws_key *a)
 {
-    if (!k->listed || k->rotation <= 0) return false;
-    const bool again = a && k->role != KEY_CURRENT && k->status == AWS_KEY_INACTIVE && a->status == AWS_KEY_ACTIVE;
-    const int64_t since = again ? k->inactive_ms : a ? TIME_NONE : k->created_ms;
-    return since != TIME_NONE && now_ms - since < LIST_LAG_MS && since - now_ms < LIST_LAG_MS;
+    const bool gone = k->role == KEY_CURRENT && !k->listed;
+    const bool inactive = k->role != KEY_CURRENT && k->status == AWS_KEY_INACTIVE;
+    if (gone) return a ? k->inactive_ms : TIME_NONE;
+    if (!k->listed || k->rotation <= 0) return TIME_NONE; /* not made, nor set Inactive, by keyroll */
+    if (!a) return k->created_ms;
+    return inactive && a->status == AWS_KEY_ACTIVE ? k->inactive_ms : TIME_NONE;
 }
 
-bool keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t now_ms)
+enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t doubt_ms,
+                                int64_t now_ms)
 {
-    for (size_t i = 0; i < r->n_keys; i++)
-        if (lags(&r->keys[i], listed(keys, n_keys, r->keys[i].id), now_ms)) return true;
-    return false;
+    enum keyslots_lag lag = KEYSLOTS_IN_STEP;
+    for (size_t i = 0; i < r->n_keys; i++) {
+        const struct record_key *k = &r->keys[i];
+        int64_t since = contradicted_ms(k, listed(keys, n_keys, k->id));
+        if (since == TIME_NONE || now_ms - since >= doubt_ms || since - now_ms >= doubt_ms) continue;
+        if (!k->listed) return KEYSLOTS_GONE_LISTED;
+        lag = KEYSLOTS_BEHIND;
+    }
+    return lag;
 }
 
 /* What no rule allows (lib/mutant.h). */

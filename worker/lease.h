@@ -15,6 +15,7 @@ struct leases {
     size_t n;
     int64_t told_ms, told_mono_ms; /* Redis's time in the last grant, and when that was asked for; 0: no grant yet */
     int64_t steady_mono_ms;        /* since when Redis's clock was not seen to be set forwards */
+    int64_t common_ms, common_mono_ms; /* Redis's time in the grant that leases_time_ms() goes by, and when it came */
 };
 struct lease {
     struct store_user user;
@@ -51,6 +52,10 @@ int64_t lease_until_mono_ms(const struct lease *l);
 /* Redis's time now: what it said in the grant, and the monotonic clock since. False: no grant yet. Not later than it
  * is; *ret_most_ms (NULL: not wanted) is not earlier: the answer may have been on its way, or in a frozen process. */
 bool lease_time_ms(const struct lease *l, int64_t *ret_ms, int64_t *ret_most_ms);
+/* Redis's time now, as grants of leases told it: the one clock that all workers have in common. It is that of the grant
+ * in the last minute whose answer came quickest, so it is behind by that answer's way only. Our own wall clock before
+ * the first grant. */
+int64_t leases_time_ms(const struct leases *l);
 /* Asks for a renewal now, if none is under way. */
 void lease_renew_now(struct lease *l);
 

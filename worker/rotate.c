@@ -251,13 +251,11 @@ static bool is_stale(const struct rotation *r)
     return r->record.rotation > j->rotation || (goes_on && j->rotation > 0 && r->record.rotation == j->rotation);
 }
 
-/* The current key was found gone a moment ago, and AWS brings none back: a list that shows it again lags behind (R4).
- * Believed, it would keep the slot taken while the instance is cut off. */
-static bool list_lags(const struct rotation *r)
+/* An open rotation goes on by its journal, whatever the list shows. */
+static enum keyslots_lag list_lag(const struct rotation *r)
 {
-    const struct record_key *k = record_current(&r->record);
-    if (r->has_journal || !k || k->listed || k->inactive_ms == TIME_NONE) return false;
-    return step_now_ms(r) - k->inactive_ms < r->env->policy.create_doubt_ms && step_listed(r, k->id);
+    if (r->has_journal) return KEYSLOTS_IN_STEP;
+    return keyslots_lags(&r->record, r->keys, r->n_keys, r->env->policy.create_doubt_ms, step_now_ms(r));
 }
 
 /* Where nothing can be read, a first look takes the only listed key for the instance's. Not the one that the open
@@ -275,11 +273,11 @@ static struct saga_verdict decide(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     char drift[RECORD_TEXT_MAX];
-    if (list_lags(r))
+    const enum keyslots_lag lag = list_lag(r);
+    if (lag == KEYSLOTS_BEHIND) return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
+    if (lag == KEYSLOTS_GONE_LISTED)
         return rotate_wait_until(r, step_now_ms(r) + LAG_AGAIN_MS, RECORD_RETRY,
                                  "AWS still lists the new key that somebody else deleted: a new rotation begins later");
-    if (!r->has_journal && keyslots_lags(&r->record, r->keys, r->n_keys, step_now_ms(r)))
-        return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
     const bool is_first = r->record.n_keys == 0;
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
     if (is_first) forget_guess(r);

@@ -88,6 +88,7 @@ struct saga_verdict withdraw_prepare(struct saga *s)
     }
     r->record.state = RECORD_FAILED;
     r->record.attempts++;
+    if (r->record.first_failed_ms == TIME_NONE) r->record.first_failed_ms = now;
     r->record.error = r->error ? r->error : ERR_INSTANCE_REFUSED;
     if (r->reason[0]) text_copy(r->record.reason, sizeof(r->record.reason), r->reason);
     snprintf(r->record.step, sizeof(r->record.step), "set");
@@ -171,6 +172,7 @@ struct saga_verdict undo_prepare(struct saga *s)
     if (!r->error) /* resumed: the record does not know any more why */
         rotation_note(r, ERR_AWS_NOT_READY, true, "the rotation was undone before %s was offered", r->journal.key_new);
     rec->attempts++;
+    if (rec->first_failed_ms == TIME_NONE) rec->first_failed_ms = step_now_ms(r);
     /* workers with different master keys would make and undo keys for ever */
     bool dead = rec->attempts >= r->env->policy.max_attempts || (!lost && err_class(r->error) == ERR_CLASS_PERMANENT);
     rec->state = dead ? RECORD_FAILED : RECORD_RETRY;

@@ -5,11 +5,6 @@
 -- The journal's token names whoever had the lease last and did not give it back: a call of it may still land (R7). So the
 -- taker is written there at once, before any effect; `late` is that predecessor and when it was found gone, and the lease keeps
 -- its name for a grant whose reply was lost.
--- KEYS: 1 lease, 2 journal, 3 record, 4 exposed, 5 hold-off.  ARGV: 1 token, 2 lifetime in ms, 3 hold-off length in ms.
--- Returns {'HOLD', ms} | {'HELD', ms} | {'OK', number, now_ms, journal {version, token of the predecessor, doc, sealed, ms when it was found gone}, record {version, doc, sealed_id, sealed}, end of the last hold-off in ms, exposed ids}.
--- The number is max(stored + 1, server time): it grows even when the stored one was lost (R3).
--- The journal's token names whoever had the lease last and did not give it back: a call of it may still land (R7). So the
--- taker is written there at once, before any effect, and the lease keeps the one before it for a grant whose reply was lost.
 local LONGEST = 600000 -- no lease may last longer (setting lease_ttl)
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)

@@ -95,6 +95,31 @@ static void time_counts_from_the_request(void **state)
     assert_true(lease_left_ms(&f->lease) <= 0);
 }
 
+/* The quickest answer of the last minute counts, since a slow one makes the server's clock look behind; then any does,
+ * so that a clock that was set back is believed. */
+static void the_time_of_the_server(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t ahead = 600000, start = edge.now;
+    const struct {
+        int64_t after, behind, told; /* ms from the start; the answer's age; expected: how far the server is ahead */
+    } steps[] = {{0, 40, ahead - 40},
+                 {1000, 5, ahead - 5},
+                 {2000, 900, ahead - 5},
+                 {60999, 3600000, ahead - 5},
+                 {61000, 3600000, ahead - 3600000}};
+    assert_int_equal(leases_time_ms(&f->leases), start); /* our own */
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        edge.now = start + steps[i].after;
+        const struct store_lease granted = {.number = 7, .now_ms = edge.now + ahead - steps[i].behind};
+        lease_asking(&f->lease);
+        lease_granted(&f->lease, &granted);
+        edge.now += 10;
+        assert_int_equal(leases_time_ms(&f->leases) - edge.now, steps[i].told);
+        lease_dropped(&f->lease);
+    }
+}
+
 /* A grant after so long, in which the clock of Redis went on by so much; its answer takes delay_ms. */
 static void take_at(struct fixture *f, int64_t passed_ms, int64_t server_passed_ms, int64_t delay_ms)
 {
@@ -259,6 +284,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         LEASE_TEST(time_counts_from_the_request),
+        LEASE_TEST(the_time_of_the_server),
         LEASE_TEST(a_clock_set_forwards_is_noticed),
         LEASE_TEST(renewal_prolongs_from_its_request),
         LEASE_TEST(lost_answer_changes_nothing),
