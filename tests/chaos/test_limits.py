@@ -4,7 +4,6 @@ import glob
 import os
 import resource
 import time
-from pathlib import Path
 
 from support import servers
 from support.processes import wait_for
@@ -58,21 +57,6 @@ def test_file_descriptors_run_out(chaos, full):
         for one in processes:
             resource.prlimit(one.pid, resource.RLIMIT_NOFILE, before[one])
     hurt.end(dead_letters=True)
-
-
-def test_no_memory_for_an_assignment(chaos, full):
-    """A worker that cannot note which partitions it was given ends, so that they go to others: nothing waits in silence."""
-    library = Path(os.environ.get("KEYROLL_BIN", "build/release"), "tests", "unit", "libno_memory.so").resolve()
-    assert library.exists(), f"{library} is missing"
-    hurt = chaos().spread(60 if full else 10).start()
-    hurt.wait_rotated(0.2)
-    poor = hurt.installed.worker(start=False)
-    poor.env = {**poor.env, "LD_PRELOAD": str(library), "KEYROLL_NO_MEMORY_FOR": f"{hurt.installed.name}.jobs"}
-    poor.spawn()
-    assert poor.wait(60) == 1
-    assert any("no memory" in line.get("error.message", "") for line in poor.logged()), poor.tail()
-    hurt.installed.workers.remove(poor)
-    hurt.end()
 
 
 class Clock:

@@ -135,30 +135,8 @@ def test_clock_of_redis_is_set(chaos, tmp_path, full):
             server.jump(ahead_s)
             assert abs(server.ahead_s() - ahead_s) < 5, "the scenario did not happen"
             hurt.replace(hurt.workers()[0])  # and its leases are left
-        hurt.end(dead_letters=True)  # nobody is asked: what AWS tells the time of is held against AWS's clock
-
-
-def held(server):
-    return len(list(server.client().scan_iter(match="kr:{*}:lease", count=1000)))
-
-
-def test_clock_of_redis_goes_ahead(chaos, tmp_path, full):
-    """Every lease ends at once, under its living holder, while others wait for it; and again, and back.
-
-    Whoever gets such a lease waits until its holder must know (worker/steps.c: predecessor_ms()); that no two act at once at any
-    row of any saga is tests/saga/test_redis_clock.c. Ahead by more than a lease lasts: by an hour, waits noted meanwhile would end
-    an hour later.
-    """
-    with SetRedis(tmp_path / "set") as server:
-        hurt = chaos(redis=server).spread(60 if full else 15).start()
-        for part, ahead_s in ((0.2, 10), (0.4, 20), (0.6, 0), (0.8, 10)):
-            hurt.wait_rotated(part)
-            wait_for("leases", lambda: held(server), 30)
-            server.jump(ahead_s)
-            assert abs(server.ahead_s() - ahead_s) < 5, "the scenario did not happen"
-            hurt.installed.worker(start=False).spawn()  # the group rebalances: messages of work under way come to others
-            hurt.workers()[0].drain()
-        hurt.end(dead_letters=True)
+        rest = hurt.end(may_ask=True, dead_letters=True)
+        assert len(rest.asking) <= len(hurt.fleet.names) // 3, rest
 
 
 @pytest.mark.parametrize("how", ["cut at random bytes", "two seconds late"])
