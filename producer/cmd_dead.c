@@ -225,7 +225,7 @@ static json_t *entry_json(const struct dead_command *d, const struct entry *e, b
 {
     json_t *o = letter_json(e->l);
     json_object_set_new(o, "state", json_string(dead_state_name(e->state)));
-    json_object_set_new(o, "times", json_integer((json_int_t)(e->l->times + e->again)));
+    json_object_set_new(o, "times", json_integer((json_int_t)e->l->times + (json_int_t)e->again));
     if (e->again) {
         json_object_set_new(o, "attempts", json_integer((json_int_t)e->l->attempts + (json_int_t)e->again));
         json_object_set_new(o, "last_failed_at_ms", json_integer(e->again_ms));
