@@ -72,6 +72,7 @@ static void evict_lease(struct sim_world *w)
 
 static void flush(struct sim_world *w)
 {
+    sim_redis_goes(w);
     sim_redis_flush(w->redis);
 }
 

@@ -280,7 +280,7 @@ static bool loss_asks(const struct sim_world *w, const struct sim_plan *p, enum 
 {
     static const int brings_old_jobs[] = {HAPPEN_OPERATOR, HAPPEN_LATE_COPY, HAPPEN_REDELIVER};
     const unsigned losses = sim_redis_losses(w->redis);
-    bool old_job = start == START_DEAD || w->slept;
+    bool old_job = start == START_DEAD || w->slept || w->first_open;
     for (size_t i = 0; i < ARRAY_LEN(brings_old_jobs); i++)
         old_job = old_job || plans(p, SIM_HAPPENING_0 + brings_old_jobs[i]);
     if (!losses) return false;

@@ -156,6 +156,7 @@ struct sim_world {
     bool stranger_hurts;   /* a stranger made a key, or changed one that is in use, newest or put away */
     bool went_back;        /* a failover or an eviction took record or journal back and left the rest (a flush: R8) */
     uint64_t state_before; /* hash of both when Redis went down */
+    bool first_open;       /* the first rotation of all was open when Redis went */
     bool slept;            /* a worker froze */
     bool refused;          /* a call was refused for good */
     bool instance_hurt;    /* a call to the instance did not simply go well */
@@ -196,7 +197,7 @@ static inline size_t sim_messages(const struct sim_world *w)
 void sim_set_redis_clock(struct sim_world *w, int64_t ahead_ms);
 /* It is wrong by so much more from now on. */
 void sim_step_redis_clock(struct sim_world *w, int64_t by_ms);
-/* It is about to restart. */
+/* It is about to restart, or to lose everything. */
 void sim_redis_goes(struct sim_world *w);
 /* Redis loses one of the user's keys ("lease", "journal", "record", "exposed"), against its settings. */
 void sim_evict(struct sim_world *w, const char *what);
