@@ -269,7 +269,8 @@ def test_a_bad_upgrade_stops_at_the_first_pod(world):
 def test_the_fleet_is_rolled(world, watch):
     """Each licence once, no outage, no orphan, nothing left open; only the worker that was out of memory did not end with 0."""
     world.fleet.settings(**{"iam-rate": 0})
-    world.upgrade(max_in_flight=200, iam_calls_per_s=0)
+    world.upgrade(max_in_flight=100000, iam_calls_per_s=0)
+    limits_of_memory(world)
     wait_for("every licence current", lambda: ledger.first_complaint(world.fleet.books(), "current") is None, 600, poll_s=1)
     complaints = ledger.check_run(world.fleet.books(), "current", world.redis_server.client(), world.kafka, "cluster-workers")
     assert complaints == []
@@ -285,8 +286,19 @@ def test_the_fleet_is_rolled(world, watch):
     assert [end for end in ends.values() if end != (0, "Completed")] == [(137, "OOMKilled")]
 
 
+def limits_of_memory(world):
+    """Each worker sees the memory limit of its pod, and takes no more jobs at once than fit into it. (By the version of control groups
+    that this machine has.)"""
+    for name in world.pod_names():
+        log = subprocess.run(["kubectl", "-n", world.namespace, "logs", name], text=True, capture_output=True, timeout=60).stdout
+        told = [json.loads(line) for line in log.splitlines() if '"in-flight-limited"' in line]
+        print(told)
+        limit = get("pod", name, "-n", world.namespace)["spec"]["containers"][0]["resources"]["limits"]["memory"]
+        assert [f"{line['keyroll.memory_bytes'] >> 20}Mi" for line in told] == [limit], log[:3000]
+        assert 2000 <= told[0]["keyroll.jobs"] < 100000
+
+
 def test_uninstall_leaves_nothing(world):
-    world.helm("uninstall", "--wait", "--timeout", "5m")
-    wait_for("the namespace to be as before", lambda: world.objects() == STORY["before"], 120, poll_s=1)
+    world.uninstall(STORY["before"])
     assert run("kubectl", "get", "pods", "-n", world.namespace).stdout == ""
     assert world.redis_server.client().ping() and not ledger.open_keys(world.redis_server.client())
