@@ -96,6 +96,7 @@ class Release:
                 file.write_bytes(value if isinstance(value, bytes) else value.encode())
                 files.append(f"--from-file={key}={file}")
             kubectl("-n", self.namespace, "create", "secret", "generic", name, *files)
+        print(f"the namespace begins with {sorted(self.objects())}")
         # What the controllers put into every namespace comes a moment later.
         wait_for("the namespace's own objects", lambda: {"ServiceAccount/default", "ConfigMap/kube-root-ca.crt"} <= self.objects(), 60, 0.5)
 
@@ -182,9 +183,9 @@ class PodWatch(processes.Process):
         return found
 
 
-@pytest.fixture(scope="session")
-def licences():
-    return int(os.environ.get("KEYROLL_CLUSTER_LICENCES", 2000 if os.environ.get("KEYROLL_TEST_SIZE") == "full" else 500))
+def fleet_size(ci):
+    """Returns the number of licences: 2,000 at full size, else `ci`."""
+    return int(os.environ.get("KEYROLL_CLUSTER_LICENCES", 2000 if os.environ.get("KEYROLL_TEST_SIZE") == "full" else ci))
 
 
 @pytest.fixture(autouse=True)
