@@ -7,38 +7,14 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/secret_file.h"
 #include "lib/text.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #define FILE_MAX ((size_t)1 << 20)
-
-static int read_all(int fd, struct buf *out)
-{
-    char part[4096];
-    ssize_t n;
-    int rc = 0;
-    while (!rc && (n = read(fd, part, sizeof(part))) != 0) {
-        if (n < 0 && errno == EINTR) continue;
-        rc = n < 0 ? ERR_IO : buf_add(out, part, (size_t)n);
-    }
-    secret_wipe(part, sizeof(part));
-    return rc;
-}
-
-static int read_file(const char *path, struct buf *out)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_IO;
-    int rc = read_all(fd, out);
-    (void)close(fd); /* read only: nothing to lose */
-    return rc;
-}
 
 static bool is_blank(char c)
 {
@@ -59,7 +35,7 @@ int aws_secret_file(const char *path, size_t max, struct secret **ret)
 {
     AUTO_BUF struct buf b;
     buf_init_secret(&b, max + 64);
-    int rc = read_file(path, &b);
+    int rc = secret_file_read(path, &b, NULL);
     if (rc < 0) return rc;
     const char *text = buf_str(&b);
     size_t len = b.len;
@@ -198,7 +174,7 @@ static int load(const char *path, const char *profile, bool config, struct aws_p
 {
     AUTO_BUF struct buf b;
     buf_init_secret(&b, FILE_MAX);
-    int rc = read_file(path, &b);
+    int rc = secret_file_read(path, &b, NULL);
     if (rc == ERR_NOT_FOUND) return 0;
     return rc ? rc : parse(buf_str(&b), profile, config, p);
 }

@@ -4,6 +4,7 @@
 #include "lib/escrow.h"
 
 #include "lib/err.h"
+#include "lib/secret_file.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define KEY_BYTES   32
@@ -59,45 +59,43 @@ static bool mode_is_fine(const struct stat *st)
     return others == 0 || (others == S_IRGRP && st->st_uid != geteuid());
 }
 
-static int load_bytes(const char *path, unsigned char key[KEY_BYTES], char **ret_reason)
+static int load_bytes(const char *path, struct buf *key, char **ret_reason)
 {
-    struct stat st;
-    unsigned char extra;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
+    struct stat st = {0};
+    int rc = secret_file_read(path, key, &st);
+    if (rc == ERR_NOMEM) return rc;
+    if (st.st_mode == 0) { /* it could not be opened */
         set_reason(ret_reason, path, strerror(errno));
-        return errno == ENOENT ? ERR_NOT_FOUND : ERR_PERMISSION;
+        return rc == ERR_NOT_FOUND ? rc : ERR_PERMISSION;
     }
-    int rc = 0;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+    if (!S_ISREG(st.st_mode)) {
         set_reason(ret_reason, path, "not a regular file");
-        rc = ERR_INVALID;
-    } else if (!mode_is_fine(&st)) {
-        set_reason(ret_reason, path, "may be read by others; run: chmod 600 on it");
-        rc = ERR_PERMISSION;
-    } else if (read(fd, key, KEY_BYTES) != KEY_BYTES || read(fd, &extra, 1) != 0) {
-        set_reason(ret_reason, path, "must hold exactly 32 bytes; make one with: head -c 32 /dev/urandom");
-        rc = ERR_INVALID;
+        return ERR_INVALID;
     }
-    close(fd);
-    return rc;
+    if (!mode_is_fine(&st)) {
+        set_reason(ret_reason, path, "may be read by others; run: chmod 600 on it");
+        return ERR_PERMISSION;
+    }
+    if (rc == 0 && key->len == KEY_BYTES) return 0;
+    set_reason(ret_reason, path, "must hold exactly 32 bytes; make one with: head -c 32 /dev/urandom");
+    return ERR_INVALID;
 }
 
 static int load_one(struct escrow *e, const char *path, char **ret_reason)
 {
-    unsigned char key[KEY_BYTES];
+    AUTO_BUF struct buf key;
+    buf_init_secret(&key, KEY_BYTES);
     if (e->n == KEYS_MAX) {
         set_reason(ret_reason, path, "more than 8 master keys");
         return ERR_TOO_LARGE;
     }
-    int rc = load_bytes(path, key, ret_reason);
+    int rc = load_bytes(path, &key, ret_reason);
     struct master *m = &e->keys[e->n];
-    if (!rc) rc = make_id(key, m->id);
+    if (!rc) rc = make_id((const unsigned char *)buf_str(&key), m->id);
     if (!rc) {
-        m->key = secret_new(key, KEY_BYTES);
+        m->key = secret_new(buf_str(&key), KEY_BYTES);
         if (!m->key) rc = ERR_NOMEM;
     }
-    secret_wipe(key, sizeof(key));
     if (!rc) e->n++;
     return rc;
 }

@@ -19,8 +19,8 @@
  * libcurl repeats a POST by itself when a reused connection dies before the first byte of the reply; only
  * fresh_connection prevents that (7.88.1, no option turns it off).
  *
- * Secrets: the blocks and reply buffers are wiped, libcurl gets an allocator which wipes what it frees, OpenSSL is told
- * to clear decrypted records, and SSLKEYLOGFILE is taken out of the environment.
+ * Secrets: the blocks and reply buffers are wiped (http_request.h, http_handle.h), and SSLKEYLOGFILE is taken out of
+ * the environment.
  *
  * libcurl forgets a transfer's timeout when anything else is due for it within the last millisecond before (7.88.1,
  * add_next_timeout()): it ends with the next byte then, or never. So the sweep ends what is over.
@@ -31,17 +31,13 @@
 
 #include "lib/clock.h"
 #include "lib/err.h"
-#include "lib/http_head.h"
+#include "lib/http_handle.h"
 #include "lib/http_valid.h"
 #include "lib/loop.h"
-#include "lib/secret.h"
-#include "lib/text.h"
 
 #include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
-#include <malloc.h>
-#include <openssl/ssl.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
@@ -54,7 +50,6 @@ enum {
     DEFAULT_HANDLES = 128, /* measured: at 256 to one host a request costs a quarter more CPU */
     DEFAULT_HANDLES_IAM = 64,
     DEFAULT_HANDSHAKES_PER_TURN = 8,
-    DEFAULT_REPLY_BYTES = 1024 * 1024,
     TURN_BUDGET_US = 4000,    /* after this much time in a turn, sockets and starts wait for the next */
     READY_PER_TURN = 128,     /* ready sockets taken per turn */
     KEEP_OPEN_PER_CLASS = 32, /* beyond it a fresh connection is closed after its request */
@@ -62,44 +57,20 @@ enum {
     SWEEP_MIN_MS = 200, /* a sweep walks queues and handles */
     LATE_MS = 100,      /* after its timeout a transfer is ended here */
     SLOW_MS = 500,
-    DNS_KEEP_S =
-        2, /* libcurl walks all kept names after each transfer; those of a fleet are not asked for again soon */
-    WARM_BODY_BYTES = 8192, /* a reply buffer up to this size is kept for the handle's next request */
 };
 #define DEFAULT_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
 #define FAR_AWAY_MS     INT64_MAX
 
-/* A request in the queue or under way: one block, its strings and body behind it. */
-struct request {
-    struct request *prev, *next; /* in the queue */
-    struct ticket ticket;
-    enum http_class class;
-    bool fresh_connection, last_on_connection, ahead;
-    int (*prepare)(void *, const char *const **);
-    void *prepare_arg;
-    int64_t queue_deadline_mono_ms, timeout_ms;
-    size_t max_reply_bytes, body_len, block_bytes;
-    unsigned headers; /* number of strings at header_text */
-    const char *method, *url, *header_text, *body;
-};
-
-/* One easy handle and what its transfer needs. */
+/* A place for one transfer. */
 struct slot {
-    CURL *easy;
+    struct http_handle handle;
     struct http *h;
     enum http_class class;
     struct request *r; /* owned; NULL: the slot is free */
     struct slot *next_free;
-    struct http_head head;
-    struct buf body;
-    struct curl_slist *nodes; /* owned array, linked in order; data points into the request */
-    size_t nodes_cap;
     TAILQ_ENTRY(slot) under_way;
     bool slow;                             /* it lent its place */
-    bool used;                             /* its handle had a transfer */
-    bool refused_open;                     /* the open socket callback failed */
     int64_t started_mono_ms, over_mono_ms; /* over: libcurl should have ended it before */
-    char error[CURL_ERROR_SIZE];
 };
 
 struct queue {
@@ -153,25 +124,6 @@ static int64_t mono_us(void)
     struct timespec ts;
     (void)clock_gettime(CLOCK_MONOTONIC, &ts); /* cannot fail */
     return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
-/* ---- libcurl's memory: wiped when freed ---- */
-
-static void wiping_free(void *p)
-{
-    if (!p) return;
-    secret_wipe(p, malloc_usable_size(p));
-    free(p);
-}
-
-static void *wiping_realloc(void *p, size_t size)
-{
-    void *fresh = malloc(size ? size : 1);
-    if (!fresh || !p) return fresh;
-    size_t old = malloc_usable_size(p);
-    memcpy(fresh, p, old < size ? old : size);
-    wiping_free(p);
-    return fresh;
 }
 
 /* ---- sockets ---- */
@@ -273,61 +225,7 @@ static int on_close_socket(void *arg, curl_socket_t fd)
     return close(fd);
 }
 
-/* ---- requests ---- */
-
-static void request_free(struct request *r)
-{
-    if (!r) return;
-    secret_wipe(r, r->block_bytes);
-    free(r);
-}
-
-static const char *put(char **at, const void *bytes, size_t len)
-{
-    char *start = *at;
-    if (len) memcpy(start, bytes, len);
-    *at += len;
-    return start;
-}
-
-static int request_new(const struct http_request *req, struct ticket t, struct request **ret_request)
-{
-    unsigned headers;
-    size_t header_bytes, url_len;
-    if (!req->method || !req->url || (unsigned)req->class >= HTTP_CLASSES || req->timeout_ms < 1) return ERR_INVALID;
-    if (!http_method_is_valid(req->method) || !http_url_is_valid(req->url) || req->queue_timeout_ms < 0)
-        return ERR_INVALID;
-    if (!http_headers_are_valid(req->headers, &headers, &header_bytes)) return ERR_INVALID;
-    if (req->body_len > 0 && (!req->body || strcmp(req->method, "HEAD") == 0)) return ERR_INVALID;
-    url_len = strlen(req->url);
-    size_t method_len = strlen(req->method);
-    size_t bytes = sizeof(struct request) + url_len + 1 + method_len + 1 + header_bytes + req->body_len + 1;
-    struct request *r = malloc(bytes);
-    if (!r) return ERR_NOMEM;
-    *r = (struct request){
-        .ticket = t,
-        .class = req->class,
-        .fresh_connection = req->fresh_connection,
-        .last_on_connection = req->last_on_connection,
-        .ahead = req->ahead,
-        .prepare = req->prepare,
-        .prepare_arg = req->prepare_arg,
-        .timeout_ms = req->timeout_ms,
-        .max_reply_bytes = req->max_reply_bytes ? req->max_reply_bytes : DEFAULT_REPLY_BYTES,
-        .body_len = req->body_len,
-        .block_bytes = bytes,
-        .headers = headers,
-    };
-    char *at = (char *)(r + 1);
-    r->method = put(&at, req->method, method_len + 1);
-    r->url = put(&at, req->url, url_len + 1);
-    r->header_text = at;
-    for (unsigned i = 0; i < headers; i++) (void)put(&at, req->headers[i], strlen(req->headers[i]) + 1);
-    r->body = put(&at, req->body, req->body_len);
-    *at = '\0';
-    *ret_request = r;
-    return 0;
-}
+/* ---- queues ---- */
 
 static void queue_push(struct queue *q, struct request *r)
 {
@@ -377,87 +275,16 @@ static void complete_unsent(struct request *r, int64_t started_mono_ms, int err,
         .started_mono_ms = started_mono_ms,
     };
     struct ticket t = r->ticket;
-    request_free(r);
+    http_request_free(r);
     ticket_complete(t, &reply);
 }
 
 /* ---- slots ---- */
 
-static size_t on_header(char *line, size_t size, size_t count, void *arg)
-{
-    struct slot *slot = arg;
-    return http_head_line(&slot->head, line, size * count) == 0 ? size * count : 0;
-}
-
-static size_t on_body(char *bytes, size_t size, size_t count, void *arg)
-{
-    struct slot *slot = arg;
-    return buf_add(&slot->body, bytes, size * count) == 0 ? size * count : 0;
-}
-
-/* OpenSSL: no decrypted bytes left in its buffers, and no 34 kB of buffers on an idle connection. */
-static CURLcode on_ssl_context(CURL *easy, void *context, void *arg)
-{
-    (void)easy, (void)arg;
-    SSL_CTX *ctx = context;
-    SSL_CTX_set_options(ctx, SSL_OP_CLEANSE_PLAINTEXT);
-    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-    return CURLE_OK;
-}
-
-#define SET(option, value)                                                                                             \
-    if (curl_easy_setopt(easy, option, value) != CURLE_OK) return ERR_NOMEM
-
-/* The options that are the same for every request of a slot. QUICK_EXIT: without it libcurl waits for its resolver
- * thread when a transfer ends while its name is being looked up, and the loop with it. */
-static int set_fixed_options(struct slot *slot)
-{
-    CURL *easy = slot->easy;
-    const struct http *h = slot->h;
-    SET(CURLOPT_PRIVATE, slot);
-    SET(CURLOPT_ERRORBUFFER, slot->error);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_QUICK_EXIT, 1L);
-    SET(CURLOPT_NOPROGRESS, 1L);
-    SET(CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
-    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    SET(CURLOPT_TCP_NODELAY, 1L);
-    SET(CURLOPT_PATH_AS_IS, 1L);    /* what was signed is what is sent */
-    SET(CURLOPT_BUFFERSIZE, 4096L); /* replies are short; each buffer is made and wiped with its handle */
-    SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
-    SET(CURLOPT_DNS_CACHE_TIMEOUT, (long)DNS_KEEP_S);
-    SET(CURLOPT_USERAGENT, h->user_agent);
-    SET(CURLOPT_CAPATH, NULL); /* a CA path turns off the cache of the parsed bundle: 20 ms per connection */
-    SET(CURLOPT_CAINFO, h->ca_file);
-    SET(CURLOPT_PROXY_CAPATH, NULL);
-    SET(CURLOPT_PROXY_CAINFO, h->ca_file);
-    SET(CURLOPT_SSL_VERIFYPEER, 1L);
-    SET(CURLOPT_SSL_VERIFYHOST, 2L);
-    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_context);
-    /* A session is worth its memory (8 per handle) only where connections repeat. */
-    SET(CURLOPT_SSL_SESSIONID_CACHE, slot->class == HTTP_IAM || slot->class == HTTP_STS ? 1L : 0L);
-    SET(CURLOPT_HEADERFUNCTION, on_header);
-    SET(CURLOPT_HEADERDATA, slot);
-    SET(CURLOPT_WRITEFUNCTION, on_body);
-    SET(CURLOPT_WRITEDATA, slot);
-    SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-    SET(CURLOPT_OPENSOCKETDATA, slot);
-    SET(CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
-    SET(CURLOPT_CLOSESOCKETDATA, slot->h);
-    return 0;
-}
-
 static void slot_free(struct slot *slot)
 {
     if (!slot) return;
-    curl_easy_cleanup(slot->easy);
-    http_head_done(&slot->head);
-    buf_done(&slot->body);
-    free(slot->nodes);
+    http_handle_done(&slot->handle);
     free(slot);
 }
 
@@ -467,10 +294,8 @@ static struct slot *slot_new(struct http *h, enum http_class class)
     if (!slot) return NULL;
     slot->h = h;
     slot->class = class;
-    http_head_init(&slot->head);
-    buf_init_secret(&slot->body, DEFAULT_REPLY_BYTES);
-    slot->easy = curl_easy_init();
-    if (slot->easy && set_fixed_options(slot) == 0) return slot;
+    const struct http_handle_options o = {slot, class, h->ca_file, h->user_agent, on_open_socket, on_close_socket, h};
+    if (http_handle_init(&slot->handle, &o) == 0) return slot;
     slot_free(slot);
     return NULL;
 }
@@ -544,12 +369,8 @@ static struct slot *slot_take(struct http *h, enum http_class class)
 static void slot_give_back(struct slot *slot)
 {
     struct queue *q = &slot->h->queues[slot->class];
-    if (slot->body.cap > WARM_BODY_BYTES)
-        buf_done(&slot->body);
-    else
-        buf_reset(&slot->body);
-    http_head_done(&slot->head);
-    request_free(slot->r);
+    http_handle_rest(&slot->handle);
+    http_request_free(slot->r);
     slot->r = NULL;
     slot->next_free = q->free_slots;
     q->free_slots = slot;
@@ -557,99 +378,12 @@ static void slot_give_back(struct slot *slot)
 
 /* ---- starting a transfer ---- */
 
-static bool url_is_local(const char *url)
+static bool closes_after(const struct slot *slot)
 {
-    const char *host = strstr(url, "://") + 3;
-    size_t len = strcspn(host, "/?#");
-    const char *at = memchr(host, '@', len);
-    if (at) return false; /* refused by libcurl anyway */
-    if (*host == '[') return http_host_is_local(host + 1, strcspn(host + 1, "]/?#"));
-    size_t host_len = strcspn(host, ":/?#");
-    return http_host_is_local(host, host_len < len ? host_len : len);
-}
-
-/* libcurl's own list type, filled by hand: it reads the list and neither copies nor frees it. */
-static void add_node(struct slot *slot, size_t *count, const char *header)
-{
-    union {
-        const char *in;
-        char *out;
-    } text = {.in = header};
-    slot->nodes[*count] = (struct curl_slist){.data = text.out};
-    if (*count > 0) slot->nodes[*count - 1].next = &slot->nodes[*count];
-    ++*count;
-}
-
-static int link_headers(struct slot *slot, const char *const *more, unsigned more_count)
-{
-    const struct request *r = slot->r;
-    size_t need = r->headers + more_count + 2, count = 0;
-    if (need > slot->nodes_cap) {
-        struct curl_slist *nodes = reallocarray(slot->nodes, need, sizeof *nodes);
-        if (!nodes) return ERR_NOMEM;
-        slot->nodes = nodes;
-        slot->nodes_cap = need;
-    }
-    const char *text = r->header_text;
-    for (unsigned i = 0; i < r->headers; i++, text += strlen(text) + 1) add_node(slot, &count, text);
-    for (unsigned i = 0; i < more_count; i++) add_node(slot, &count, more[i]);
-    bool has_type = false;
-    for (size_t i = 0; i < count; i++)
-        if (strncasecmp(slot->nodes[i].data, "content-type:", 13) == 0) has_type = true;
-    if (!has_type) add_node(slot, &count, "Content-Type:"); /* libcurl would call any body a form */
-    add_node(slot, &count, "Expect:");                      /* and wait for 100 Continue before a large one */
-    return 0;
-}
-
-static int set_method(CURL *easy, const struct request *r)
-{
-    bool get = strcmp(r->method, "GET") == 0, head = strcmp(r->method, "HEAD") == 0;
-    bool post = strcmp(r->method, "POST") == 0;
-    SET(CURLOPT_CUSTOMREQUEST, get || head || post ? NULL : r->method);
-    if (head) {
-        SET(CURLOPT_NOBODY, 1L);
-    } else if (r->body_len == 0 && (get || strcmp(r->method, "DELETE") == 0)) {
-        SET(CURLOPT_HTTPGET, 1L);
-    } else {
-        SET(CURLOPT_POST, 1L);
-        if (get) SET(CURLOPT_CUSTOMREQUEST, r->method);
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_len);
-        SET(CURLOPT_POSTFIELDS, r->body);
-    }
-    return 0;
-}
-
-static int set_request_options(struct slot *slot)
-{
-    CURL *easy = slot->easy;
     const struct request *r = slot->r;
     const struct queue *q = &slot->h->queues[r->class];
     unsigned keep = q->slots_max < KEEP_OPEN_PER_CLASS ? q->slots_max : KEEP_OPEN_PER_CLASS;
-    bool close_after = r->last_on_connection || (r->fresh_connection && q->open >= keep);
-    int rc = set_method(easy, r);
-    if (rc < 0) return rc;
-    SET(CURLOPT_URL, r->url);
-    SET(CURLOPT_HTTPHEADER, slot->nodes);
-    SET(CURLOPT_FRESH_CONNECT, r->fresh_connection ? 1L : 0L);
-    SET(CURLOPT_FORBID_REUSE, close_after ? 1L : 0L);
-    SET(CURLOPT_TIMEOUT_MS, r->timeout_ms < LONG_MAX ? (long)r->timeout_ms : LONG_MAX);
-    SET(CURLOPT_PROXY, url_is_local(r->url) ? "" : NULL); /* NULL: what the environment says */
-    return 0;
-}
-
-/* Before 8.1.1 libcurl keeps a pointer to the last header of a handle's earlier reply, freed by then, and writes
- * through it when the first header line of the next reply begins with a blank (github.com/curl/curl/pull/11103).
- * Instances, and hosts that they name, are not trusted with that, so their handles serve one request. Those for AWS are
- * kept: whoever answers there has proven to be AWS, or is an endpoint that the operator set. */
-static int replace_used_handle(struct slot *slot)
-{
-    bool trusted = slot->class == HTTP_IAM || slot->class == HTTP_STS || slot->class == HTTP_S3;
-    if (!slot->used || trusted || curl_version_info(CURLVERSION_NOW)->version_num >= 0x080101) return 0;
-    curl_easy_cleanup(slot->easy);
-    slot->easy = curl_easy_init();
-    if (!slot->easy || set_fixed_options(slot) < 0) return ERR_NOMEM;
-    slot->used = false;
-    return 0;
+    return r->last_on_connection || (r->fresh_connection && q->open >= keep);
 }
 
 /* Everything that may fail before libcurl owns the transfer. */
@@ -659,20 +393,12 @@ static int slot_load(struct slot *slot)
     const char *const *more = NULL;
     unsigned more_count = 0;
     size_t more_bytes;
-    int rc = replace_used_handle(slot);
-    if (rc < 0) return rc;
-    rc = r->prepare ? r->prepare(r->prepare_arg, &more) : 0;
+    int rc = r->prepare ? r->prepare(r->prepare_arg, &more) : 0;
     if (rc != 0) return rc;
     if (!http_headers_are_valid(more, &more_count, &more_bytes)) return ERR_INVALID;
-    rc = link_headers(slot, more, more_count);
+    rc = http_handle_load(&slot->handle, r, more, more_count, closes_after(slot));
     if (rc < 0) return rc;
-    slot->body.max = r->max_reply_bytes;
-    slot->error[0] = '\0';
-    http_head_init(&slot->head);
-    rc = set_request_options(slot);
-    if (rc < 0) return rc;
-    slot->used = true;
-    return curl_multi_add_handle(slot->h->multi, slot->easy) == CURLM_OK ? 0 : ERR_NOMEM;
+    return curl_multi_add_handle(slot->h->multi, slot->handle.easy) == CURLM_OK ? 0 : ERR_NOMEM;
 }
 
 static void arm_sweep(struct http *h, int64_t at_mono_ms, int64_t least_ms)
@@ -712,97 +438,26 @@ static void start_next(struct http *h, struct slot *slot)
 
 /* ---- ending a transfer ---- */
 
-static int map_unsent(CURLcode code)
-{
-    switch (code) {
-    case CURLE_OPERATION_TIMEDOUT:
-        return ERR_TIMEOUT;
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_RESOLVE_PROXY:
-        return ERR_NET_RESOLVE;
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_SSL_ENGINE_INITFAILED:
-        return ERR_NET_TLS;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_LOGIN_DENIED:
-        return ERR_INVALID;
-    case CURLE_OUT_OF_MEMORY:
-        return ERR_NOMEM;
-    default:
-        return ERR_NET_CONNECT;
-    }
-}
-
-static int map_sent(CURLcode code)
-{
-    switch (code) {
-    case CURLE_OPERATION_TIMEDOUT:
-        return ERR_TIMEOUT_SENT;
-    case CURLE_WRITE_ERROR: /* our own limits: reply or header bytes */
-    case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 or 2 */
-    case CURLE_BAD_CONTENT_ENCODING:
-    case CURLE_FILESIZE_EXCEEDED:
-    case CURLE_OUT_OF_MEMORY:
-        return ERR_NET_BAD_REPLY; /* a header or chunk too long for libcurl */
-    default:
-        return ERR_NET_LOST;
-    }
-}
-
-static int map_result(const struct slot *slot, CURLcode code)
-{
-    long sent_bytes = 0, status = 0;
-    (void)curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (code == CURLE_OK && (status < 100 || slot->head.bad_status)) return ERR_NET_BAD_REPLY; /* "HTTP/200 OK" */
-    if (code == CURLE_OK && !slot->head.complete) return ERR_NET_LOST; /* ended inside the head: fine for libcurl */
-    if (code == CURLE_OK) return slot->head.encoded && slot->body.len > 0 ? ERR_NET_BAD_REPLY : 0;
-    (void)curl_easy_getinfo(slot->easy, CURLINFO_REQUEST_SIZE, &sent_bytes); /* stays 0 when unknown to libcurl */
-    return sent_bytes == 0 ? map_unsent(code) : map_sent(code);
-}
-
-/* Why, in words: libcurl's where it knows, ours where the limit or the rule is ours. Borrowed from the slot. */
-static const char *explain(struct slot *slot, CURLcode code, int err, long status)
-{
-    if (code == CURLE_WRITE_ERROR && slot->body.error == ERR_TOO_LARGE)
-        (void)snprintf(slot->error, sizeof(slot->error), "the reply is larger than %zu bytes", slot->body.max);
-    else if (code == CURLE_WRITE_ERROR)
-        text_copy(slot->error, sizeof(slot->error),
-                  slot->body.error ? err_text(slot->body.error) : "the reply's head is too long");
-    else if (code == CURLE_OUT_OF_MEMORY && err == ERR_NET_BAD_REPLY)
-        (void)snprintf(slot->error, sizeof(slot->error), "a line of the reply's head is too long, or out of memory");
-    if (code != CURLE_OK) return slot->error[0] ? slot->error : curl_easy_strerror(code);
-    if (!err) return "";
-    if (status < 100 || slot->head.bad_status) return "the reply has no status";
-    return slot->head.complete ? "the reply is compressed" : "the reply's head is cut off";
-}
-
 static void complete_slot(struct slot *slot, CURLcode code)
 {
-    const struct http_head *head = &slot->head;
-    long status = 0;
-    int err = map_result(slot, code);
-    (void)curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
-    (void)curl_multi_remove_handle(slot->h->multi, slot->easy); /* fails for a foreign handle only */
+    struct http_handle *a = &slot->handle;
+    const struct http_head *head = &a->head;
+    const int err = http_handle_result(a, code);
+    const long status = http_handle_status(a);
+    (void)curl_multi_remove_handle(slot->h->multi, a->easy); /* fails for a foreign handle only */
     ends(&slot->h->queues[slot->class], slot);
     const struct http_reply reply = {
         .err = err,
         .status = (int)status,
-        .body = buf_str(&slot->body),
-        .body_len = slot->body.len,
+        .body = buf_str(&a->body),
+        .body_len = a->body.len,
         .content_type = head->content_type,
         .location = head->location ? head->location : "",
         .date_ms = head->date_ms,
         .retry_after_ms = http_head_retry_after_ms(head, clock_wall_ms(&clock_system)),
         .request_id = head->request_id,
         .bucket_region = head->bucket_region,
-        .detail = explain(slot, code, err, status),
+        .detail = http_handle_words(a, code, err),
         .started_mono_ms = slot->started_mono_ms,
     };
     ticket_complete(slot->r->ticket, &reply);
@@ -1040,11 +695,11 @@ int http_send(struct http *h, const struct http_request *req, struct ticket t)
 {
     struct request *r;
     if (h->closing) return ERR_CANCELLED;
-    int rc = request_new(req, t, &r);
+    int rc = http_request_new(req, t, &r);
     if (rc < 0) return rc;
     rc = kick(h);
     if (rc < 0) {
-        request_free(r);
+        http_request_free(r);
         return rc;
     }
     int64_t wait_ms = req->queue_timeout_ms ? req->queue_timeout_ms : req->timeout_ms,
@@ -1113,7 +768,7 @@ int http_new(struct loop *l, const struct http_options *o, struct http **ret_htt
     h->ca_file = strdup(o->ca_file ? o->ca_file : DEFAULT_CA_FILE);
     h->user_agent = strdup(o->user_agent ? o->user_agent : "keyroll/" KEYROLL_VERSION);
     (void)unsetenv("SSLKEYLOGFILE"); /* libcurl reads it in its global init; cannot fail for this name */
-    h->curl_ready = curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup, calloc) == 0;
+    h->curl_ready = http_handle_global_init() == 0;
     long handles = 0;
     int rc = h->ca_file && h->user_agent && h->curl_ready ? 0 : ERR_NOMEM;
     if (rc == 0) rc = init_queues(h, o, &handles);
@@ -1133,7 +788,7 @@ static void cancel_all(struct http *h)
         for (unsigned i = 0; i < q->slots_len; i++) {
             struct request *r = q->slots[i]->r;
             if (!r) continue;
-            (void)curl_multi_remove_handle(h->multi, q->slots[i]->easy); /* it is in there */
+            (void)curl_multi_remove_handle(h->multi, q->slots[i]->handle.easy); /* it is in there */
             q->slots[i]->r = NULL;
             ends(q, q->slots[i]);
             complete_unsent(r, q->slots[i]->started_mono_ms, ERR_CANCELLED, "cancelled");

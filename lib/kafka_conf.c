@@ -387,3 +387,28 @@ bool kafka_destroy(struct rd_kafka_s *rk, int64_t wait_ms)
     if (done) ending_free(e);
     return done;
 }
+
+/* ---- missed messages ---- */
+
+#define MISSED_SEEKS 5
+
+bool kafka_missed_takes(struct kafka_missed *m, int64_t offset)
+{
+    if (!m->any) return true;
+    if (offset > m->offset && m->seeks < MISSED_SEEKS) return false;
+    *m = (struct kafka_missed){0};
+    return true;
+}
+
+bool kafka_missed_seek(struct kafka_missed *m, struct rd_kafka_s *rk, const char *topic, int32_t partition)
+{
+    if (!m->any || m->seeks >= MISSED_SEEKS) return false;
+    rd_kafka_topic_partition_list_t *l = rd_kafka_topic_partition_list_new(1);
+    if (!l) return true;
+    rd_kafka_topic_partition_list_add(l, topic, partition)->offset = m->offset;
+    rd_kafka_error_t *error = rd_kafka_seek_partitions(rk, l, 0);
+    if (error) rd_kafka_error_destroy(error);
+    rd_kafka_topic_partition_list_destroy(l);
+    m->seeks++;
+    return m->seeks < MISSED_SEEKS;
+}

@@ -41,6 +41,21 @@ void kafka_wake_again(struct kafka_wake *w);   /* fn runs again in the next turn
 void kafka_wake_free(struct kafka_wake *w);
 extern const char kafka_wake_bytes[8]; /* what the queue has to write */
 
+/* A message that was missed for want of memory, per partition. Nothing behind it may be taken before it, or the commit
+ * would pass it. Zeroed: none is missed. */
+struct kafka_missed {
+    bool any;
+    int64_t offset;
+    unsigned seeks; /* since it was missed */
+};
+#define KAFKA_MISSED_AGAIN_MS 500 /* between two seeks */
+/* May this message be taken? Not what lies behind the missed one; unless several seeks did not bring that, because the
+ * broker has deleted it meanwhile. */
+bool kafka_missed_takes(struct kafka_missed *m, int64_t offset);
+/* Seeks to the missed message; harmless to repeat. True: call it again in KAFKA_MISSED_AGAIN_MS, since librdkafka does
+ * not tell whether a seek without a wait was done. */
+bool kafka_missed_seek(struct kafka_missed *m, struct rd_kafka_s *rk, const char *topic, int32_t partition);
+
 /* Destroys the client in a thread of its own and waits for it at most wait_ms (librdkafka may hang in name resolution
  * or in its own bugs). False: it goes on in the background, what its callbacks use must stay. */
 bool kafka_destroy(struct rd_kafka_s *rk, int64_t wait_ms);

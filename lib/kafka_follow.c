@@ -32,6 +32,7 @@
 struct part {
     int64_t next; /* offset to go on with */
     bool at_end;  /* its end was reached once */
+    struct kafka_missed missed;
 };
 
 /* What the asking thread and the loop share. */
@@ -49,6 +50,7 @@ struct kafka_follow {
     rd_kafka_topic_t *topic;
     rd_kafka_queue_t *queue;
     struct kafka_wake *wake;
+    struct loop_timer *missed_timer;
     struct asked asked;
     struct part *parts;
     int n_parts;
@@ -162,7 +164,7 @@ static void assign(struct kafka_follow *k, int n)
     }
     for (int i = k->n_parts; i < n; i++) {
         bool end = k->from_end && k->n_parts == 0; /* what a partition added later holds is all new */
-        parts[i] = (struct part){end ? RD_KAFKA_OFFSET_END : RD_KAFKA_OFFSET_BEGINNING, false};
+        parts[i] = (struct part){.next = end ? RD_KAFKA_OFFSET_END : RD_KAFKA_OFFSET_BEGINNING};
     }
     for (int i = 0; i < n; i++)
         rd_kafka_topic_partition_list_add(l, rd_kafka_topic_name(k->topic), i)->offset = parts[i].next;
@@ -220,11 +222,16 @@ static void take_message(struct kafka_follow *k, const rd_kafka_message_t *m)
     rd_kafka_headers_t *h = NULL;
     rd_kafka_timestamp_type_t type;
     if (m->partition < 0 || m->partition >= k->n_parts) return;
+    struct part *p = &k->parts[m->partition];
+    if (!kafka_missed_takes(&p->missed, m->offset)) return;
     if (!copy_bytes(k, m, &in)) {
-        say(k, LOG_WARN, "MESSAGE", err_text(ERR_NOMEM));
+        say(k, LOG_WARN, "MESSAGE", "there is no memory for a message: it is fetched again");
+        p->next = m->offset;
+        p->missed = (struct kafka_missed){.any = true, .offset = m->offset};
+        loop_timer_start(k->missed_timer, KAFKA_MISSED_AGAIN_MS);
         return;
     }
-    k->parts[m->partition].next = m->offset + 1;
+    p->next = m->offset + 1;
     in.timestamp_ms = rd_kafka_message_timestamp(m, &type);
     if (!rd_kafka_message_headers(m, &h))
         while (in.n_headers < HEADERS_MAX &&
@@ -234,9 +241,19 @@ static void take_message(struct kafka_follow *k, const rd_kafka_message_t *m)
     k->o.on_message(k->o.arg, &in);
 }
 
+static void fetch_missed(void *arg)
+{
+    struct kafka_follow *k = arg;
+    bool again = false;
+    for (int i = 0; i < k->n_parts; i++)
+        if (kafka_missed_seek(&k->parts[i].missed, k->rk, rd_kafka_topic_name(k->topic), i)) again = true;
+    if (again) loop_timer_start(k->missed_timer, KAFKA_MISSED_AGAIN_MS);
+}
+
 static void note_end(struct kafka_follow *k, const rd_kafka_message_t *m)
 {
     if (m->partition < 0 || m->partition >= k->n_parts) return;
+    if (k->parts[m->partition].missed.any) return; /* there is a message before it */
     k->parts[m->partition].at_end = true;
     k->parts[m->partition].next = m->offset;
     for (int i = 0; i < k->n_parts; i++)
@@ -343,6 +360,7 @@ int kafka_follow_new(struct loop *l, const struct kafka_follow_options *o, struc
     k->from_end = o->from_end;
     int rc = connect_client(k, ret_reason);
     if (rc == 0 && !(k->wake = kafka_wake_new(l, serve, k))) rc = ERR_NOMEM;
+    if (rc == 0 && !(k->missed_timer = loop_timer_new(l, fetch_missed, k))) rc = ERR_NOMEM;
     if (rc == 0) rc = start_asking(k);
     if (rc < 0) {
         kafka_follow_free(k, 1000);
@@ -363,6 +381,7 @@ void kafka_follow_free(struct kafka_follow *k, int64_t wait_up_to_ms)
         rd_kafka_queue_destroy(k->queue);
     }
     kafka_wake_free(k->wake);
+    loop_timer_free(TAKE(k->missed_timer));
     if (k->topic) rd_kafka_topic_destroy(k->topic);
     bool ended = !k->rk || kafka_destroy(k->rk, wait_up_to_ms);
     free(TAKE(k->parts));

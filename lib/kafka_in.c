@@ -12,6 +12,10 @@
  * Pausing is tracked here, since resuming a partition that is not paused may rewind it (librdkafka below 2.4) and the
  * state cannot be asked for. The prefetch is small, because a pause throws it away.
  *
+ * Memory: a message that cannot be copied is fetched again a moment later, and nothing behind it is taken before it. A
+ * rebalance that cannot be noted is fatal: its partitions would be read by nobody while the group takes them for
+ * served.
+ *
  * Ending: close through a queue of its own, with a deadline; then destroy in a thread. A consumer below 2.3 that never
  * had an assignment is not closed (it may crash there, librdkafka 2.3.0's change log): its membership times out. */
 #include "lib/kafka_in.h"
@@ -39,12 +43,15 @@ struct part {
     char *topic; /* owned */
     int32_t partition;
     bool is_paused;
+    struct kafka_missed missed;
 };
 
 struct kafka_in {
     rd_kafka_t *rk;
+    const struct clock *clock;
     rd_kafka_queue_t *queue; /* the consumer's: messages, rebalances, commit answers, errors, logs */
     struct kafka_wake *wake;
+    struct loop_timer *missed_timer;
     struct part *parts; /* assigned, sorted by topic and partition */
     size_t n_parts;
     bool was_assigned;            /* an assignment came, maybe an empty one */
@@ -112,7 +119,7 @@ static struct part *find_part(const struct kafka_in *k, const char *topic, int32
     return k->n_parts ? bsearch(&key, k->parts, k->n_parts, sizeof(key), compare_parts) : NULL;
 }
 
-/* False when out of memory: these partitions can then neither be paused nor resumed. */
+/* False when out of memory: messages of those that are missing are not taken. */
 static bool add_parts(struct kafka_in *k, const rd_kafka_topic_partition_list_t *l)
 {
     if (l->cnt <= 0) return true;
@@ -120,15 +127,16 @@ static bool add_parts(struct kafka_in *k, const rd_kafka_topic_partition_list_t 
     if (!parts) return false;
     k->parts = parts;
     size_t n = k->n_parts; /* find_part() searches the sorted ones, that is those from before */
-    for (int i = 0; i < l->cnt; i++) {
+    bool is_whole = true;
+    for (int i = 0; i < l->cnt && is_whole; i++) {
         if (find_part(k, l->elems[i].topic, l->elems[i].partition)) continue;
         char *topic = strdup(l->elems[i].topic);
-        if (!topic) break;
-        parts[n++] = (struct part){.topic = topic, .partition = l->elems[i].partition};
+        is_whole = topic != NULL;
+        if (is_whole) parts[n++] = (struct part){.topic = topic, .partition = l->elems[i].partition};
     }
     k->n_parts = n;
     qsort(parts, n, sizeof(*parts), compare_parts);
-    return true;
+    return is_whole;
 }
 
 static int set_paused(struct kafka_in *k, struct part *p, bool is_paused);
@@ -188,6 +196,8 @@ int kafka_in_resume(struct kafka_in *k, const char *topic, int32_t partition, in
     if (!p) return ERR_NOT_FOUND;
     if (!p->is_paused) return 0;
     int rc = set_paused(k, p, false);
+    if (p->missed.any && (offset < 0 || offset > p->missed.offset)) offset = p->missed.offset;
+    if (p->missed.any) loop_timer_start(k->missed_timer, KAFKA_MISSED_AGAIN_MS);
     return rc == 0 && offset >= 0 ? seek_to(k, p, offset) : rc;
 }
 
@@ -213,6 +223,13 @@ void kafka_in_allow_intake(struct kafka_in *k)
 
 /* ---- rebalance ---- */
 
+static void fail(struct kafka_in *k, const char *why)
+{
+    if (k->is_fatal) return;
+    k->is_fatal = true;
+    if (k->on_fatal && !k->is_closing) k->on_fatal(k->arg, why);
+}
+
 static void report_error(const struct kafka_in *k, const char *what, rd_kafka_error_t *error)
 {
     if (!error) return;
@@ -225,9 +242,12 @@ static void assign(struct kafka_in *k, rd_kafka_topic_partition_list_t *l)
     report_error(k, "ASSIGN", rd_kafka_incremental_assign(k->rk, l));
     k->was_assigned = true;
     if (k->assigns_to_come > 0) k->assigns_to_come--;
-    if (!add_parts(k, l)) say(k, LOG_WARN, "ASSIGN", err_text(ERR_NOMEM));
-    if (k->is_stopped) kafka_in_stop_intake(k);
     AUTO_FREE struct kafka_partition *p = partitions_of(l);
+    if (!add_parts(k, l) || (!p && l->cnt > 0)) {
+        fail(k, "there is no memory for the partitions that the group gave");
+        return;
+    }
+    if (k->is_stopped) kafka_in_stop_intake(k);
     if (k->on_assigned && !k->is_closing) k->on_assigned(k->arg, p, p ? (size_t)l->cnt : 0);
 }
 
@@ -235,11 +255,12 @@ static void revoke(struct kafka_in *k, rd_kafka_topic_partition_list_t *l)
 {
     bool lost = rd_kafka_assignment_lost(k->rk) != 0;
     AUTO_FREE struct kafka_partition *p = partitions_of(l);
+    if (!p && l->cnt > 0) fail(k, "there is no memory for the partitions that the group takes");
     if (p && k->on_revoked && !k->is_closing) k->on_revoked(k->arg, p, (size_t)l->cnt, lost);
     remove_parts(k, l);
     k->assigns_to_come =
         lost ? 1 : 2; /* librdkafka: a normal revoke is followed by an assign at once, then it joins again */
-    k->rebalancing_mono_ms = clock_mono_ms(&clock_system);
+    k->rebalancing_mono_ms = clock_mono_ms(k->clock);
     report_error(k, "UNASSIGN", rd_kafka_incremental_unassign(k->rk, l));
 }
 
@@ -267,8 +288,7 @@ static void note_fatal(struct kafka_in *k)
 {
     char text[512] = "";
     if (k->is_fatal || rd_kafka_fatal_error(k->rk, text, sizeof(text)) == RD_KAFKA_RESP_ERR_NO_ERROR) return;
-    k->is_fatal = true;
-    if (k->on_fatal && !k->is_closing) k->on_fatal(k->arg, text);
+    fail(k, text);
 }
 
 static void erred(rd_kafka_t *rk, int err, const char *text, void *opaque)
@@ -327,18 +347,32 @@ static size_t read_headers(const rd_kafka_message_t *m, struct kafka_header *out
 static void take_message(struct kafka_in *k, const rd_kafka_message_t *m)
 {
     const char *topic = rd_kafka_topic_name(m->rkt);
-    const struct part *p = find_part(k, topic, m->partition);
+    struct part *p = find_part(k, topic, m->partition);
     if (!p || p->is_paused) return; /* not committed: comes again, here after the resume or elsewhere */
+    if (!kafka_missed_takes(&p->missed, m->offset)) return;
     struct kafka_header headers[HEADERS_MAX];
     struct kafka_message_in in = {.topic = topic, .partition = m->partition, .offset = m->offset, .headers = headers};
     if (!copy_bytes(k, m, &in)) {
-        say(k, LOG_WARN, "MESSAGE", err_text(ERR_NOMEM)); /* its offset stays uncommitted */
+        say(k, LOG_WARN, "MESSAGE", "there is no memory for a message: it is fetched again");
+        p->missed = (struct kafka_missed){.any = true, .offset = m->offset};
+        loop_timer_start(k->missed_timer, KAFKA_MISSED_AGAIN_MS);
         return;
     }
     rd_kafka_timestamp_type_t type;
     in.timestamp_ms = rd_kafka_message_timestamp(m, &type);
     in.n_headers = read_headers(m, headers);
     k->on_message(k->arg, &in);
+}
+
+static void fetch_missed(void *arg)
+{
+    struct kafka_in *k = arg;
+    bool again = false;
+    for (size_t i = 0; i < k->n_parts; i++) { /* one that is paused: at the resume */
+        struct part *p = &k->parts[i];
+        if (!p->is_paused && kafka_missed_seek(&p->missed, k->rk, p->topic, p->partition)) again = true;
+    }
+    if (again) loop_timer_start(k->missed_timer, KAFKA_MISSED_AGAIN_MS);
 }
 
 static void take(struct kafka_in *k, rd_kafka_message_t *m)
@@ -348,8 +382,8 @@ static void take(struct kafka_in *k, rd_kafka_message_t *m)
     } else if (m->err == RD_KAFKA_RESP_ERR__FATAL) {
         note_fatal(k);
     } else if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        if (k->on_end && find_part(k, rd_kafka_topic_name(m->rkt), m->partition))
-            k->on_end(k->arg, rd_kafka_topic_name(m->rkt), m->partition);
+        const struct part *p = find_part(k, rd_kafka_topic_name(m->rkt), m->partition);
+        if (k->on_end && p && !p->missed.any) k->on_end(k->arg, rd_kafka_topic_name(m->rkt), m->partition);
     } else {
         say(k, LOG_WARN, rd_kafka_err2name(m->err), rd_kafka_message_errstr(m));
     }
@@ -395,7 +429,7 @@ static void committed(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_pa
 /* A rebalance without a next assignment (the group is gone for good) must not stop commits for ever. */
 static bool must_wait(const struct kafka_in *k)
 {
-    return k->assigns_to_come > 0 && clock_mono_ms(&clock_system) - k->rebalancing_mono_ms < k->rebalancing_limit_ms;
+    return k->assigns_to_come > 0 && clock_mono_ms(k->clock) - k->rebalancing_mono_ms < k->rebalancing_limit_ms;
 }
 
 int kafka_in_commit(struct kafka_in *k, const struct kafka_partition *p, size_t n)
@@ -439,6 +473,7 @@ static void destroy(struct kafka_in *k)
     }
     kafka_wake_free(k->wake);
     k->wake = NULL;
+    loop_timer_free(TAKE(k->missed_timer));
     bool ended = !k->rk || kafka_destroy(k->rk, DESTROY_WAIT_MS);
     for (size_t i = 0; i < k->n_parts; i++) free(k->parts[i].topic);
     free(k->parts);
@@ -470,7 +505,7 @@ static void leave_group(struct kafka_in *k, int64_t end_mono_ms)
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(k->rk, q);
     bool is_under_way = !error;
     if (error) rd_kafka_error_destroy(error);
-    while (is_under_way && !rd_kafka_consumer_closed(k->rk) && clock_mono_ms(&clock_system) < end_mono_ms) {
+    while (is_under_way && !rd_kafka_consumer_closed(k->rk) && clock_mono_ms(k->clock) < end_mono_ms) {
         rd_kafka_event_t *ev = rd_kafka_queue_poll(q, 20);
         if (ev) closing_event(k, ev);
     }
@@ -479,7 +514,7 @@ static void leave_group(struct kafka_in *k, int64_t end_mono_ms)
 
 static void finish(struct kafka_in *k)
 {
-    int64_t end = clock_mono_ms(&clock_system) + k->close_wait_ms;
+    int64_t end = clock_mono_ms(k->clock) + k->close_wait_ms;
     rd_kafka_queue_io_event_enable(k->queue, -1, NULL, 0);
     if (k->was_assigned || rd_kafka_version() >= CLOSE_VERSION) leave_group(k, end);
     destroy(k);
@@ -559,6 +594,7 @@ int kafka_in_new(struct loop *l, const struct kafka_in_options *o, struct kafka_
     struct kafka_in *k = calloc(1, sizeof(*k));
     if (!k) return ERR_NOMEM;
     assert(o->on_message);
+    k->clock = o->clock ? o->clock : &clock_system;
     k->on_message = o->on_message;
     k->on_assigned = o->on_assigned;
     k->on_revoked = o->on_revoked;
@@ -569,6 +605,7 @@ int kafka_in_new(struct loop *l, const struct kafka_in_options *o, struct kafka_
     k->arg = o->arg;
     int rc = connect_client(k, o, ret_reason);
     if (rc == 0 && !(k->wake = kafka_wake_new(l, serve, k))) rc = ERR_NOMEM;
+    if (rc == 0 && !(k->missed_timer = loop_timer_new(l, fetch_missed, k))) rc = ERR_NOMEM;
     if (rc == 0) rc = subscribe(k, o, ret_reason);
     if (rc < 0) {
         destroy(k);

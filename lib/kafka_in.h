@@ -1,5 +1,6 @@
 /* Kafka consumer on the loop: classic group, cooperative-sticky, explicit commits. It copies each message and destroys
- * librdkafka's at once. It decides nothing about offsets: worker/offsets does. Loop thread only. */
+ * librdkafka's at once; without memory for one it fetches it again, and hands nothing of its partition on before it. It
+ * decides nothing about offsets: worker/offsets does. Loop thread only. */
 #ifndef KEYROLL_KAFKA_IN_H
 #define KEYROLL_KAFKA_IN_H
 
@@ -36,6 +37,7 @@ struct kafka_in_options {
     const struct kafka_conf *conf;
     size_t n_conf;
     int64_t session_timeout_ms, heartbeat_ms; /* 0 = 10000 / 3000 */
+    const struct clock *clock;                /* for our own deadlines; NULL: clock_system */
     void (*on_message)(void *arg, const struct kafka_message_in *m);
     /* assigned: start tracking. revoked: called before the unassign; commit with kafka_in_commit_sync() in it what is
      * finished. lost: as revoked, but nothing may be committed. */

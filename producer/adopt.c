@@ -79,6 +79,7 @@ static void fill(struct record_key *k, const struct record *before, const struct
     k->inactive_ms = TIME_NONE;
     if (k->status == AWS_KEY_INACTIVE)
         k->inactive_ms = old && old->inactive_ms != TIME_NONE ? old->inactive_ms : now_ms;
+    k->inactive_aws_ms = TIME_NONE;
 }
 
 static void plan_replaced(const struct adopt_in *in, struct record_key *k)
@@ -89,6 +90,7 @@ static void plan_replaced(const struct adopt_in *in, struct record_key *k)
     k->replaced_ms = in->now_ms;
     snprintf(k->replaced_by, sizeof k->replaced_by, "%s", in->current_id);
     bool inactive = k->status == AWS_KEY_INACTIVE;
+    if (inactive) k->inactive_aws_ms = in->now_ms; /* uses until now were before the eyes of who adopts it */
     k->next = inactive ? KEY_NEXT_REAP : KEY_NEXT_RETIRE;
     k->next_ms = in->now_ms + (inactive ? in->quarantine_ms : k->exposed ? 0 : in->overlap_ms);
 }

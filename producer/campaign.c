@@ -256,6 +256,7 @@ void campaign_ask(const struct campaign *c, const struct store_peek *u, int64_t 
     if (c->reason == CAMPAIGN_EXPOSED && current) return; /* the mark makes it due */
     *v = (struct policy_verdict){.rank = POLICY_ROTATE,
                                  .held = v->held,
+                                 .failing_since_ms = v->failing_since_ms,
                                  .kind = JOB_ROTATE,
                                  .reason = c->reason == CAMPAIGN_SCHEDULED ? JOB_SCHEDULED : JOB_OPERATOR,
                                  .rotation = u->record.rotation,

@@ -1,6 +1,7 @@
 /* keyroll dead list | show | replay | drop: the dead letters, which are read from their topic; nothing else is stored.
  *
- * One job is one row, however often it failed: the newest letter, with those before as its history. A letter is closed
+ * One job is one row, however often it failed: the newest letter, with those before as its history. Later tries that
+ * failed alike have no letter of their own (job.dead_step); the record counts them. A letter is closed
  * by a mark (schema/deadmark.h). One whose licence became well again counts as resolved at once, also before the
  * scheduler has put the mark.
  *
@@ -38,7 +39,10 @@ struct entry {
     const struct dead *l;
     enum dead_state state;
     const struct deadmark *mark;
-    bool well; /* resolved, but not marked yet */
+    bool well;                    /* resolved, but not marked yet */
+    size_t again;                 /* later tries that failed at the same step, as the record counts them */
+    int64_t again_ms;             /* the last of them; again > 0 */
+    char reason[RECORD_TEXT_MAX]; /* and what it said */
 };
 struct dead_command {
     struct client c;
@@ -125,6 +129,23 @@ static int latest_first(const void *a, const void *b)
     return (x->l->offset < y->l->offset) - (x->l->offset > y->l->offset);
 }
 
+static void note_record(struct entry *e, const struct store_peek *u)
+{
+    const struct record *r = &u->record;
+    char step[EVENT_STEP_MAX];
+    if (dead_is_resolved(e->l, u)) {
+        e->state = DEAD_RESOLVED;
+        e->well = true;
+        return;
+    }
+    if (u->err || !u->has_record || r->updated_ms <= e->l->last_ms || r->attempts <= e->l->attempts) return;
+    event_step(r->step, step);
+    if (strcmp(step, e->l->step) != 0) return; /* it failed with another job */
+    e->again = (size_t)(r->attempts - e->l->attempts);
+    e->again_ms = r->updated_ms;
+    memcpy(e->reason, r->reason, sizeof e->reason);
+}
+
 /* Asks Redis how the licences of open letters are now. */
 static int look_at_records(struct dead_command *d)
 {
@@ -144,11 +165,7 @@ static int look_at_records(struct dead_command *d)
             of[batch++] = e;
         }
         rc = batch ? client_peek(&d->c, list, batch, peeks) : 0;
-        for (size_t i = 0; rc == 0 && i < batch; i++)
-            if (dead_is_resolved(of[i]->l, &peeks[i])) {
-                of[i]->state = DEAD_RESOLVED;
-                of[i]->well = true;
-            }
+        for (size_t i = 0; rc == 0 && i < batch; i++) note_record(of[i], &peeks[i]);
     }
     return rc;
 }
@@ -208,7 +225,11 @@ static json_t *entry_json(const struct dead_command *d, const struct entry *e, b
 {
     json_t *o = letter_json(e->l);
     json_object_set_new(o, "state", json_string(dead_state_name(e->state)));
-    json_object_set_new(o, "times", json_integer((json_int_t)e->l->times));
+    json_object_set_new(o, "times", json_integer((json_int_t)e->l->times + (json_int_t)e->again));
+    if (e->again) {
+        json_object_set_new(o, "attempts", json_integer((json_int_t)e->l->attempts + (json_int_t)e->again));
+        json_object_set_new(o, "last_failed_at_ms", json_integer(e->again_ms));
+    }
     if (e->l->has_job) {
         json_object_set_new(o, "kind", json_string(job_kind_name(e->l->kind)));
         json_object_set_new(o, "job_id", json_string(e->l->job_id));
@@ -258,10 +279,11 @@ static void print_table(const struct dead_command *d)
     AUTO_TABLE struct table t;
     table_init(&t, heads, ARRAY_LEN(heads));
     for (size_t i = 0; i < d->n; i++) {
-        const struct dead *l = d->entries[i].l;
+        const struct entry *e = &d->entries[i];
+        const struct dead *l = e->l;
         char id[DEADS_ID_MAX], last[TABLE_TIME_MAX], reason[EVENT_REASON_MAX];
         dead_id(l, id);
-        table_time(l->last_ms, last);
+        table_time(e->again ? e->again_ms : l->last_ms, last);
         reason_of(l, reason, sizeof reason);
         table_add(&t, id);
         table_add(&t, l->has_job ? l->licence : "-");
@@ -269,9 +291,9 @@ static void print_table(const struct dead_command *d)
         table_add(&t, l->has_job ? job_kind_name(l->kind) : "-");
         table_add(&t, l->step);
         table_addf(&t, "%s %s", l->error_code, l->error_class);
-        table_addf(&t, "%zu", l->times);
+        table_addf(&t, "%zu", l->times + e->again);
         table_add(&t, last);
-        table_add(&t, dead_state_name(d->entries[i].state));
+        table_add(&t, dead_state_name(e->state));
         table_add(&t, reason);
     }
     if (d->n) table_print(&t, stdout);
@@ -304,9 +326,15 @@ static void print_entry(const struct dead_command *d, const struct entry *e)
     const struct dead *l = e->l;
     if (l->has_job)
         printf("%s of %s, account %s, user %s, job %s: failed %zu times\n", job_kind_name(l->kind), l->licence,
-               l->account, l->user, l->job_id, l->times);
+               l->account, l->user, l->job_id, l->times + e->again);
     else
         printf("a message that is no job\n");
+    if (e->again) {
+        char at[TABLE_TIME_MAX];
+        table_time(e->again_ms, at);
+        printf("  tried again %zu times since the letter, and failed alike, last %s\n        %s\n", e->again, at,
+               e->reason[0] ? e->reason : "-");
+    }
     print_letter(l, e->mark, e->well ? "resolved: the licence is well again" : dead_state_name(e->state));
     size_t shown = 0;
     for (; (l = deads_earlier(&d->deads, l)) && shown < DEADS_HISTORY_MAX; shown++) {
@@ -399,6 +427,7 @@ static const char *make_job(const struct dead_command *d, const struct dead *l, 
     *ret = letter->job;
     inventory_target(row, ret);
     snprintf(ret->requested_by, sizeof ret->requested_by, "%s", d->by);
+    ret->dead_step[0] = '\0'; /* the letter is closed by this: failing again is news */
     return NULL;
 }
 

@@ -38,6 +38,12 @@ static void on_message(void *arg, const struct kafka_message_in *m)
         (void)!map_put(&w->users, key, (void *)(uintptr_t)(before + 1), NULL); /* no memory: it is not resolved by us */
 }
 
+static void on_caught_up(void *arg)
+{
+    struct dead_watch *w = arg;
+    w->o.caught_up(w->o.arg);
+}
+
 int dead_watch_new(const struct dead_watch_options *o, struct dead_watch **ret, char **ret_reason)
 {
     struct dead_watch *w = calloc(1, sizeof *w);
@@ -50,6 +56,7 @@ int dead_watch_new(const struct dead_watch_options *o, struct dead_watch **ret, 
                                             .conf = o->o->kafka,
                                             .n_conf = o->o->n_kafka,
                                             .on_message = on_message,
+                                            .on_caught_up = on_caught_up,
                                             .arg = w};
     int rc = kafka_follow_new(o->loop, &ko, &w->follow, ret_reason);
     if (rc < 0)
@@ -73,6 +80,18 @@ void dead_watch_free(struct dead_watch *w)
     map_done(&w->users, NULL);
     map_done(&w->closing, NULL);
     free(w);
+}
+
+bool dead_watch_caught_up(const struct dead_watch *w)
+{
+    return kafka_follow_caught_up(w->follow);
+}
+
+const char *dead_watch_step(const struct dead_watch *w, const char *user_key, int kind, int64_t first_failed_ms)
+{
+    return kafka_follow_caught_up(w->follow)
+               ? deads_standing_step(&w->deads, user_key, kind, first_failed_ms, clock_wall_ms(w->o.clock))
+               : NULL;
 }
 
 size_t dead_watch_open(const struct dead_watch *w)

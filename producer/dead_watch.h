@@ -14,6 +14,7 @@ struct dead_watch_options {
     const struct clock *clock;
     /* A letter was closed. Borrowed. */
     void (*resolved)(void *arg, const struct dead *l);
+    void (*caught_up)(void *arg); /* once: dead_watch_step() can tell */
     void *arg;
 };
 /* Begins to follow the topic. Errors as kafka_follow_new(). */
@@ -25,6 +26,9 @@ void dead_watch_free(struct dead_watch *w);
 /* One licence as a survey saw it: marks its letters when it is well again. A mark that cannot be written is tried again
  * at the next survey. */
 void dead_watch_see(struct dead_watch *w, struct kafka_port kafka, const char *user_key, const struct store_peek *u);
+/* As deads_standing_step(). NULL, too, while the topic is not read to its end yet: nobody knows. */
+const char *dead_watch_step(const struct dead_watch *w, const char *user_key, int kind, int64_t first_failed_ms);
+bool dead_watch_caught_up(const struct dead_watch *w);
 /* Jobs whose newest letter is open. */
 size_t dead_watch_open(const struct dead_watch *w);
 

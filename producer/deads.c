@@ -24,6 +24,7 @@ void deads_done(struct deads *d)
     }
     free(d->items);
     map_done(&d->jobs, NULL);
+    map_done(&d->histories, NULL);
     map_done(&d->marks, free);
     *d = (struct deads){0};
 }
@@ -42,6 +43,13 @@ const char *dead_state_name(enum dead_state s)
 {
     static const char *const names[] = {"open", "replayed", "dropped", "resolved"};
     return names[s];
+}
+
+#define HISTORY_MAX (IDENTITY_KEY_MAX + 48)
+
+static void history_name(const char *user_key, int kind, int64_t first_failed_ms, char out[HISTORY_MAX])
+{
+    snprintf(out, HISTORY_MAX, "%s %d %" PRId64, user_key, kind, first_failed_ms);
 }
 
 /* ---- reading ---- */
@@ -116,6 +124,14 @@ static int append(struct deads *d, const struct dead *l)
     return 0;
 }
 
+static int add_to_history(struct deads *d, const struct dead *l)
+{
+    char key[IDENTITY_KEY_MAX], name[HISTORY_MAX];
+    if (!l->has_job || identity_key(l->account, l->user, key) < 0) return 0;
+    history_name(key, l->kind, l->first_ms, name);
+    return map_put(&d->histories, name, (void *)(uintptr_t)d->n, NULL);
+}
+
 static int take_letter(struct deads *d, const struct kafka_message_in *m)
 {
     AUTO_FREE struct deadletter *letter = malloc(sizeof *letter);
@@ -129,8 +145,9 @@ static int take_letter(struct deads *d, const struct kafka_message_in *m)
     if (rc < 0) {
         free(l.key);
         free(l.text);
+        return rc;
     }
-    return rc;
+    return add_to_history(d, &l);
 }
 
 int deads_take(struct deads *d, const struct kafka_message_in *m)
@@ -160,6 +177,21 @@ enum dead_state deads_state(const struct deads *d, const struct dead *l, const s
     const struct deadmark *mark = map_get(&d->marks, id);
     if (ret_mark) *ret_mark = mark;
     return mark ? (enum dead_state)(DEAD_REPLAYED + mark->action) : DEAD_OPEN;
+}
+
+const char *deads_standing_step(const struct deads *d, const char *user_key, int kind, int64_t first_failed_ms,
+                                int64_t now_ms)
+{
+    char name[HISTORY_MAX];
+    const struct deadmark *mark;
+    history_name(user_key, kind, first_failed_ms, name);
+    size_t position = (size_t)(uintptr_t)map_get(&d->histories, name);
+    if (!position) return "";
+    const struct dead *l = &d->items[position - 1];
+    enum dead_state state = deads_state(d, l, &mark);
+    if (state == DEAD_REPLAYED && now_ms - mark->at_ms < DEADS_REPLAY_MS && mark->at_ms - now_ms < DEADS_REPLAY_MS)
+        return NULL;
+    return state == DEAD_OPEN || state == DEAD_DROPPED ? l->step : "";
 }
 
 bool dead_is_resolved(const struct dead *l, const struct store_peek *u)

@@ -35,9 +35,10 @@ struct deads {
     bool keep_text;
     struct dead *items;
     size_t n, cap;
-    struct map jobs;  /* job id, or the letter's id for what was no job -> position + 1 of the newest */
-    struct map marks; /* letter's id -> struct deadmark */
-    uint64_t bad;     /* messages that are neither */
+    struct map jobs;      /* job id, or the letter's id for what was no job -> position + 1 of the newest */
+    struct map histories; /* user, kind and first failure -> position + 1 of the newest */
+    struct map marks;     /* letter's id -> struct deadmark */
+    uint64_t bad;         /* messages that are neither */
 };
 /* keep_text: the values are kept, for showing and replaying. */
 void deads_init(struct deads *d, bool keep_text);
@@ -49,6 +50,14 @@ const struct dead *deads_next(const struct deads *d, size_t *at);
 /* What became of the letter, as its marks tell; *ret_mark (may be NULL): the mark, NULL for an open one. */
 enum dead_state deads_state(const struct deads *d, const struct dead *l, const struct deadmark **ret_mark);
 const char *dead_state_name(enum dead_state s);
+/* The step at which work of this kind failed for good, when the newest letter of the same history of failures still
+ * stands for it: it is open, or a person dropped it. "" when another failure is news: there is no letter, or it was
+ * replayed or resolved. NULL: it was replayed so lately that this is the next try, and another beside it would be one
+ * too many. A history has one beginning, record.first_failed_ms, which its letters repeat; the ids of its jobs differ,
+ * since one that goes on with an open journal names the rotation's own number. */
+const char *deads_standing_step(const struct deads *d, const char *user_key, int kind, int64_t first_failed_ms,
+                                int64_t now_ms);
+#define DEADS_REPLAY_MS 300000 /* a replay is waited for so long: its message may be lost */
 /* The letter before of the same job; NULL: there is none. */
 const struct dead *deads_earlier(const struct deads *d, const struct dead *l);
 void dead_id(const struct dead *l, char out[DEADS_ID_MAX]);

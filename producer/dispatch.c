@@ -17,6 +17,7 @@
 #include "producer/publish.h"
 #include "schema/options.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define HOLD_MIN_MS     60000
@@ -272,6 +273,16 @@ static int send(struct dispatch *d, const struct survey_due *due, const struct j
     return 0;
 }
 
+/* What failed for good is tried again without another dead letter. False: it is not known yet whether there is one. */
+static bool note_letter(const struct dispatch *d, const struct survey_due *due, const char *user_key, struct job *j)
+{
+    int64_t since = due->verdict.failing_since_ms;
+    if (since == TIME_NONE || !d->o.dead_step) return true;
+    const char *step = d->o.dead_step(d->o.arg, user_key, j->kind, since);
+    if (step) snprintf(j->dead_step, sizeof j->dead_step, "%s", step);
+    return step != NULL;
+}
+
 /* 0: done with this one, in one way or the other. ERR_BUSY: the client's queue is full, later. */
 static int publish_one(struct dispatch *d, const struct survey_due *due)
 {
@@ -281,6 +292,7 @@ static int publish_one(struct dispatch *d, const struct survey_due *due)
     int rc = publish_make(due->row, &due->verdict, d->o.by, now, &j);
     if (rc == 0) rc = job_key(&j, key);
     if (rc == 0 && (is_held(d, key, &j, due) || (is_bounded(d, due) && !may_queue(d)))) return 0;
+    if (rc == 0 && !note_letter(d, due, key, &j)) return 0;
     bool counted = rc == 0 && counts(&j) && !due->verdict.recovered && is_new(d, key, &j, due->signature);
     if (counted && pace_left(&d->pace, d->o.o->max_rotations_per_hour, now) <= 0) {
         d->limited++;

@@ -22,6 +22,9 @@ struct dispatch_options {
     const char *by; /* requested_by of the jobs */
     /* A delivery report: err 0, or it is tried again at the next tick. kind: of the job. */
     void (*reported)(void *arg, const struct dispatch_sent *m, int err, const char *detail);
+    /* Optional. The step of the dead letter that stands for these failures already, "" none; NULL: not known yet, or a
+     * replay is under way: the job waits for a later list. */
+    const char *(*dead_step)(void *arg, const char *user_key, int kind, int64_t first_failed_ms);
     void *arg;
 };
 struct dispatch *dispatch_new(const struct dispatch_options *o);

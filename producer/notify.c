@@ -9,14 +9,12 @@
 
 #include "lib/err.h"
 #include "lib/kafka_in.h"
-#include "lib/secret.h"
+#include "lib/secret_file.h"
 #include "lib/subprocess.h"
 #include "producer/notices.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define COMMIT_MS    1000
 #define AGAIN_MS     1000
@@ -249,37 +247,29 @@ static int run_command(struct notify *n)
 }
 
 /* The address, from its file where it is a secret; read each time, so that a new one is taken. */
-static int read_address(const struct options *o, char out[ADDRESS_MAX])
+static int read_address(const struct options *o, struct buf *out)
 {
-    if (!o->notify_url_file) {
-        snprintf(out, ADDRESS_MAX, "%s", o->notify_url);
-        return 0;
-    }
-    int fd = open(o->notify_url_file, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, out, ADDRESS_MAX - 1);
-    if (fd >= 0) close(fd);
-    if (got < 0) return ERR_IO;
-    out[got] = '\0';
-    out[strcspn(out, "\r\n")] = '\0';
-    return options_notify_url_valid(out) ? 0 : ERR_INVALID;
+    int rc = o->notify_url_file ? secret_file_read(o->notify_url_file, out, NULL) : buf_adds(out, o->notify_url);
+    if (rc < 0) return rc;
+    if (out->len) out->data[strcspn(out->data, "\r\n")] = '\0';
+    return options_notify_url_valid(buf_str(out)) ? 0 : ERR_INVALID;
 }
 
 static int post(struct notify *n)
 {
     static const char *const headers[] = {"Content-Type: application/json", NULL};
-    char address[ADDRESS_MAX];
-    int rc = read_address(n->o.o, address);
+    AUTO_BUF struct buf address;
+    buf_init_secret(&address, ADDRESS_MAX);
+    int rc = read_address(n->o.o, &address);
     const struct http_request req = {.class = HTTP_OTHER,
                                      .method = "POST",
-                                     .url = address,
+                                     .url = buf_str(&address),
                                      .headers = headers,
                                      .body = n->message.data,
                                      .body_len = n->message.len,
                                      .last_on_connection = true,
                                      .timeout_ms = TIMEOUT_MS};
-    if (rc == 0) rc = http_send(n->o.http, &req, (struct ticket){on_reply, n, 0});
-    secret_wipe(address, sizeof address);
-    return rc;
+    return rc < 0 ? rc : http_send(n->o.http, &req, (struct ticket){on_reply, n, 0});
 }
 
 static void try_all(struct notify *n)

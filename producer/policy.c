@@ -383,6 +383,7 @@ void policy_judge(const struct policy *p, const char *licence, const struct stor
         judge_record(p, licence, u, now_ms, ret);
     ret->held = policy_is_due(ret) && p->observe && ret->kind != JOB_AUDIT;
     ret->canary = p->canary;
+    ret->failing_since_ms = u->has_record ? u->record.first_failed_ms : TIME_NONE;
     ret->recovered = policy_is_due(ret) && p->recovered && u->has_record && u->record.parked[0];
     if (ret->kind != JOB_ROTATE) ret->oldest_ms = ret->at_ms;
 }

@@ -51,6 +51,7 @@ struct policy_verdict {
         reason; /* enum job_kind and job_reason of the job that is due or comes next; kind -1: nothing is planned */
     bool urgent;
     char replace_key_id[AWS_KEY_ID_MAX];
+    int64_t failing_since_ms;  /* record.first_failed_ms, TIME_NONE: it does not fail. A dead letter may be there */
     int64_t rotation;          /* the job's rotation number */
     int64_t at_ms;             /* when it became due, or will be; TIME_NONE: always was, or never */
     int64_t oldest_ms;         /* rotate: when the key was made; else as at_ms: orders what is due */

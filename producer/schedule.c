@@ -321,6 +321,7 @@ static bool can_work(struct schedule *s)
         const char *why = kafka_follow_reason(s->campaign_topic);
         return wait_for(s, why[0] ? why : "reading the campaigns topic");
     }
+    if (s->once && !dead_watch_caught_up(s->dead)) return wait_for(s, "reading the dead-letter topic");
     if (s->not_ready[0]) LOG0(LOG_LEVEL_INFO, "ready", "scheduling");
     s->not_ready[0] = '\0';
     return true;
@@ -368,6 +369,16 @@ static void resolved(void *arg, const struct dead *l)
     metric_add(s->m.resolved, NULL, NULL, 1);
     LOG(LOG_LEVEL_INFO, "dead-letter-resolved", "the licence is well again", LOG_S("keyroll.licence", l->licence),
         LOG_S("keyroll.job_id", l->job_id), LOG_S("keyroll.step", l->step));
+}
+
+static const char *dead_step(void *arg, const char *user_key, int kind, int64_t first_failed_ms)
+{
+    return dead_watch_step(((struct schedule *)arg)->dead, user_key, kind, first_failed_ms);
+}
+
+static void dead_letters_read(void *arg)
+{
+    tick_now(arg);
 }
 
 static void surveyed(void *arg, const struct survey_result *r)
@@ -712,7 +723,7 @@ static int open_edges(struct schedule *s)
                                             .on_fatal = kafka_fatal,
                                             .on_log = kafka_logged,
                                             .arg = s};
-    const struct dead_watch_options wo = {s->c.loop, o, &clock_system, resolved, s};
+    const struct dead_watch_options wo = {s->c.loop, o, &clock_system, resolved, dead_letters_read, s};
     rc = kafka_follow_new(s->c.loop, &ko, &s->keys, &why);
     struct kafka_follow_options co = ko;
     co.topic = o->topic_campaigns;
@@ -755,7 +766,7 @@ static int make_parts(struct schedule *s)
                                       .adjust = campaigns_adjust,
                                       .adjust_arg = s->campaigns};
     const struct dispatch_options d = {
-        s->c.loop, kafka_out_port(s->c.kafka), s->o, &clock_system, s->o->worker_id, reported, s};
+        s->c.loop, kafka_out_port(s->c.kafka), s->o, &clock_system, s->o->worker_id, reported, dead_step, s};
     s->dispatch = dispatch_new(&d);
     s->survey = survey_new(&so);
     s->fleet = fleet_new(&fo);

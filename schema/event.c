@@ -80,6 +80,13 @@ const char *event_type_name(int type)
     return (unsigned)type < ARRAY_LEN(types) ? types[type] : "unknown";
 }
 
+void event_step(const char *name, char out[EVENT_STEP_MAX])
+{
+    text_copy(out, EVENT_STEP_MAX, name);
+    for (char *p = out; *p; p++)
+        if (*p == ' ') *p = '-';
+}
+
 void event_set_error(struct event *e, int code)
 {
     text_copy(e->error_code, sizeof e->error_code, code ? err_name(code) : "");

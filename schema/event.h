@@ -11,7 +11,7 @@
 #include "schema/message.h"
 
 #define EVENT_MAX_BYTES    8192
-#define EVENT_STEP_MAX     33
+#define EVENT_STEP_MAX     JOB_STEP_MAX
 #define EVENT_ERROR_MAX    33
 #define EVENT_REASON_CHARS 300
 #define EVENT_REASON_MAX   (4 * EVENT_REASON_CHARS + 1)
@@ -77,6 +77,8 @@ MUST_CHECK int event_encode(const struct event *e, struct buf *out);
 const char *event_type_name(int type); /* "intent", ...; "unknown" */
 /* Sets error_code and error_class from an err.h code; 0 clears both. */
 void event_set_error(struct event *e, int code);
+/* Writes a step's name as messages have it: - for blanks, cut to fit. */
+void event_step(const char *name, char out[EVENT_STEP_MAX]);
 /* Writes the Kafka key, "account/user" in lower case. ERR_INVALID. */
 MUST_CHECK int event_key(const struct event *e, char out[IDENTITY_KEY_MAX]);
 

@@ -51,6 +51,7 @@ static const struct field fields[] = {
     {"created_at_ms", FIELD_INT, true, AT(created_at_ms), .most = MESSAGE_TIME_MAX},
     {"due_at_ms", FIELD_INT, false, AT(due_at_ms), .most = MESSAGE_TIME_MAX},
     {"requested_by", FIELD_TEXT, false, AT(requested_by), .valid = message_printable},
+    {"dead_step", FIELD_TEXT, false, AT(dead_step), .valid = message_word_valid},
 };
 
 const struct form job_form = {"keyroll.job", fields, ARRAY_LEN(fields), JOB_MAX_BYTES};

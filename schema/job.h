@@ -14,6 +14,7 @@
 #define JOB_BUCKET_MAX      64
 #define JOB_REGION_MAX      32
 #define JOB_BY_MAX          101
+#define JOB_STEP_MAX        33
 
 enum job_kind { JOB_ROTATE, JOB_RETIRE, JOB_REAP, JOB_AUDIT, JOB_KINDS };
 enum job_reason {
@@ -48,6 +49,8 @@ struct job {
     int64_t created_at_ms;
     int64_t due_at_ms;             /* when policy made it due; 0 = not told */
     char requested_by[JOB_BY_MAX]; /* person or program, printable ASCII */
+    char dead_step[JOB_STEP_MAX];  /* a later try of what failed for good at this step: its dead letter is on the topic,
+                                      and failing there again writes no other; "" else */
 };
 
 /* Reads a message's value. ERR_TOO_LARGE (over 8 KiB), ERR_SYNTAX, ERR_VERSION, ERR_INVALID, ERR_NOMEM. fault: why; may
@@ -82,8 +85,9 @@ MUST_CHECK int job_read(const json_t *root, struct job *ret_job, struct message_
 struct job_headers {
     char job_id[IDENTITY_JOB_ID_MAX]; /* keyroll-job-id; "" absent */
     int64_t attempt;                  /* keyroll-attempt: 1 = the first; 1 when absent */
-    int64_t not_before_ms;            /* keyroll-not-before: wall clock, 0 = at once */
-    int64_t first_seen_ms;            /* keyroll-first-seen: wall clock of the first publication, 0 = absent */
+    int64_t
+        not_before_ms; /* keyroll-not-before: by the clock of Redis, which all workers have in common; 0 = at once */
+    int64_t first_seen_ms; /* keyroll-first-seen: wall clock of the first publication, 0 = absent */
     char
         last_error[JOB_ERROR_MAX]; /* keyroll-last-error: name and class of the last failure, "NET_CONNECT retriable" */
     char traceparent[JOB_TRACEPARENT_MAX]; /* W3C trace context, "" absent */

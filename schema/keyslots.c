@@ -7,13 +7,12 @@
 #include "schema/keyslots.h"
 
 #include "lib/clock.h"
+#include "lib/mutant.h"
 #include "lib/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#define LIST_LAG_MS 300000
 
 static const struct aws_key *listed(const struct aws_key *keys, size_t n, const char *id)
 {
@@ -43,8 +42,9 @@ static void note(struct record_key *k, const struct aws_key *a, int64_t now_ms)
     k->status = a ? a->status : AWS_KEY_STATUS_UNKNOWN;
     if (!a) return;
     if (a->created_ms != TIME_NONE) k->created_ms = a->created_ms;
-    if (k->status == AWS_KEY_INACTIVE && (!was_inactive || k->inactive_ms == TIME_NONE)) k->inactive_ms = now_ms;
-    if (k->status == AWS_KEY_ACTIVE) k->inactive_ms = TIME_NONE;
+    if (k->status == AWS_KEY_INACTIVE && was_inactive && k->inactive_ms != TIME_NONE) return;
+    k->inactive_ms = k->status == AWS_KEY_INACTIVE ? now_ms : k->status == AWS_KEY_ACTIVE ? TIME_NONE : k->inactive_ms;
+    k->inactive_aws_ms = TIME_NONE;
 }
 
 /* A new record takes a plain world as it is; anything else stays unexplained and decide() will ask a person. */
@@ -71,6 +71,7 @@ static const char *changed(const struct record_key *k, const struct aws_key *a)
     if (k->role == KEY_CURRENT && was_active && !a) return "was deleted by somebody else while the instance uses it";
     if (k->role == KEY_CURRENT && was_active && a->status == AWS_KEY_INACTIVE)
         return "was made Inactive by somebody else while the instance uses it";
+    if (MUTANT(GONE_ASKS) && k->role == KEY_REPLACED && k->listed && !a) return "was deleted by somebody else";
     if (k->role != KEY_CURRENT && k->role != KEY_LEFT && was_inactive && a && a->status == AWS_KEY_ACTIVE)
         return "was made Active again by somebody else";
     return NULL;
@@ -114,20 +115,51 @@ static void name_unexplained(const struct record *r, const struct aws_key *keys,
     snprintf(reason + len, RECORD_TEXT_MAX - len, "; nobody explains %s", ids);
 }
 
-/* Made, or set Inactive, by keyroll just now, and listed as if not. */
-static bool lags(const struct record_key *k, const struct aws_key *a, int64_t now_ms)
+/* When what the list contradicts was done or seen; TIME_NONE: it contradicts nothing. */
+static int64_t contradicted_ms(const struct record_key *k, const struct aws_key *a)
 {
-    if (!k->listed || k->rotation <= 0) return false;
-    const bool again = a && k->role != KEY_CURRENT && k->status == AWS_KEY_INACTIVE && a->status == AWS_KEY_ACTIVE;
-    const int64_t since = again ? k->inactive_ms : a ? TIME_NONE : k->created_ms;
-    return since != TIME_NONE && now_ms - since < LIST_LAG_MS && since - now_ms < LIST_LAG_MS;
+    const bool gone = k->role == KEY_CURRENT && !k->listed;
+    const bool inactive = k->role != KEY_CURRENT && k->status == AWS_KEY_INACTIVE;
+    if (gone) return a ? k->inactive_ms : TIME_NONE;
+    if (!k->listed || k->rotation <= 0) return TIME_NONE; /* not made, nor set Inactive, by keyroll */
+    if (!a) return k->created_ms;
+    return inactive && a->status == AWS_KEY_ACTIVE ? k->inactive_ms : TIME_NONE;
 }
 
-bool keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t now_ms)
+enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t doubt_ms,
+                                int64_t now_ms)
 {
-    for (size_t i = 0; i < r->n_keys; i++)
-        if (lags(&r->keys[i], listed(keys, n_keys, r->keys[i].id), now_ms)) return true;
-    return false;
+    enum keyslots_lag lag = KEYSLOTS_IN_STEP;
+    for (size_t i = 0; i < r->n_keys; i++) {
+        const struct record_key *k = &r->keys[i];
+        int64_t since = contradicted_ms(k, listed(keys, n_keys, k->id));
+        if (since == TIME_NONE || now_ms - since >= doubt_ms || since - now_ms >= doubt_ms) continue;
+        if (!k->listed) return KEYSLOTS_GONE_LISTED;
+        lag = KEYSLOTS_BEHIND;
+    }
+    return lag;
+}
+
+/* What no rule allows (lib/mutant.h). */
+static bool takes_newcomer(const struct record *r, const struct aws_key *a, enum instance_seen seen)
+{
+    const struct record_key *k = record_current(r);
+    if (MUTANT(UNREAD_TAKEN)) return seen == INSTANCE_SEEN_UNKNOWN;
+    return MUTANT(NEWCOMER_TAKEN) && k && a->created_ms >= k->created_ms && a->created_ms - k->created_ms < 900000;
+}
+
+static void take_newcomers(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
+                           int64_t now_ms)
+{
+    for (size_t i = 0; i < n_keys; i++) {
+        if (record_find(r, keys[i].id) || !takes_newcomer(r, &keys[i], seen)) continue;
+        struct record_key *k = record_add(r, keys[i].id);
+        if (!k) return;
+        k->role = KEY_REPLACED;
+        k->rotation = r->rotation > 0 ? r->rotation : 1;
+        k->next = KEY_NEXT_RETIRE;
+        k->next_ms = now_ms;
+    }
 }
 
 bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_keys, enum instance_seen seen,
@@ -139,6 +171,7 @@ bool keyslots_observe(struct record *r, const struct aws_key *keys, size_t n_key
         adopt_plain(r, keys, n_keys, seen, seen_id, now_ms);
         return false;
     }
+    if (MUTANT(UNREAD_TAKEN) || MUTANT(NEWCOMER_TAKEN)) take_newcomers(r, keys, n_keys, seen, now_ms);
     for (size_t i = 0; i < r->n_keys; i++) {
         struct record_key *k = &r->keys[i];
         const struct aws_key *a = listed(keys, n_keys, k->id);
@@ -273,6 +306,10 @@ void keyslots_decide(const struct keyslots_in *in, struct keyslots_out *out)
     out->until_ms = TIME_NONE;
     if (r->state == RECORD_EXCLUDED || r->state == RECORD_DRIFTED) {
         answer(out, SLOT_PERSON, "", "%.180s", r->reason[0] ? r->reason : record_state_name(r->state));
+        return;
+    }
+    if (MUTANT(EXPIRED_ASKS) && current && current->status == AWS_KEY_EXPIRED) {
+        answer(out, SLOT_PERSON, current->id, "key %s has expired", current->id);
         return;
     }
     if (unexplained(in, out) || decide_seen(in, current, out)) return;

@@ -43,9 +43,18 @@ struct keyslots_out {
 /* Pure. */
 void keyslots_decide(const struct keyslots_in *in, struct keyslots_out *out);
 
-/* The list contradicts what keyroll did in the last five minutes: it may lag behind (facts/aws; R4). To be looked at
- * again, unless the instance itself says that its key fails. */
-bool keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t now_ms);
+/* Lists of IAM lag behind: they may still show a deleted key, or not yet a new one
+ * (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_general.html, "Changes that I make are not always
+ * immediately visible"). AWS gives no bound; ours is R4's, the setting create_doubt. */
+enum keyslots_lag {
+    KEYSLOTS_IN_STEP,     /* nothing contradicts what is known, or not lately */
+    KEYSLOTS_BEHIND,      /* contradicts what keyroll did: look again, unless the instance says that its key fails */
+    KEYSLOTS_GONE_LISTED, /* shows the current key, which was found gone, and AWS brings none back. Believed, it would
+                             keep the slot taken while the instance is cut off */
+};
+/* doubt_ms: for how long a list is doubted after what it contradicts, rotation_policy.create_doubt_ms. Pure. */
+enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t doubt_ms,
+                                int64_t now_ms);
 /* Brings the record in line with what was listed and seen: status of each known key, `listed`, `seen_ms`; a record that
  * is NEW adopts a plain world (one key in use, others none). Returns true when something was changed by others (drift),
  * with the reason. Pure. */

@@ -8,6 +8,7 @@
 
 #include "lib/err.h"
 #include "lib/secret.h"
+#include "lib/secret_file.h"
 #include "schema/identity.h"
 #include "lib/url.h"
 
@@ -460,25 +461,18 @@ int options_redis_password(const struct options *o, struct secret **ret_password
     *ret_password = NULL;
     if (o->redis_password) return (*ret_password = secret_copy(o->redis_password)) ? 0 : ERR_NOMEM;
     if (!o->redis_password_file) return 0;
-    char text[PASSWORD_MAX];
-    FILE *file = fopen(o->redis_password_file, "re");
-    size_t n = 0;
-    int error = errno;
-    if (file) {
-        setvbuf(file, NULL, _IONBF, 0); /* no copy in a buffer of stdio's */
-        n = fread(text, 1, sizeof text, file);
-        error = ferror(file) ? errno : n == sizeof text ? EFBIG : 0;
-        fclose(file);
-    }
-    if (error == 0) {
-        while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r')) n--;
-        if (n > 0) *ret_password = secret_new(text, n);
-    }
-    secret_wipe(text, sizeof text);
-    if (error) {
-        (void)fail(reterr, "redis_password_file: cannot read %s: %s", o->redis_password_file, strerror(error));
+    AUTO_BUF struct buf text;
+    buf_init_secret(&text, PASSWORD_MAX);
+    int rc = secret_file_read(o->redis_password_file, &text, NULL);
+    if (rc == ERR_NOMEM) return rc;
+    if (rc < 0) {
+        (void)fail(reterr, "redis_password_file: cannot read %s: %s", o->redis_password_file,
+                   rc == ERR_TOO_LARGE ? err_text(rc) : strerror(errno));
         return ERR_IO;
     }
+    size_t n = text.len;
+    while (n > 0 && strchr("\r\n", text.data[n - 1])) n--;
+    if (n > 0) *ret_password = secret_new(text.data, n);
     return n > 0 && !*ret_password ? ERR_NOMEM : 0;
 }
 

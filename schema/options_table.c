@@ -199,8 +199,8 @@ const struct setting options_table[] = {
     {INT(max_in_flight, 1, 100000), WORKER, .fallback = "1000", .unit = "jobs",
      .text = "Jobs that one worker carries out at once; fewer where the memory limit of its container allows no more."},
     {INT(max_calls_per_host, 1, 10000), WORKER, .fallback = "64", .unit = "calls",
-     .text = "Calls that one worker has under way at one host of instances at once, since many may share one. To one "
-             "instance there is never more than one."},
+     .text = "Calls that all workers together have under way at one host of instances at once, since many may share "
+             "one: each has an equal part, and at least one. To one instance there is never more than one."},
     {INT(urgent_share, 1, 90), WORKER, .fallback = "20", .unit = "%",
      .text = "Part of max_in_flight that is kept free for urgent jobs."},
 

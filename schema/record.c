@@ -146,6 +146,7 @@ static int key_decode(const json_t *o, struct record_key *k)
     TRY(get_int(o, "offered_ms", &k->offered_ms));
     TRY(get_int(o, "replaced_ms", &k->replaced_ms));
     TRY(get_int(o, "inactive_ms", &k->inactive_ms));
+    TRY(get_int(o, "inactive_aws_ms", &k->inactive_aws_ms));
     return get_int(o, "next_ms", &k->next_ms);
 }
 
@@ -153,7 +154,8 @@ static void key_init(struct record_key *k)
 {
     memset(k, 0, sizeof(*k));
     k->status = AWS_KEY_STATUS_UNKNOWN;
-    k->created_ms = k->seen_ms = k->offered_ms = k->replaced_ms = k->inactive_ms = k->next_ms = TIME_NONE;
+    k->created_ms = k->seen_ms = k->offered_ms = k->replaced_ms = k->inactive_ms = k->inactive_aws_ms = k->next_ms =
+        TIME_NONE;
 }
 
 static int keys_decode(const json_t *a, struct record *r)
@@ -228,6 +230,7 @@ static int journal_fill(const json_t *o, struct journal *j)
     TRY(seen_decode(json_object_get(o, "seen"), j));
     TRY(get_int(o, "intent_ms", &j->intent_ms));
     TRY(get_int(o, "intent_last_ms", &j->intent_last_ms));
+    TRY(get_int(o, "intent_aws_ms", &j->intent_aws_ms));
     TRY(get_key_id(o, "key_new", j->key_new));
     TRY(get_int(o, "key_new_created_ms", &j->key_new_created_ms));
     TRY(get_key_id(o, "key_old", j->key_old));
@@ -367,6 +370,7 @@ static void key_encode(const struct record_key *k, struct buf *b)
     put_int(b, "offered_ms", k->offered_ms, TIME_NONE);
     put_int(b, "replaced_ms", k->replaced_ms, TIME_NONE);
     put_int(b, "inactive_ms", k->inactive_ms, TIME_NONE);
+    put_int(b, "inactive_aws_ms", k->inactive_aws_ms, TIME_NONE);
     if (k->next != KEY_NEXT_NONE) put_text(b, "next", next_names[k->next]);
     put_int(b, "next_ms", k->next_ms, TIME_NONE);
     buf_addc(b, '}');
@@ -426,6 +430,7 @@ int journal_encode(const struct journal *j, struct buf *out)
     buf_addc(out, ']');
     put_int(out, "intent_ms", j->intent_ms, TIME_NONE);
     put_int(out, "intent_last_ms", j->intent_last_ms, TIME_NONE);
+    put_int(out, "intent_aws_ms", j->intent_aws_ms, TIME_NONE);
     put_text(out, "key_new", j->key_new);
     put_int(out, "key_new_created_ms", j->key_new_created_ms, TIME_NONE);
     put_text(out, "key_old", j->key_old);
@@ -461,7 +466,7 @@ void journal_init(struct journal *j, enum journal_kind kind)
 {
     memset(j, 0, sizeof(*j));
     j->kind = kind;
-    j->intent_ms = j->intent_last_ms = j->key_new_created_ms = j->doubt_inactive_ms = TIME_NONE;
+    j->intent_ms = j->intent_last_ms = j->intent_aws_ms = j->key_new_created_ms = j->doubt_inactive_ms = TIME_NONE;
     j->offered_ms = j->written_ms = j->patient_ms = j->started_ms = j->updated_ms = TIME_NONE;
 }
 

@@ -58,10 +58,11 @@ struct record_key {
     int64_t created_ms; /* AWS's CreateDate, TIME_NONE unknown */
     int64_t seen_ms;    /* CURRENT: last time the instance was seen to use it; TIME_NONE never */
     int64_t offered_ms; /* CURRENT, UNUSED: when it was first offered to the instance; TIME_NONE never */
-    int64_t replaced_ms; /* REPLACED: when its successor was proven */
-    int64_t inactive_ms; /* when it was set Inactive, or first seen so; TIME_NONE = it is not */
-    enum key_next next;  /* what happens to it next */
-    int64_t next_ms;     /* and when */
+    int64_t replaced_ms;     /* REPLACED: when its successor was proven */
+    int64_t inactive_ms;     /* when it was set Inactive, or first seen so; TIME_NONE = it is not */
+    int64_t inactive_aws_ms; /* the same by AWS's clock, which tells when a key was used; TIME_NONE = not known */
+    enum key_next next;      /* what happens to it next */
+    int64_t next_ms;         /* and when */
 };
 
 struct record {
@@ -118,6 +119,7 @@ struct journal {
     size_t n_seen;
     int64_t intent_ms;      /* X-Amz-Date of that create at the earliest */
     int64_t intent_last_ms; /* and of the last one */
+    int64_t intent_aws_ms;  /* intent_ms by AWS's clock, a moment before; TIME_NONE = not known */
     char key_new[AWS_KEY_ID_MAX];
     int64_t key_new_created_ms;
     char key_old[AWS_KEY_ID_MAX]; /* the key the instance used when this began, "" = none known */

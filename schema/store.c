@@ -45,6 +45,7 @@ static const struct redis_script script_restore = {"restore", lua_restore};
 static const struct redis_script script_restore_newer = {"restore_newer", lua_restore_newer};
 static const struct redis_script script_reseal = {"reseal", lua_reseal};
 static const struct redis_script script_trigger_take = {"trigger_take", lua_trigger_take};
+static const struct redis_script script_member_beat = {"member_beat", lua_member_beat};
 static const struct redis_script script_leader_take = {"leader_take", lua_leader_take};
 static const struct redis_script script_campaign_put = {"campaign_put", lua_campaign_put};
 static const struct redis_script script_leader_release = {"leader_release", lua_leader_release};
@@ -75,6 +76,7 @@ static int read_lease_journal(const struct redis_value *v, struct store_lease *l
 {
     const struct redis_value *doc = redis_item(v, 2), *sealed = redis_item(v, 3);
     l->journal_version = number_of(redis_item(v, 0));
+    l->late_ms = number_of(redis_item(v, 4));
     if (!text_of(doc)) return 0;
     int rc = journal_decode(doc->str, doc->len, &l->journal);
     if (rc < 0) return rc;
@@ -637,6 +639,17 @@ int store_leader_take(struct store *s, const char *token, int64_t ttl_ms, struct
     adds(&a, token);
     addn(&a, ttl_ms, n);
     return eval(s, &script_leader_take, 1, &a, CALL_LEADER, t);
+}
+
+int store_member_beat(struct store *s, const char *token, int64_t life_ms, struct ticket t)
+{
+    char k[STORE_KEY_MAX], n[24];
+    struct args a = {.n = 0};
+    store_key(s, NULL, "members", k);
+    adds(&a, k);
+    adds(&a, token);
+    addn(&a, life_ms, n);
+    return eval(s, &script_member_beat, 1, &a, CALL_NUMBER, t);
 }
 
 int store_leader_release(struct store *s, const char *token, struct ticket t)

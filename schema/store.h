@@ -37,7 +37,8 @@ struct store_lease {
     int64_t number, now_ms; /* fencing number; the server's time */
     int64_t hold_off_ms;    /* when the last hold-off ended (R3): writes of before it may be lost; the server's time */
     bool has_journal, has_record;
-    bool takeover;          /* the journal's last writer did not give its lease back (R7) */
+    bool takeover;          /* whoever had the lease before did not give it back (R7) */
+    int64_t late_ms;        /* takeover: when that was found, by the clock of Redis; 0: not known */
     struct journal journal; /* valid when has_journal */
     struct record record;   /* valid when has_record */
     int64_t journal_version, record_version;
@@ -139,6 +140,10 @@ MUST_CHECK int store_pause(struct store *s, const char *account, const char *rea
 MUST_CHECK int store_leader_take(struct store *s, const char *token, int64_t ttl_ms, struct ticket t);
 /* Gives it back; nothing happens when it is not ours (reply.version 0). */
 MUST_CHECK int store_leader_release(struct store *s, const char *token, struct ticket t);
+
+/* A worker's sign of life, good for life_ms ("kr:members", schema/lua/member_beat.lua). reply.version: how many workers
+ * give one, this one included. */
+MUST_CHECK int store_member_beat(struct store *s, const char *token, int64_t life_ms, struct ticket t);
 
 /* A campaign's document, under the revision that the caller knows: expected, 0 = there is none yet; the document holds
  * the next one. reply.err: ERR_JOURNAL_VERSION when somebody else changed it meanwhile. All documents are the hash

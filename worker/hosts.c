@@ -25,7 +25,7 @@ struct host {
 };
 struct hosts {
     struct instance_port instance;
-    unsigned most;
+    unsigned most, limit; /* of all workers; of this one */
     size_t n_waiting;
     bool closing;
     struct host *buckets[BUCKETS];
@@ -131,7 +131,7 @@ static int start(struct hosts *h, struct host *host, const struct instance_reque
 static void start_waiting(struct hosts *h, struct host *host)
 {
     struct waiting *w;
-    while (!h->closing && host->running < h->most && (w = pop(h, host))) {
+    while (!h->closing && host->running < h->limit && (w = pop(h, host))) {
         host->running++; /* holds the host while tickets are completed */
         int rc = start(h, host, &w->req, w->t);
         const struct instance_result failed = {.err = rc, .retry_after_ms = -1};
@@ -163,7 +163,7 @@ static int call_instance(void *self, const struct instance_request *req, struct 
     breakers_host_name(req->target.url ? req->target.url : "", name);
     struct host *host = name[0] ? need(h, name) : NULL;
     if (!host) return h->instance.call(h->instance.self, req, t); /* it says itself what is wrong */
-    if (host->running < h->most) {
+    if (host->running < h->limit) {
         int rc = start(h, host, req, t);
         if (rc < 0) drop_if_idle(h, host);
         return rc;
@@ -188,6 +188,24 @@ struct instance_port hosts_instance(struct hosts *h)
     return (struct instance_port){h, call_instance, abilities};
 }
 
+void hosts_share(struct hosts *h, size_t workers)
+{
+    unsigned before = h->limit;
+    h->limit = workers >= h->most ? 1 : h->most / (unsigned)workers;
+    if (h->limit <= before) return;
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (struct host *host = h->buckets[i], *next; host; host = next) {
+            start_waiting(h, host);
+            next = host->next;
+            drop_if_idle(h, host);
+        }
+}
+
+size_t hosts_limit(const struct hosts *h)
+{
+    return h->limit;
+}
+
 size_t hosts_waiting(const struct hosts *h)
 {
     return h->n_waiting;
@@ -200,7 +218,7 @@ int hosts_new(struct instance_port instance, unsigned most, struct hosts **ret_h
     struct hosts *h = calloc(1, sizeof(*h));
     if (!h) return ERR_NOMEM;
     h->instance = instance;
-    h->most = most;
+    h->most = h->limit = most;
     *ret_hosts = h;
     return 0;
 }

@@ -32,7 +32,9 @@ struct gate {
     enum pause_cause cause;
     bool urgent;
     int64_t offset;
-    int64_t due_ms; /* PAUSED_UNTIL: wall clock, of the resuming */
+    int64_t due_ms; /* PAUSED_UNTIL: when to resume, by the common clock */
+    int64_t
+        ahead_ms; /* of a retry topic: how far a clock was ahead by which messages were timed, see intake_due_ms() */
 };
 
 /* One admitted message. */
@@ -94,6 +96,13 @@ static const char *const outcome_names[] = {"done", "retry", "dead", "abandoned"
 static int64_t wall(const struct intake *i)
 {
     return clock_wall_ms(i->o.env->clock);
+}
+
+/* By what retried jobs are timed: a worker whose clock is wrong must neither hold back nor hurry those that others
+ * published or take. */
+static int64_t common(const struct intake *i)
+{
+    return leases_time_ms(i->o.env->leases);
 }
 
 /* The rotation has the job while it runs. */
@@ -232,13 +241,26 @@ size_t intake_rung(size_t n, unsigned attempts)
     return k < n ? k : n - 1;
 }
 
+static int64_t longest_wait_ms(int64_t rung_ms)
+{
+    return rung_ms + rung_ms / 10;
+}
+
+int64_t intake_due_ms(int64_t not_before_ms, int64_t rung_ms, int64_t now_ms, int64_t *ahead_ms)
+{
+    int64_t most = now_ms + longest_wait_ms(rung_ms);
+    if (not_before_ms <= most) return not_before_ms;
+    if (not_before_ms - *ahead_ms > most) *ahead_ms = not_before_ms - most;
+    return not_before_ms - *ahead_ms;
+}
+
 /* Jitter goes on top of the rung's delay, and never below what was published before: the head of a rung is the first
  * one due, and nothing behind it is due while it waits. */
 static int64_t not_before_ms(struct intake *i, size_t k)
 {
-    int64_t rung_ms = i->o.retry_delay_ms[k];
-    int64_t at = wall(i) + rung_ms + (int64_t)rng_below(i->o.env->rng, (uint64_t)(rung_ms / 10) + 1);
-    int64_t most = wall(i) + rung_ms + rung_ms / 10; /* a clock that was set back must not hold all up */
+    int64_t rung_ms = i->o.retry_delay_ms[k], now = common(i);
+    int64_t at = now + rung_ms + (int64_t)rng_below(i->o.env->rng, (uint64_t)(rung_ms / 10) + 1);
+    int64_t most = now + longest_wait_ms(rung_ms); /* a clock that was set back must not hold all up */
     if (at < i->rung_ms[k] && i->rung_ms[k] <= most) at = i->rung_ms[k];
     return i->rung_ms[k] = at;
 }
@@ -279,9 +301,7 @@ static void hand_to_dead(struct item *t, const struct kafka_message_in *raw, int
     d->has_job = !raw;
     d->job = *job_of(t);
     int rc = raw ? deadletter_set_raw(d, raw->value, raw->value_len) : 0;
-    text_copy(d->step, sizeof(d->step), step);
-    for (char *p = d->step; *p; p++)
-        if (*p == ' ') *p = '-';
+    event_step(step, d->step);
     deadletter_set_error(d, err, reason);
     d->attempts = attempts ? attempts : 1;
     d->last_failed_at_ms = wall(i);
@@ -344,7 +364,7 @@ static void begin_or_hand_on(struct item *t)
  * fetch.wait.max.ms. So partitions are resumed AHEAD_MS early, and what comes in that time waits here. */
 static bool is_early(const struct intake *i, const struct item *t)
 {
-    return t->headers.not_before_ms > wall(i);
+    return t->headers.not_before_ms > common(i);
 }
 
 static void wait_until_due(struct item *t)
@@ -353,7 +373,7 @@ static void wait_until_due(struct item *t)
     if (!t->wait) t->wait = loop_timer_new(i->loop, on_wait_over, t);
     t->early = t->wait != NULL;
     if (t->early)
-        loop_timer_start(t->wait, t->headers.not_before_ms - wall(i));
+        loop_timer_start(t->wait, t->headers.not_before_ms - common(i));
     else
         item_end(t, false); /* no memory: it comes again */
 }
@@ -506,6 +526,7 @@ static void on_ended(void *arg, struct saga *s, int outcome)
     struct intake *i = arg;
     struct rotation *r = ROTATION(s);
     struct item *t = r->owner;
+    if (outcome == OUTCOME_DEAD && report_letter_is_there(r)) outcome = OUTCOME_DONE; /* the record has what is new */
     log_end(t, r, outcome);
     metric_add(i->m_jobs, job_kind_name(r->job->kind), outcome_names[outcome], 1);
     if (outcome == OUTCOME_DONE && !r->error && !r->again) {
@@ -558,7 +579,7 @@ static void pause_at(struct intake *i, int index, const struct kafka_message_in 
                      int64_t due_ms)
 {
     struct gate *g = &i->gates[index];
-    *g = (struct gate){cause, !strcmp(m->topic, i->o.topic_urgent), m->offset, due_ms};
+    *g = (struct gate){cause, !strcmp(m->topic, i->o.topic_urgent), m->offset, due_ms, g->ahead_ms};
     if (kafka_in_pause(i->in, m->topic, m->partition) < 0)
         LOG(LOG_LEVEL_WARN, "pause-failed", "a partition could not be paused", LOG_S("kafka.topic", m->topic));
     if (cause == PAUSED_UNTIL) arm_gates(i);
@@ -572,7 +593,7 @@ static void read_again(struct intake *i, int index, int64_t offset)
     if (!offsets_name(i->offsets, index, &m.topic, &m.partition, &epoch)) return;
     LOG(LOG_LEVEL_WARN, "read-again", "no memory: messages of a partition are read again",
         LOG_S("kafka.topic", m.topic), LOG_I("kafka.partition", m.partition), LOG_I("kafka.offset", offset));
-    pause_at(i, index, &m, PAUSED_UNTIL, wall(i) + READ_AGAIN_MS);
+    pause_at(i, index, &m, PAUSED_UNTIL, common(i) + READ_AGAIN_MS);
 }
 
 /* This message was taken and nothing became of it. What else is open in its partition comes twice, which changes
@@ -626,7 +647,7 @@ static void resume_full(struct intake *i)
 static void on_gate_timer(void *arg)
 {
     struct intake *i = arg;
-    int64_t now = wall(i);
+    int64_t now = common(i);
     for (size_t k = 0; k < i->n_gates; k++)
         if (i->gates[k].cause == PAUSED_UNTIL && i->gates[k].due_ms <= now) resume_gate(i, (int)k);
     arm_gates(i);
@@ -634,7 +655,7 @@ static void on_gate_timer(void *arg)
 
 static void arm_gates(struct intake *i)
 {
-    int64_t first = INT64_MAX, now = wall(i);
+    int64_t first = INT64_MAX, now = common(i);
     if (i->draining) return; /* nothing is resumed any more */
     for (size_t k = 0; k < i->n_gates; k++)
         if (i->gates[k].cause == PAUSED_UNTIL && i->gates[k].due_ms < first) first = i->gates[k].due_ms;
@@ -645,11 +666,12 @@ static void arm_gates(struct intake *i)
                                                   : 1000); /* a clock that is set is noticed within a second */
 }
 
-static bool is_retry(const struct intake *i, const char *topic)
+/* Which of the retry topics; n_retry: none. */
+static size_t retry_of(const struct intake *i, const char *topic)
 {
-    for (size_t k = 0; k < i->o.n_retry; k++)
-        if (!strcmp(topic, i->o.topic_retry[k])) return true;
-    return false;
+    size_t k = 0;
+    while (k < i->o.n_retry && strcmp(topic, i->o.topic_retry[k]) != 0) k++;
+    return k;
 }
 
 /* A message that is no job: to the dead letters, with its bytes. */
@@ -696,7 +718,7 @@ static void admit(struct intake *i, int index, const struct kafka_message_in *m,
     if (!t->headers.job_id[0]) text_copy(t->headers.job_id, sizeof(t->headers.job_id), t->job->job_id);
     if (m->timestamp_ms > 0)
         metric_observe(i->m_delay, urgent ? "urgent" : "ordinary", NULL, (double)(wall(i) - m->timestamp_ms) / 1000);
-    if (is_retry(i, m->topic) && is_early(i, t))
+    if (retry_of(i, m->topic) < i->o.n_retry && is_early(i, t))
         wait_until_due(t);
     else
         begin_or_hand_on(t);
@@ -749,9 +771,15 @@ void intake_on_message(void *arg, const struct kafka_message_in *m)
     if (i->gates[index].cause != RUNNING) return; /* fetched before a pause: comes again */
     bool urgent = !strcmp(m->topic, i->o.topic_urgent);
     int rc = job_headers_decode(m->headers, m->n_headers, &headers, &fault);
-    if (!rc && is_retry(i, m->topic) && headers.not_before_ms - AHEAD_MS > wall(i)) {
-        pause_at(i, index, m, PAUSED_UNTIL, headers.not_before_ms - AHEAD_MS);
-        return;
+    size_t rung = retry_of(i, m->topic);
+    if (!rc && rung < i->o.n_retry) {
+        struct gate *g = &i->gates[index];
+        headers.not_before_ms =
+            intake_due_ms(headers.not_before_ms, i->o.retry_delay_ms[rung], common(i), &g->ahead_ms);
+        if (headers.not_before_ms - AHEAD_MS > common(i)) {
+            pause_at(i, index, m, PAUSED_UNTIL, headers.not_before_ms - AHEAD_MS);
+            return;
+        }
     }
     if (is_full(i, urgent)) {
         pause_at(i, index, m, PAUSED_FULL, 0);

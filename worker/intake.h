@@ -49,5 +49,10 @@ size_t intake_in_flight(const struct intake *i);
 /* Pure: which of n >= 1 retry topics a job goes to after so many failures: the first, the second, at most the last. By
  * number and not by time: what is left of the wait is a little less than the topic's delay by then. */
 size_t intake_rung(size_t n, unsigned attempts);
+/* Pure: when a message of a retry topic with this delay is due that says not_before_ms. No message waits for longer
+ * than delay and jitter, so a time that lies further ahead was written by a clock that is ahead of now_ms. *ahead_ms:
+ * by how much, as learned from messages of this partition before, 0 at first; those behind are then told apart by it as
+ * they were meant, and do not wait for one delay each. */
+int64_t intake_due_ms(int64_t not_before_ms, int64_t rung_ms, int64_t now_ms, int64_t *ahead_ms);
 
 #endif

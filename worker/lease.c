@@ -7,7 +7,9 @@
 
 #include <string.h>
 
-#define TICK_RENEWALS 50 /* in one tick, beside what the number of leases asks for */
+#define SET_FORWARDS_MS 500 /* what two clocks may differ by, beside a thousandth */
+#define TICK_RENEWALS   50  /* in one tick, beside what the number of leases asks for */
+#define TIME_KEPT_MS    60000
 
 void leases_init(struct leases *l, struct store *store, const struct clock *clock, int64_t ttl_ms, int64_t renew_ms,
                  int64_t max_age_ms)
@@ -69,9 +71,36 @@ void lease_asking(struct lease *l)
     if (!l->held) l->asked_mono_ms = clock_mono_ms(l->leases->clock);
 }
 
+/* A slow answer makes the server's clock look behind; one that was set back is believed after a while. */
+static void note_time(struct leases *l, int64_t server_ms)
+{
+    int64_t now = clock_mono_ms(l->clock);
+    bool later = server_ms - now > l->common_ms - l->common_mono_ms;
+    if (l->common_mono_ms && !later && now - l->common_mono_ms < TIME_KEPT_MS) return;
+    l->common_ms = server_ms;
+    l->common_mono_ms = now;
+}
+
+/* Redis's clock against the monotonic one, over the time from the request for one grant to the answer of another. */
+static void watch_clock(struct leases *owner, int64_t server_ms, int64_t asked_mono_ms)
+{
+    int64_t now = clock_mono_ms(owner->clock), passed = now - owner->told_mono_ms;
+    if (!owner->told_mono_ms || server_ms - owner->told_ms > passed + passed / 1000 + SET_FORWARDS_MS)
+        owner->steady_mono_ms = now;
+    owner->told_ms = server_ms;
+    owner->told_mono_ms = asked_mono_ms;
+}
+
+bool leases_steady(const struct leases *l)
+{
+    return l->told_mono_ms && clock_mono_ms(l->clock) - l->steady_mono_ms >= l->ttl_ms;
+}
+
 void lease_granted(struct lease *l, const struct store_lease *reply)
 {
+    watch_clock(l->leases, reply->now_ms, l->asked_mono_ms);
     store_user_hold(&l->user, reply);
+    note_time(l->leases, reply->now_ms);
     if (l->held) return;
     l->held = true;
     l->lost = false;
@@ -98,6 +127,12 @@ void lease_dropped(struct lease *l)
 int64_t lease_until_mono_ms(const struct lease *l)
 {
     return l->held && !l->lost ? l->asked_mono_ms + l->leases->ttl_ms : 0;
+}
+
+int64_t leases_time_ms(const struct leases *l)
+{
+    if (!l->common_mono_ms) return clock_wall_ms(l->clock);
+    return l->common_ms + clock_mono_ms(l->clock) - l->common_mono_ms;
 }
 
 bool lease_time_ms(const struct lease *l, int64_t *ret_ms, int64_t *ret_most_ms)

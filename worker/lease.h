@@ -13,6 +13,9 @@ struct leases {
     struct slots renewals;
     struct lease *first, **last; /* oldest request first */
     size_t n;
+    int64_t told_ms, told_mono_ms; /* Redis's time in the last grant, and when that was asked for; 0: no grant yet */
+    int64_t steady_mono_ms;        /* since when Redis's clock was not seen to be set forwards */
+    int64_t common_ms, common_mono_ms; /* Redis's time in the grant that leases_time_ms() goes by, and when it came */
 };
 struct lease {
     struct store_user user;
@@ -37,6 +40,9 @@ void lease_init(struct lease *l, struct leases *owner, const char *user_key);
 void lease_asking(struct lease *l);
 /* It was granted. The first grant sets lease_time_ms(). */
 void lease_granted(struct lease *l, const struct store_lease *reply);
+/* Leases end by Redis's wall clock. True: for one lifetime at least it was not seen to be set forwards, so one that is
+ * gone has run out. Looks at grants, also at the last one. */
+bool leases_steady(const struct leases *l);
 /* It ended (released, or was found lost): no more renewals. Safe to call twice, and before the memory goes. */
 void lease_dropped(struct lease *l);
 /* Milliseconds during which nobody else can have it; <= 0: lost or not held. */
@@ -46,6 +52,10 @@ int64_t lease_until_mono_ms(const struct lease *l);
 /* Redis's time now: what it said in the grant, and the monotonic clock since. False: no grant yet. Not later than it
  * is; *ret_most_ms (NULL: not wanted) is not earlier: the answer may have been on its way, or in a frozen process. */
 bool lease_time_ms(const struct lease *l, int64_t *ret_ms, int64_t *ret_most_ms);
+/* Redis's time now, as grants of leases told it: the one clock that all workers have in common. It is that of the grant
+ * in the last minute whose answer came quickest, so it is behind by that answer's way only. Our own wall clock before
+ * the first grant. */
+int64_t leases_time_ms(const struct leases *l);
 /* Asks for a renewal now, if none is under way. */
 void lease_renew_now(struct lease *l);
 

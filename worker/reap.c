@@ -31,6 +31,7 @@ enum row {
 };
 enum rotate_row { ROTATE_LIST = 1 };
 
+#define DATE_GRAIN_MS 2000 /* two dates of whole seconds */
 #define LAST_USED_GRAIN_MS                                                                                             \
     (20 * 60000) /* last-used keeps the first use in each 15 minutes and lags (facts/aws, section 11) */
 
@@ -73,11 +74,13 @@ static struct saga_verdict last_used(struct saga *s)
     return step_aws(r, AWS_ACCESS_KEY_LAST_USED, r->target, AWS_KEY_INACTIVE);
 }
 
-/* How far the clock that the record's times are of (step_now_ms()) is behind AWS's, which tells when a key was used. */
-static int64_t behind_aws_ms(const struct rotation *r, const struct aws_result *a)
+/* When the key was set Inactive by AWS's clock, which tells when it was used. Where a record does not know, by how far
+ * the clock of its times (step_now_ms()) is behind AWS's now. */
+static int64_t inactive_aws_ms(const struct rotation *r, const struct record_key *k, const struct aws_result *a)
 {
+    if (k->inactive_aws_ms != TIME_NONE) return k->inactive_aws_ms;
     int64_t behind = a->date_ms == TIME_NONE ? 0 : a->date_ms - step_now_ms(r);
-    return behind > 0 ? behind : 0;
+    return k->inactive_ms + (behind > 0 ? behind : 0);
 }
 
 static struct saga_verdict last_used_got(struct saga *s, const void *result)
@@ -86,19 +89,39 @@ static struct saga_verdict last_used_got(struct saga *s, const void *result)
     const struct aws_result *a = result;
     const struct record_key *k = target(r);
     if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
+    if (a->used == AWS_USED_UNKNOWN && MUTANT(BLIND_ASKS)) return ask_person(r, RECORD_AWAITING, "may have been used");
     if (a->used == AWS_USED_UNKNOWN) {
         rotation_note(r, ERR_AWS_NOT_READY, true, "nobody knows whether %s was used: it stays", r->target);
         return saga_fail(ERR_AWS_NOT_READY);
     }
     if (a->used == AWS_USED_AT && k && k->inactive_ms != TIME_NONE &&
-        a->used_at_ms > k->inactive_ms + behind_aws_ms(r, a) + LAST_USED_GRAIN_MS)
-        return ask_person(r, RECORD_AWAITING, "was used after it had been set Inactive");
+        a->used_at_ms > inactive_aws_ms(r, k, a) + LAST_USED_GRAIN_MS) {
+        rotation_note(r, ERR_NEEDS_PERSON, false,
+                      "key %s was used after it had been set Inactive; run: keyroll adopt %s --replaced %s (may be "
+                      "removed) or --leave %s",
+                      r->target, r->job->licence, r->target, r->target);
+        r->end_state = RECORD_AWAITING;
+        return saga_jump(FAIL_RECORD);
+    }
     return saga_next();
+}
+
+/* What is left of the quarantine by AWS's clock (R5): the due time was noted by Redis's, which may have been slow. */
+static int64_t quarantine_left_ms(const struct rotation *r, const struct record_key *k)
+{
+    if (MUTANT(REAP_EARLY) || !k || k->inactive_aws_ms == TIME_NONE || r->aws_ms == TIME_NONE) return 0;
+    int64_t left = k->inactive_aws_ms + r->env->policy.quarantine_ms - step_aws_ms(r);
+    return left > DATE_GRAIN_MS ? left : 0;
 }
 
 static struct saga_verdict judge(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
+    int64_t left = r->has_journal ? 0 : quarantine_left_ms(r, target(r));
+    if (left) {
+        rotation_note_wait(r, step_now_ms(r) + left, "the quarantine is not over by AWS's clock");
+        return saga_jump(FAIL_RECORD);
+    }
     const struct record_key *current = record_current(&r->record);
     const struct aws_key *newest = current ? step_listed(r, current->id) : NULL;
     const struct record_key *k = target(r);
@@ -185,14 +208,10 @@ static struct saga_verdict deleted_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_DELETED);
 }
 
-/* The pair is kept while a predecessor is left to which the instance could go back. */
 static struct saga_verdict close_record(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    enum store_pair pair = STORE_PAIR_DROP;
-    for (size_t i = 0; i < r->record.n_keys; i++)
-        if (r->record.keys[i].role == KEY_REPLACED) pair = STORE_PAIR_SAME;
-    return step_put_record(r, true, true, pair, NULL);
+    return step_put_record(r, true, true, step_pair_left(r), NULL);
 }
 
 #define READS (SAGA_LEASED | SAGA_REPEATABLE)

@@ -95,9 +95,7 @@ static void fill_event(const struct report *rep, const struct rotation *r, enum 
     e->rotation = j->rotation ? j->rotation : r->record.rotation;
     text_copy(e->key_new, sizeof(e->key_new), j->key_new);
     text_copy(e->key_old, sizeof(e->key_old), j->key_doubt[0] ? j->key_doubt : j->key_old[0] ? j->key_old : r->target);
-    text_copy(e->step, sizeof(e->step), saga_row(&r->saga)->name);
-    for (char *p = e->step; *p; p++)
-        if (*p == ' ') *p = '-';
+    event_step(saga_row(&r->saga)->name, e->step);
     message_words(e->reason, sizeof(e->reason), r->record.reason);
     if (type == EVENT_AUDITED && !e->reason[0]) tell_dead_key(&r->record, e);
     event_set_error(e, r->error);
@@ -164,6 +162,13 @@ int report_transition(struct report *rep, const struct rotation *r, enum event_t
     return rc;
 }
 
+bool report_letter_is_there(const struct rotation *r)
+{
+    char step[EVENT_STEP_MAX];
+    event_step(r->step, step);
+    return r->job->dead_step[0] && strcmp(step, r->job->dead_step) == 0;
+}
+
 int report_end_type(const struct rotation *r, int outcome)
 {
     enum record_state now = r->record.state;
@@ -171,6 +176,7 @@ int report_end_type(const struct rotation *r, int outcome)
     if (outcome == OUTCOME_RETRY) return r->lease.user.number ? EVENT_RETRY : -1;
     if (outcome != OUTCOME_DONE || !r->error || r->closing) return -1; /* closing: its last event told all */
     if (now == RECORD_RETRY) return EVENT_RETRY;
+    if (now == RECORD_STUCK || now == RECORD_FAILED) return EVENT_RETRY; /* again: the first one was told as such */
     if (now == r->state_before) return -1;
     if (now == RECORD_AWAITING) return EVENT_AWAITING;
     return now == RECORD_DRIFTED || now == RECORD_EXCLUDED ? EVENT_DRIFTED : -1;
@@ -183,9 +189,7 @@ int report_end(struct report *rep, const struct rotation *r, int type, struct ti
     AUTO_BUF struct buf value;
     buf_init(&value, STATE_MAX);
     fill_event(rep, r, (enum event_type)type, &e);
-    if (r->step[0]) text_copy(e.step, sizeof(e.step), r->step);
-    for (char *p = e.step; *p; p++)
-        if (*p == ' ') *p = '-';
+    if (r->step[0]) event_step(r->step, e.step);
     if (!e.reason[0]) message_words(e.reason, sizeof(e.reason), r->reason);
     if (r->record.next_ms > 0) e.next_at_ms = r->record.next_ms;
     int rc = event_encode(&e, &value);

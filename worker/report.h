@@ -15,6 +15,9 @@ void report_free(struct report *r);
 /* Completed with const int * (0 or the error of the first that failed) when event and state are both delivered. */
 MUST_CHECK int report_transition(struct report *rep, const struct rotation *r, enum event_type type, struct ticket t);
 
+/* True when a run that failed for good failed as its job did before, at the step whose dead letter is on the topic
+ * (job.dead_step): that letter stands for it, too. Pure. */
+bool report_letter_is_there(const struct rotation *r);
 /* Which event tells how a run ended that did not end well; -1: none is due. Nothing is told twice of a licence that
  * goes on waiting for a person. Pure. */
 int report_end_type(const struct rotation *r, int outcome);

@@ -128,8 +128,8 @@ static struct saga_verdict old_last_used_got(struct saga *s, const void *result)
     const struct aws_result *a = result;
     const struct record_key *k = target(r);
     if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
-    bool quiet = a->used == AWS_USED_NEVER ||
-                 (a->used == AWS_USED_AT && k && k->replaced_ms != TIME_NONE && a->used_at_ms < k->replaced_ms);
+    bool quiet = a->used == AWS_USED_NEVER || (a->used == AWS_USED_AT && k && k->replaced_ms != TIME_NONE &&
+                                               a->used_at_ms < k->replaced_ms + step_behind_aws_ms(r));
     if (quiet) return saga_next();
     rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "AWS saw %s in use after it was replaced: somebody still holds it",
                   r->target);
@@ -213,7 +213,7 @@ static struct saga_verdict prepare(struct saga *s)
     if (k && !step_listed(r, k->id)) {
         record_remove(&r->record, k->id);
     } else if (k) {
-        if (k->status != AWS_KEY_INACTIVE || k->inactive_ms == TIME_NONE) k->inactive_ms = now;
+        step_note_inactive(r, k, k->status == AWS_KEY_INACTIVE && k->inactive_ms != TIME_NONE);
         k->status = AWS_KEY_INACTIVE;
         k->next = KEY_NEXT_REAP;
         k->next_ms = MUTANT(REAP_EARLY) ? now : step_quarantine_end_ms(r);
@@ -231,7 +231,8 @@ static struct saga_verdict inactive_event(struct saga *s)
 
 static struct saga_verdict close_record(struct saga *s)
 {
-    return step_put_record(ROTATION(s), true, true, STORE_PAIR_SAME, NULL);
+    struct rotation *r = ROTATION(s);
+    return step_put_record(r, true, true, step_pair_left(r), NULL);
 }
 
 /* ---- the way back ---------------------------------------------------------------------------------------------------
@@ -255,11 +256,12 @@ static struct saga_verdict reactivate_got(struct saga *s, const void *result)
     struct rotation *r = ROTATION(s);
     const struct aws_result *a = result;
     if (a->err == ERR_TIMEOUT) return saga_again(100);
+    if (a->err == ERR_AWS_NO_ENTITY) return saga_jump(READ_FIRST); /* somebody deleted it: survey again */
     if (step_aws_error(r, a)) return saga_fail(a->err);
     struct record_key *k = target(r);
     if (k) {
         k->status = AWS_KEY_ACTIVE;
-        k->inactive_ms = TIME_NONE;
+        k->inactive_ms = k->inactive_aws_ms = TIME_NONE;
         k->next = KEY_NEXT_RETIRE;
         k->next_ms = step_now_ms(r) + r->env->policy.overlap_ms;
     }

@@ -251,25 +251,36 @@ static bool is_stale(const struct rotation *r)
     return r->record.rotation > j->rotation || (goes_on && j->rotation > 0 && r->record.rotation == j->rotation);
 }
 
-/* The current key was found gone a moment ago, and AWS brings none back: a list that shows it again lags behind (R4).
- * Believed, it would keep the slot taken while the instance is cut off. */
-static bool list_lags(const struct rotation *r)
+/* An open rotation goes on by its journal, whatever the list shows. */
+static enum keyslots_lag list_lag(const struct rotation *r)
+{
+    if (r->has_journal) return KEYSLOTS_IN_STEP;
+    return keyslots_lags(&r->record, r->keys, r->n_keys, r->env->policy.create_doubt_ms, step_now_ms(r));
+}
+
+/* Where nothing can be read, a first look takes the only listed key for the instance's. Not the one that the open
+ * rotation made, or may have made: that would be missed as soon as it is taken back. */
+static void forget_guess(struct rotation *r)
 {
     const struct record_key *k = record_current(&r->record);
-    if (r->has_journal || !k || k->listed || k->inactive_ms == TIME_NONE) return false;
-    return step_now_ms(r) - k->inactive_ms < r->env->policy.create_doubt_ms && step_listed(r, k->id);
+    if (!r->has_journal || r->seen != INSTANCE_SEEN_UNKNOWN || !k || !strcmp(k->id, r->journal.key_old)) return;
+    char id[AWS_KEY_ID_MAX];
+    text_copy(id, sizeof(id), k->id);
+    record_remove(&r->record, id);
 }
 
 static struct saga_verdict decide(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     char drift[RECORD_TEXT_MAX];
-    if (list_lags(r))
+    const enum keyslots_lag lag = list_lag(r);
+    if (lag == KEYSLOTS_BEHIND) return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
+    if (lag == KEYSLOTS_GONE_LISTED)
         return rotate_wait_until(r, step_now_ms(r) + LAG_AGAIN_MS, RECORD_RETRY,
                                  "AWS still lists the new key that somebody else deleted: a new rotation begins later");
-    if (!r->has_journal && keyslots_lags(&r->record, r->keys, r->n_keys, step_now_ms(r)))
-        return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
+    const bool is_first = r->record.n_keys == 0;
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
+    if (is_first) forget_guess(r);
     if (r->has_journal && !MUTANT(DONE_BEFORE_JOURNAL)) return resume(r);
     if (r->env->policy.observe) return saga_jump(DONE_RELEASE);
     if (drifted && r->record.state != RECORD_DRIFTED && r->record.state != RECORD_EXCLUDED)
@@ -316,6 +327,7 @@ static struct saga_verdict intent(struct saga *s)
         begin_journal(r);
         r->journal.intent_ms = step_now_ms(r);
         r->journal.intent_last_ms = step_latest_ms(r);
+        r->journal.intent_aws_ms = step_aws_ms(r);
     }
     if (MUTANT(EFFECT_FIRST)) return saga_jump(CREATE);
     return step_put_journal(r, JOURNAL_INTENT);
@@ -549,7 +561,7 @@ static void plan_predecessor(struct rotation *r, struct record_key *k)
     text_copy(k->replaced_by, sizeof(k->replaced_by), r->journal.key_new);
     if (a) k->status = a->status;
     if (k->status == AWS_KEY_INACTIVE) {
-        if (k->inactive_ms == TIME_NONE) k->inactive_ms = now;
+        step_note_inactive(r, k, k->inactive_ms != TIME_NONE);
         k->next = KEY_NEXT_REAP;
         k->next_ms = now + p->quarantine_ms;
     } else {
@@ -868,6 +880,8 @@ static struct saga_verdict failed(struct saga *s, int row, int err)
         return saga_jump(REVIEW_LIST);
     }
     if (!ourselves && settling && !r->journal.repair && spent(r, err)) return saga_jump(UNDO_READ);
+    if (!ourselves && !r->has_journal && (row == LIST || row == READ) && is_stale(r))
+        return saga_jump(DONE_RELEASE); /* a copy of what was answered: that it cannot look says nothing (I5) */
     return rotation_failed(r, row, err, FAIL_RECORD, PARK);
 }
 

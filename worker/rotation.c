@@ -30,7 +30,7 @@ int rotation_new(struct rotation_env *env, struct job *job, struct rotation **re
     journal_init(&r->journal, JOURNAL_ROTATE);
     text_copy(r->target, sizeof(r->target), job->replace_key_id);
     r->retry_after_ms = -1;
-    r->next_ms = r->offer_ms = TIME_NONE;
+    r->next_ms = r->offer_ms = r->aws_ms = TIME_NONE;
     r->begun_mono_ms = clock_mono_ms(env->clock);
     *ret_rotation = r;
     return 0;

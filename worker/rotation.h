@@ -62,7 +62,8 @@ struct rotation {
     struct rotation_env *env;
     struct job *job; /* owned */
     struct lease lease;
-    struct aws_turn turn; /* waited for before the lease */
+    int64_t others_until_mono_ms; /* so long another one may have the lease, as Redis told; 0: it told of none */
+    struct aws_turn turn;         /* waited for before the lease */
     bool turned;
     struct instance_abilities can;
 
@@ -82,6 +83,7 @@ struct rotation {
     struct aws_key *keys;
     size_t n_keys, max_keys; /* owned; listed, with room for one more. NULL before the first list */
     bool was_listed;
+    int64_t aws_ms, aws_mono_ms; /* AWS's time in its last reply, and when that came; TIME_NONE none yet */
     enum instance_seen seen;
     char seen_id[AWS_KEY_ID_MAX];
     enum instance_proof proof;
@@ -95,6 +97,7 @@ struct rotation {
     int64_t watch_began_mono_ms;
     int64_t offer_ms;      /* no offer of a key before: Redis may have lost that it was taken back; TIME_NONE none */
     bool resumed;          /* a journal was open when the lease was taken */
+    bool went_back;        /* Redis was replaced since that journal began: it may have lost what came after */
     bool may_land;         /* a call that sets a key Inactive had no answer and was repeated: it may still land */
     int64_t marks_mono_ms; /* when the marks of exposed keys were asked for last, by step_marks */
     unsigned looks;        /* how often */

@@ -241,8 +241,11 @@ static int load(struct rotation *r, const struct store_lease *l)
     r->has_journal = l->has_journal;
     if (l->has_journal) r->journal = l->journal;
     r->resumed = l->has_journal;
+    r->went_back = l->has_journal && l->hold_off_ms > l->journal.started_ms;
     if (l->takeover) { /* a call of the frozen holder may still land until then; written with the next journal entry */
-        int64_t until = r->journal.updated_ms + r->env->policy.skew_limit_ms;
+        int64_t last_ms =
+            l->late_ms > r->journal.updated_ms ? l->late_ms : r->journal.updated_ms; /* either clock may be slow */
+        int64_t until = last_ms + r->env->policy.skew_limit_ms;
         if (until > r->journal.patient_ms) r->journal.patient_ms = until;
     }
     if (l->has_journal && l->hold_off_ms > 0) r->offer_ms = l->hold_off_ms + r->env->policy.skew_limit_ms;
@@ -276,11 +279,31 @@ static bool is_held_back(const struct rotation *r)
            j->reason != JOB_EXPOSED && !j->confirm;
 }
 
+/* Redis told that the lease is another one's, or may be, for so long. */
+static void note_other(struct rotation *r, int64_t wait_ms)
+{
+    int64_t until = clock_mono_ms(r->env->clock) + wait_ms;
+    if (until > r->others_until_mono_ms) r->others_until_mono_ms = until;
+}
+
+/* Milliseconds until a predecessor that did not give the lease back must believe that it has lost it, too. Redis counts
+ * leases by its wall clock: when that is set forwards, a lease ends under its living holder, who may have journalled an
+ * effect and begin it (I4). Each counts its lease from its request on and by its monotonic clock, so nothing of it
+ * begins later than one lifetime from now; who watched the lease knows its end better. Without the name of a
+ * predecessor in the journal nothing was begun: no effect comes before that. */
+static int64_t predecessor_ms(struct rotation *r, const struct store_lease *l)
+{
+    if (!l->takeover) return 0;
+    if (!r->others_until_mono_ms) note_other(r, leases_steady(r->env->leases) ? 0 : r->env->leases->ttl_ms);
+    return r->others_until_mono_ms - clock_mono_ms(r->env->clock);
+}
+
 struct saga_verdict step_lease_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
     const struct store_lease *l = result;
     if (l->err == ERR_LEASE_HELD || l->err == ERR_LEASE_HOLD_OFF) {
+        note_other(r, l->wait_ms);
         if (r->env->draining) return saga_fail(ERR_DRAINING);
         return saga_again(l->wait_ms < 1 ? 1 : l->wait_ms < HELD_POLL_MAX_MS ? l->wait_ms + 1 : HELD_POLL_MAX_MS);
     }
@@ -294,6 +317,8 @@ struct saga_verdict step_lease_got(struct saga *s, const void *result)
     }
     if (l->err) return saga_fail(l->err);
     lease_granted(&r->lease, l);
+    int64_t wait_ms = predecessor_ms(r, l);
+    if (wait_ms > 0) return r->env->draining ? saga_fail(ERR_DRAINING) : saga_again(wait_ms);
     int rc = load(r, l);
     if (rc < 0) return saga_fail(rc); /* the lease is ours: the next try confirms it */
     if (state_is_lost(r->job, l) || is_held_back(r)) return saga_jump((int)s->table->n_steps - RELEASE_FROM_END);
@@ -390,6 +415,13 @@ struct saga_verdict step_put_record(struct rotation *r, bool end_journal, bool r
     const struct store_record_put how = {end_journal, release, pair, pair_key_id, r->opid};
     int rc = store_record_put(r->env->store, &r->lease.user, &r->record, &how, saga_ticket(&r->saga));
     return rc < 0 ? saga_fail(rc) : saga_wait();
+}
+
+enum store_pair step_pair_left(const struct rotation *r)
+{
+    for (size_t i = 0; i < r->record.n_keys; i++)
+        if (r->record.keys[i].role == KEY_REPLACED) return STORE_PAIR_SAME;
+    return STORE_PAIR_DROP;
 }
 
 struct saga_verdict step_record_got(struct saga *s, const void *result)
@@ -516,13 +548,35 @@ static void note_answer(struct rotation *r, int err, const char *code, const cha
                   message[0] ? ": " : "", message);
 }
 
+int64_t step_aws_ms(const struct rotation *r)
+{
+    return r->aws_ms == TIME_NONE ? TIME_NONE : r->aws_ms + clock_mono_ms(r->env->clock) - r->aws_mono_ms;
+}
+
+void step_note_inactive(const struct rotation *r, struct record_key *k, bool was)
+{
+    if (was) return;
+    k->inactive_ms = step_now_ms(r);
+    k->inactive_aws_ms = step_aws_ms(r);
+}
+
 int step_aws_error(struct rotation *r, const struct aws_result *a)
 {
+    if (a->date_ms != TIME_NONE) {
+        r->aws_ms = a->date_ms;
+        r->aws_mono_ms = clock_mono_ms(r->env->clock);
+    }
     if (!a->err) return 0;
     r->retry_after_ms = a->retry_after_ms;
     if (a->retry_after_ms > 0) r->saga.hold_ms = a->retry_after_ms;
     note_answer(r, a->err, a->code, a->message);
     return a->err;
+}
+
+int64_t step_behind_aws_ms(const struct rotation *r)
+{
+    int64_t aws = step_aws_ms(r), behind = aws == TIME_NONE ? 0 : aws - step_now_ms(r);
+    return behind > 0 ? behind : 0;
 }
 
 struct saga_verdict step_list(struct saga *s)

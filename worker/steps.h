@@ -52,6 +52,9 @@ struct saga_verdict step_put_journal(struct rotation *r, enum journal_step step)
 struct saga_verdict step_put_journal_sealed(struct rotation *r, enum journal_step step, const char *sealed, size_t len);
 struct saga_verdict step_put_record(struct rotation *r, bool end_journal, bool release, enum store_pair pair,
                                     const char *pair_key_id);
+/* What becomes of the kept pair when a key goes: it stays while a predecessor is left that the instance may go back to.
+ */
+enum store_pair step_pair_left(const struct rotation *r);
 struct saga_verdict step_put_event(struct rotation *r, enum event_type type);
 /* One AWS call on this user; key_id and status as the operation needs them. Mutating ones carry the lease's deadline.
  */
@@ -63,8 +66,14 @@ struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool 
 /* Takes in how long a failed call's instance wants to be left alone: by itself binding, by its profile for the record.
  */
 void step_note_wait(struct rotation *r, const struct instance_result *i);
-/* Takes an AWS result in: error with a Retry-After, texts for the reason. 0 or the error. */
+/* AWS's time now, by its last reply and the monotonic clock; not later than it is. TIME_NONE: no reply yet. */
+int64_t step_aws_ms(const struct rotation *r);
+/* The key is Inactive: notes since when by both clocks, unless it was before. */
+void step_note_inactive(const struct rotation *r, struct record_key *k, bool was);
+/* Takes an AWS result in: its time; an error with a Retry-After, texts for the reason. 0 or the error. */
 int step_aws_error(struct rotation *r, const struct aws_result *a);
+/* How far the clock that the record's times are of (step_now_ms()) is behind AWS's, which tells when a key was used. */
+int64_t step_behind_aws_ms(const struct rotation *r);
 /* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
 int64_t step_patience_ms(const struct rotation *r);
 /* When the quarantine ends of a key that this run set Inactive, by step_now_ms(). Where an earlier call to the same end

@@ -82,12 +82,13 @@ struct saga_verdict withdraw_prepare(struct saga *s)
         k->rotation = r->journal.rotation;
         k->created_ms = r->journal.key_new_created_ms;
         k->offered_ms = r->journal.offered_ms;
-        k->inactive_ms = now;
+        step_note_inactive(r, k, false);
         k->next = KEY_NEXT_REAP;
         k->next_ms = step_quarantine_end_ms(r);
     }
     r->record.state = RECORD_FAILED;
     r->record.attempts++;
+    if (r->record.first_failed_ms == TIME_NONE) r->record.first_failed_ms = now;
     r->record.error = r->error ? r->error : ERR_INSTANCE_REFUSED;
     if (r->reason[0]) text_copy(r->record.reason, sizeof(r->record.reason), r->reason);
     snprintf(r->record.step, sizeof(r->record.step), "set");
@@ -120,9 +121,22 @@ struct saga_verdict undo_read_got(struct saga *s, const void *result)
     return v;
 }
 
+/* A Redis that was replaced may have lost that the key was offered, and the instance does not tell (I3). */
+static struct saga_verdict may_be_offered(struct rotation *r)
+{
+    char text[RECORD_TEXT_MAX];
+    snprintf(
+        text, sizeof(text),
+        "Redis was replaced: %s may have been given to the instance, which cannot be read: look which key it uses, "
+        "then run: keyroll adopt %s",
+        r->journal.key_new, r->job->licence);
+    return rotate_ask_person(r, RECORD_AWAITING, text);
+}
+
 struct saga_verdict undo(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
+    if (r->seen == INSTANCE_SEEN_UNKNOWN && r->went_back) return may_be_offered(r);
     r->journal.direction = DIRECTION_UNDO;
     r->journal.secret_lost = r->secret == NULL;
     return step_put_journal(r, JOURNAL_UNDO);
@@ -158,6 +172,7 @@ struct saga_verdict undo_prepare(struct saga *s)
     if (!r->error) /* resumed: the record does not know any more why */
         rotation_note(r, ERR_AWS_NOT_READY, true, "the rotation was undone before %s was offered", r->journal.key_new);
     rec->attempts++;
+    if (rec->first_failed_ms == TIME_NONE) rec->first_failed_ms = step_now_ms(r);
     /* workers with different master keys would make and undo keys for ever */
     bool dead = rec->attempts >= r->env->policy.max_attempts || (!lost && err_class(r->error) == ERR_CLASS_PERMANENT);
     rec->state = dead ? RECORD_FAILED : RECORD_RETRY;

@@ -19,6 +19,7 @@
 #include "worker/capacity.h"
 #include "worker/hosts.h"
 #include "worker/intake.h"
+#include "worker/members.h"
 #include "worker/report.h"
 #include "schema/options_use.h"
 
@@ -43,6 +44,7 @@ struct worker {
     struct synergist *synergist;
     struct calls *calls;
     struct hosts *hosts;
+    struct members *members;
     struct escrow *escrow;
     struct redis *redis;
     struct store store;
@@ -132,6 +134,14 @@ static void register_worker(void *arg)
     loop_timer_start(w->register_timer, REGISTER_EVERY_MS);
 }
 
+static void on_members(void *arg, size_t n)
+{
+    struct worker *w = arg;
+    hosts_share(w->hosts, n);
+    LOG(LOG_LEVEL_INFO, "workers", "so many workers share max_calls_per_host", LOG_I("keyroll.workers", n),
+        LOG_I("keyroll.calls_per_host", hosts_limit(w->hosts)));
+}
+
 static void on_redis_state(void *arg, enum redis_state s, const struct redis_server *server, int err)
 {
     struct worker *w = arg;
@@ -153,6 +163,7 @@ static void on_redis_state(void *arg, enum redis_state s, const struct redis_ser
     if (store_server_seen(&w->store, server, (struct ticket){on_server_seen, w, 0}) < 0)
         LOG0(LOG_LEVEL_WARN, "redis-busy", "Redis could not be asked");
     register_worker(w);
+    members_beat(w->members);
 }
 
 /* ---- Kafka ----------------------------------------------------------------------------------------------------------
@@ -239,6 +250,10 @@ static void on_collect(void *arg)
     metric_set(
         metric_new(w->metrics, METRIC_GAUGE, "keyroll_redis_connected", "1 while Redis answers", NULL, NULL, NULL, 0),
         NULL, NULL, w->redis_ready);
+    metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_host_calls_limit",
+                          "Calls that this worker may have under way at one host: its part of max_calls_per_host", NULL,
+                          NULL, NULL, 0),
+               NULL, NULL, (double)hosts_limit(w->hosts));
     metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_ready", "1 when ready", NULL, NULL, NULL, 0), NULL, NULL,
                is_ready(w));
     metric_set(metric_new(w->metrics, METRIC_GAUGE, "keyroll_build_info", "Versions", "version", "librdkafka", NULL, 0),
@@ -360,6 +375,11 @@ static int make_redis(struct worker *w, char **reterr)
         return rc;
     }
     store_init(&w->store, redis_port(w->redis), &rng_system, w->o->redis_prefix, w->o->lease_ttl_ms);
+    rc = members_new(w->loop, &w->store, on_members, w, &w->members);
+    if (rc < 0) {
+        *reterr = reason("members", err_text(rc));
+        return rc;
+    }
     leases_init(&w->leases, &w->store, &clock_system, w->o->lease_ttl_ms, w->o->lease_renew_ms, w->o->lease_max_age_ms);
     return 0;
 }
@@ -453,6 +473,26 @@ static int make_intake(struct worker *w, char **reterr)
     return rc;
 }
 
+static void on_message(void *arg, const struct kafka_message_in *m)
+{
+    intake_on_message(((struct worker *)arg)->intake, m);
+}
+
+static void on_assigned(void *arg, const struct kafka_partition *p, size_t n)
+{
+    intake_on_assigned(((struct worker *)arg)->intake, p, n);
+}
+
+static void on_revoked(void *arg, const struct kafka_partition *p, size_t n, bool lost)
+{
+    intake_on_revoked(((struct worker *)arg)->intake, p, n, lost);
+}
+
+static void on_committed(void *arg, const struct kafka_partition *p, size_t n, int err)
+{
+    intake_on_committed(((struct worker *)arg)->intake, p, n, err);
+}
+
 static int make_consumer(struct worker *w, char **reterr)
 {
     const struct options *o = w->o;
@@ -468,13 +508,13 @@ static int make_consumer(struct worker *w, char **reterr)
                                        .n_conf = o->n_kafka,
                                        .session_timeout_ms = o->session_timeout_ms,
                                        .heartbeat_ms = o->heartbeat_ms,
-                                       .on_message = intake_on_message,
-                                       .on_assigned = intake_on_assigned,
-                                       .on_revoked = intake_on_revoked,
-                                       .on_committed = intake_on_committed,
+                                       .on_message = on_message,
+                                       .on_assigned = on_assigned,
+                                       .on_revoked = on_revoked,
+                                       .on_committed = on_committed,
                                        .on_fatal = on_kafka_fatal,
                                        .on_log = on_kafka_log,
-                                       .arg = w->intake};
+                                       .arg = w};
     int rc = kafka_in_new(w->loop, &k, &w->in, reterr);
     if (!rc) intake_bind(w->intake, w->in);
     return rc;
@@ -545,6 +585,7 @@ void worker_free(struct worker *w)
     kafka_out_free(w->out, COMMIT_WAIT_MS);
     intake_free(w->intake);
     redis_free(w->redis);
+    members_free(w->members);
     hosts_stop(w->hosts);
     synergist_free(w->synergist);
     aws_call_free(w->aws);

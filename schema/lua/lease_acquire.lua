@@ -1,7 +1,10 @@
 -- Takes the lease of one user and loads all that is known of it, in one round trip.
 -- KEYS: 1 lease, 2 journal, 3 record, 4 exposed, 5 hold-off.  ARGV: 1 token, 2 lifetime in ms, 3 hold-off length in ms.
--- Returns {'HOLD', ms} | {'HELD', ms} | {'OK', number, now_ms, takeover, journal {version, token, doc, sealed}, record {version, doc, sealed_id, sealed}, end of the last hold-off in ms, exposed ids}.
+-- Returns {'HOLD', ms} | {'HELD', ms} | {'OK', number, now_ms, journal {version, token of the predecessor, doc, sealed, ms when it was found gone}, record {version, doc, sealed_id, sealed}, end of the last hold-off in ms, exposed ids}.
 -- The number is max(stored + 1, server time): it grows even when the stored one was lost (R3).
+-- The journal's token names whoever had the lease last and did not give it back: a call of it may still land (R7). So the
+-- taker is written there at once, before any effect; `late` is that predecessor and when it was found gone, and the lease keeps
+-- its name for a grant whose reply was lost.
 local LONGEST = 600000 -- no lease may last longer (setting lease_ttl)
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
@@ -25,14 +28,21 @@ if holder and holder ~= ARGV[1] then
   return {'HELD', left}
 end
 local number
+local j = redis.call('HMGET', KEYS[2], 'version', 'token', 'doc', 'sealed', 'late')
 if holder then
-  number = tonumber(redis.call('HGET', KEYS[1], 'number'))
+  local h = redis.call('HMGET', KEYS[1], 'number', 'before')
+  number = tonumber(h[1])
+  if h[2] then j[2] = h[2] end
 else
   number = math.max(tonumber(redis.call('HGET', KEYS[3], 'fence') or '0') + 1, now)
   redis.call('HSET', KEYS[3], 'fence', string.format('%.0f', number))
-  redis.call('HSET', KEYS[1], 'token', ARGV[1], 'number', string.format('%.0f', number))
+  redis.call('HSET', KEYS[1], 'token', ARGV[1], 'number', string.format('%.0f', number), 'before', j[2] or '')
+  if j[1] then
+    if j[2] and j[2] ~= '' and string.match(j[5] or '', '^%S*') ~= j[2] then j[5] = string.format('%s %.0f', j[2], now) end
+    redis.call('HSET', KEYS[2], 'token', ARGV[1], 'late', j[5] or '')
+  end
 end
+j[5] = string.match(j[5] or '', '%d+$') or '0'
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-local j = redis.call('HMGET', KEYS[2], 'version', 'token', 'doc', 'sealed')
 local r = redis.call('HMGET', KEYS[3], 'version', 'doc', 'sealed_id', 'sealed')
 return {'OK', string.format('%.0f', number), string.format('%.0f', now), j, r, hold, redis.call('SMEMBERS', KEYS[4])}

@@ -16,7 +16,7 @@ if ARGV[7] == 'drop' then redis.call('HDEL', KEYS[3], 'sealed', 'sealed_id') end
 if ARGV[7] == 'journal' and j[2] then redis.call('HSET', KEYS[3], 'sealed', j[2], 'sealed_id', ARGV[8]) end
 if ARGV[5] == 'end' then redis.call('DEL', KEYS[2]) end
 if ARGV[9] == 'release' then
-  if ARGV[5] ~= 'end' and redis.call('HGET', KEYS[2], 'token') == ARGV[1] then redis.call('HSET', KEYS[2], 'token', '') end
+  if ARGV[5] ~= 'end' and redis.call('HGET', KEYS[2], 'token') == ARGV[1] then redis.call('HSET', KEYS[2], 'token', redis.call('HGET', KEYS[1], 'before') or '') end
   redis.call('DEL', KEYS[1])
 end
 return {'OK', version + 1}

@@ -512,7 +512,7 @@ static void make_scheduler(struct world *w)
                                          .by = "bench",
                                          .metrics = metrics_new()};
     w->campaigns = campaigns_new(&co);
-    const struct dispatch_options d = {NULL, kafka, &w->o, &w->sim.clock, "bench", reported, w};
+    const struct dispatch_options d = {NULL, kafka, &w->o, &w->sim.clock, "bench", reported, NULL, w};
     w->dispatch = dispatch_new(&d);
     w->licences = calloc(w->count, sizeof *w->licences);
     w->due = calloc(w->count + 1, sizeof *w->due);

@@ -127,7 +127,7 @@ int main(int argc, char **argv)
     struct kafka_port port = kafka_out_port(out);
     if ((rc = port.produce(port.self, &first, (struct ticket){warm, &there, 0})) < 0) die("first message", rc);
     loop_run_until(loop, &there);
-    const struct dispatch_options d = {loop, port, &o, &clock_system, "bench", reported, &b};
+    const struct dispatch_options d = {loop, port, &o, &clock_system, "bench", reported, NULL, &b};
     if (!(b.d = dispatch_new(&d))) die("dispatch", ERR_NOMEM);
     double cpu = cpu_s();
     int64_t began = clock_mono_ms(&clock_system);

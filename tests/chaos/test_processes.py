@@ -76,7 +76,7 @@ def test_time_to_take_over_with_default_settings(chaos, redis_server, full):
         dead = max(hurt.workers(), key=lambda one: one.metrics().get("keyroll_leases_held", 0))
         dead.sigkill()
         samples += takeovers(client, time.monotonic())
-        hurt.installed.worker(start=False).spawn()
+        hurt.installed.worker()
     samples.sort()
     p50, p99 = samples[len(samples) // 2], samples[min(len(samples) - 1, int(len(samples) * 0.99))]
     print(f"takeover of a killed worker's licence: p50 {p50:.1f} s, p99 {p99:.1f} s ({len(samples)} licences)")

@@ -135,7 +135,7 @@ def test_clock_of_redis_is_set(chaos, tmp_path, full):
             server.jump(ahead_s)
             assert abs(server.ahead_s() - ahead_s) < 5, "the scenario did not happen"
             hurt.replace(hurt.workers()[0])  # and its leases are left
-        rest = hurt.end(may_ask=True, dead_letters=True)  # when a key was set Inactive is unclear if that was just before
+        rest = hurt.end(may_ask=True, dead_letters=True)
         assert len(rest.asking) <= len(hurt.fleet.names) // 3, rest
 
 

@@ -119,6 +119,66 @@ def test_a_life_of_dead_letters(installed, fleet):
     assert installed.finish("current", dead_letters=4) == []
 
 
+def test_a_later_try_that_fails_alike_writes_no_other_letter(tmp_path, kafka, redis_server, fleet):
+    """What is stuck or failed is tried again every retry_cap. Its letter is there: the history grows, in the list, the record
+    and the events, and neither the letter nor the news comes a second time. A replay is a new try that a person asked for.
+    (Each scheduler tries again after a growing pause, so each asks for few tries.)"""
+    with deployment.Deployment(tmp_path, kafka, redis_server, fleet, overlap="1h", max_attempts=1, retry_cap="1s") as installed:
+        installed.topics_apply()
+        look_first(installed)
+        stuck, failed = fleet.names[:2]
+        fleet.fault({"match": {"service": "instance", "action": "TestAws", "licence": stuck}, "effect": "refuse:404600:200"})
+        refuse_create(fleet, failed)
+        workers = installed.worker(), installed.worker()
+        scheduler = installed.scheduler()
+        found = {one["licence"]: one for one in wait_letters(installed, 2)}
+        assert set(found) == {stuck, failed}
+
+        def tries(licence):
+            return installed.keyroll.status(licence)["licences"][0]["attempts"]
+
+        def wait_tries(count, *licences):
+            before = [tries(licence) for licence in licences]
+            for licence, now in zip(licences, before):
+                wait_for(f"{count} more tries of {licence}", lambda: tries(licence) >= now + count, 60, poll_s=0.3)
+
+        wait_tries(2, stuck, failed)
+        assert scheduler.drain() == 0
+        scheduler = installed.scheduler()  # a new one reads the topic before it asks for what failed
+        wait_tries(2, stuck, failed)
+        assert workers[0].drain() == 0
+        wait_tries(1, stuck, failed)
+        assert sorted(one["job"]["licence"] for one in installed.dead_letters()) == sorted((stuck, failed)), "one letter each"
+        told = sorted(event["licence"] for name in ("stuck", "failed") for event in events(installed, name))
+        assert told == sorted((stuck, failed)), "told once each"
+        assert [event for event in events(installed, "retry") if event["licence"] == stuck], "later tries are in the audit log"
+        for letter in letters(installed):
+            first = found[letter["licence"]]
+            assert (letter["id"], letter["job_id"], letter["state"]) == (first["id"], first["job_id"], "open")
+            assert letter["times"] >= 6 and letter["last_failed_at_ms"] > first["last_failed_at_ms"], letter
+        assert "tried again" in installed.keyroll.run("dead show", found[stuck]["id"]).out
+
+        # A replay that fails comes back as a letter, and what is tried after it does not.
+        installed.keyroll.run("dead replay", found[stuck]["id"])
+        again = wait_for("its letter", lambda: [
+            one for one in letters(installed, "--licence", stuck) if one["id"] != found[stuck]["id"]], 30)[0]
+        assert scheduler.drain() == 0
+        scheduler = installed.scheduler()
+        wait_tries(2, stuck)
+        assert len(installed.dead_letters()) == 3
+        shown = installed.keyroll.run("dead show --json", again["id"]).json()["letters"][0]
+        assert [(one["id"], one["state"]) for one in shown["history"]] == [(found[stuck]["id"], "replayed")]
+
+        # What a person gave up stays given up, while it goes on failing alike.
+        installed.keyroll.run("dead drop --all --reason", "a test")
+        wait_tries(1, stuck)
+        assert letters(installed) == [] and len(installed.dead_letters()) == 3
+        fleet.control("DELETE", "faults")
+        installed.keyroll.run("rotate", stuck, failed, "--wait")
+        installed.wait_stage("overlap", 60)
+        assert installed.finish("overlap", dead_letters=3) == []
+
+
 def test_replay_by_limit_and_pace(installed, fleet, kafka):
     """So many, so far apart, the oldest first; the rest stay."""
     refuse_create(fleet, *fleet.names[:3])

@@ -2,7 +2,7 @@
  * keyroll.keys, and the rows of worker/rotate.c, retire.c and reap.c, under crashes, freezes, lost and late calls, lost
  * Redis writes, a restored instance and a stranger. README.md says what is abstracted; run checks it.
  *
- * Given by -D: R1..R14 (rules, 1 on), MEND_* (1 = with it; the defaults are what worker/ and producer/ do),
+ * Given by -D: R1..R14 (rules, 1 on), EXPOSE, READ, STRANGER, MEND_* (1 = with it; the defaults are what worker/ and producer/ do),
  * FAULTS (how many faults), ROTATIONS (how many are due), KEYS (highest key id), PERSON_NEVER (mask of reasons that
  * must not be reached with a second key left). */
 #ifndef R1
@@ -49,6 +49,12 @@
 #endif
 #ifndef STRANGER
 #define STRANGER 1
+#endif
+#ifndef EXPOSE /* keys in use leak (R9); an overlap has a time of its own */
+#define EXPOSE 0
+#endif
+#ifndef READ /* 0: nothing tells which key the instance holds (R11); no restores */
+#define READ 1
 #endif
 #ifndef MEND_JOURNAL_BACK
 #define MEND_JOURNAL_BACK 1
@@ -103,6 +109,8 @@ byte age[KEYS + 1];       /* rotations that led to a key: what the policy sees a
 byte next_id = 2;
 byte faults = FAULTS;
 bit raced;                /* others changed a key or the instance after the reads on which a call under way relies */
+byte exposed;             /* ids of leaked keys; the mark is on keyroll.keys and is not lost */
+byte passed;              /* EXPOSE: predecessors whose overlap is over */
 bit news;                 /* the world changed since a person was asked */
 
 #define exists (act | ina)
@@ -154,6 +162,7 @@ typedef redis {
 redis r;     /* what Redis answers */
 redis s;     /* what its replica has: all but the last write */
 redis ev;    /* the user's state on keyroll.keys */
+bit gap;     /* !READ: Redis was replaced since the open journal began */
 bit jlost;   /* a failover lost the journal's first write, and nobody wrote since: the topic's number is the higher one */
 bit holdoff; /* R3: after a change of run or replication id */
 bit lossy;   /* and calls whose journal it lost may still be under way */
@@ -176,6 +185,8 @@ bit idle0 = 1;
 /* ---- effects, with the invariants that they must keep --------------------------------------------------------------- */
 
 #define works HAS(act, inst)
+#define SEES(k)  (READ && inst == (k))          /* a read of the instance says so */
+#define OTHER(k) (READ && inst != (k))          /* or the opposite */
 #define TWO(m) (((m) & ((m) - 1)) != 0)
 #define no_slot TWO(exists) /* the quota: two keys, Active or not */
 
@@ -190,7 +201,7 @@ inline made(k)
 /* I1: no call of ours takes a living key from the instance. I3: no stranger's key is deleted, and none in use. */
 inline deactivate_lands(k)
 {
-    assert(!(works && inst == k) || raced); /* I1 */
+    assert(!(works && inst == k) || raced || HAS(exposed, k)); /* I1; R7: a late write may give a leaked key back */
     if
     :: HAS(act, k) -> act = act & ~B(k); ina = ina | B(k); news = 1
     :: else
@@ -214,7 +225,7 @@ inline delete_lands(k)
 }
 inline set_lands(k)
 {
-    assert(!works || HAS(act, k) || raced); /* I1 */
+    assert(!works || HAS(act, k) || raced || HAS(exposed, k)); /* I1; R7: an emergency watches, and writes again */
     if
     :: inst != k -> bak = inst; inst = k; news = 1
     :: else
@@ -282,7 +293,7 @@ inline goes_late(op, k, frozen, orphan)
     PUT(DOC; more, gone)
 /* The record, with which the journal ends. */
 #define RECORD(pair)                                                                                                   \
-    PUT(r.cur = cur; r.ret = ret; r.reap = reap; r.kept = (pair); r.st = P_NONE; NO_JOURNAL(r), gone)
+    PUT(r.cur = cur; r.ret = ret; r.reap = reap; r.kept = (pair); r.st = P_NONE; gap = 0; NO_JOURNAL(r), gone)
 /* The state goes to keyroll.keys, with its delivery report; J_NONE: the journal is about to end. */
 #define EVENT(step)                                                                                                    \
     if                                                                                                                 \
@@ -317,28 +328,30 @@ inline goes_late(op, k, frozen, orphan)
 
 /* What is due (producer/policy.c). A journal under way; else what the record plans; else age and drift. */
 #define TIME_IS_UP  (quiet || !R7)
+#define RETIRES(m)  (EXPOSE -> (((m) & passed) | (R9 -> (m) & exposed : 0)) : (TIME_IS_UP || !R6 -> (m) : 0)) /* R6, R9 */
+#define REAPS(m)    (TIME_IS_UP || !R6 -> (m) : 0)
 #define RESUMABLE                                                                                                      \
     (r.js == J_INTENT -> ((unexplained & ~r.jseen) != 0 || absence_believed)                                           \
      : (r.js == J_DOUBT_INA -> (quiet && !strangers_idle) : (r.js == J_WITHDRAW -> (!R1 || !late_set) : true)))
 #define OLD(k)      (age[k] < ROTATIONS && !HAS(forgotten, k))
-#define DUE_AGE     OLD(r.cur)
-#define DUE_DRIFT   (unexplained != 0 || inst != r.cur || !HAS(act, r.cur) || (r.ret & ~act) != 0 || (r.reap & ~ina) != 0)
+#define DUE_AGE     (OLD(r.cur) || HAS(exposed, r.cur))
+#define DUE_DRIFT   (unexplained != 0 || OTHER(r.cur) || !HAS(act, r.cur) || (r.ret & ~act) != 0 || (r.reap & ~ina) != 0)
 #define DUE_PLANNED (r.ret != 0 || r.reap != 0)
 #define JOURNAL_LOST (MEND_JOURNAL_BACK && R8 && jlost && r.cur != 0 && r.js == J_NONE && ev.js != J_NONE)
 #define DUE                                                                                                            \
     (r.js != J_NONE -> (R2 && RESUMABLE && (r.st == P_NONE || news))                                                   \
      : (r.cur == 0 -> (!R8 || !MEND_EMPTY)                                                                             \
         : (r.st != P_NONE -> (news && r.st == P_UNEXPLAINED)                                                           \
-           : (DUE_DRIFT || (DUE_PLANNED && (TIME_IS_UP || !R6)) || (!DUE_PLANNED && DUE_AGE)))))
+           : (DUE_DRIFT || (RETIRES(r.ret) | REAPS(r.reap)) != 0 || (!DUE_PLANNED && DUE_AGE)))))
 byte forgotten; /* R10 off: ids of finished jobs are remembered */
 
 #define GONE_BACK                                                                                                      \
     if :: hold[0] -> stale[0] = 1 :: else fi;                                                                          \
     if :: hold[1] -> stale[1] = 1 :: else fi;                                                                          \
     holdoff = 1; lossy = 1
-#define FAILOVER jlost = (r.js != J_NONE && s.js == J_NONE); COPY(r, s); GONE_BACK
+#define FAILOVER jlost = (r.js != J_NONE && s.js == J_NONE); COPY(r, s); gap = (!READ && r.js != J_NONE); GONE_BACK
 #define FLUSH                                                                                                          \
-    NO_JOURNAL(r); r.cur = 0; r.ret = 0; r.reap = 0; r.kept = 0; r.st = 0; r.lease = 0; jlost = 0; COPY(s, r); GONE_BACK
+    NO_JOURNAL(r); r.cur = 0; r.ret = 0; r.reap = 0; r.kept = 0; r.st = 0; r.lease = 0; jlost = 0; gap = 0; COPY(s, r); GONE_BACK
 
 #define newcomers (exists & ~(B(cur) | ret | reap))
 
@@ -381,16 +394,18 @@ survey: /* LIST, READ, DECIDE */
         :: js == J_DOUBT || js == J_DOUBT_INA -> goto doubt_resume
         :: js == J_CREATED ->
             if
-            :: MEND_UNDO_LOOKS && inst == kn -> goto forward
+            :: MEND_UNDO_LOOKS && SEES(kn) -> goto forward
             :: else -> if :: sec -> goto settle :: !sec && R13 -> goto undo :: !sec && !R13 -> PERSON(P_STUCK) fi
             fi
         :: js == J_SET ->
             if
             :: !HAS(exists, kn) -> if :: R12 -> goto lost_event :: else -> PERSON(P_STUCK) fi
-            :: HAS(ina, kn) -> if :: R12 -> goto revive :: else -> PERSON(P_STUCK) fi
-            :: HAS(act, kn) && inst == kn -> goto test
-            :: HAS(act, kn) && inst != kn && inst != ko && !HAS(B(cur) | ret | reap, inst) -> PERSON(P_DRIFTED)
-            :: HAS(act, kn) && inst != kn && (inst == ko || HAS(B(cur) | ret | reap, inst)) ->
+            :: HAS(ina, kn) -> if :: R12 && !HAS(exposed, kn) -> goto revive :: else -> PERSON(P_STUCK) fi
+            :: !READ && HAS(act, kn) && sec -> goto offered_event
+            :: !READ && HAS(act, kn) && !sec -> PERSON(P_STUCK)
+            :: HAS(act, kn) && SEES(kn) -> goto test
+            :: HAS(act, kn) && OTHER(kn) && inst != ko && !HAS(B(cur) | ret | reap, inst) -> PERSON(P_DRIFTED)
+            :: HAS(act, kn) && OTHER(kn) && (inst == ko || HAS(B(cur) | ret | reap, inst)) ->
                 if
                 :: sec -> if :: MEND_REOFFER -> goto offered_event :: else -> goto set fi
                 :: !sec && R13 -> goto withdraw
@@ -419,27 +434,27 @@ decide: /* keyslots_observe, keyslots_decide, and what the job asks for */
         :: hold[me] && newcomers == 0 && HAS(act, cur) && (reap & act) == 0 ->
             ret = ret & exists; reap = reap & exists; /* what is gone needs no explanation */
             if
-            :: inst != cur && !HAS(ret | reap, inst) -> PERSON(P_DRIFTED)
-            :: inst != cur && HAS(ret | reap, inst) ->
+            :: OTHER(cur) && !HAS(ret | reap, inst) -> PERSON(P_DRIFTED)
+            :: OTHER(cur) && HAS(ret | reap, inst) ->
                 if
                 :: R5 && r.kept -> kn = cur; ko = inst; sec = 1; rep = 1; goto repair
-                :: R5 && !r.kept && MEND_FALL_BACK && HAS(ret & act, inst) -> goto fall_back
-                :: R5 && !r.kept && !(MEND_FALL_BACK && HAS(ret & act, inst)) -> PERSON(P_DRIFTED)
+                :: R5 && !r.kept && MEND_FALL_BACK && HAS(ret & act & ~exposed, inst) -> goto fall_back
+                :: R5 && !r.kept && !(MEND_FALL_BACK && HAS(ret & act & ~exposed, inst)) -> PERSON(P_DRIFTED)
                 :: !R5 && no_slot -> kn = 0; ko = (HAS(ret, inst) || HAS(reap, inst) -> inst : 0); goto reap_journal
                 :: !R5 && !no_slot -> kn = 0; ko = inst; seen = exists; goto intent
                 fi
-            :: inst == cur && (ret & ina) != 0 -> goto prepare
-            :: inst == cur && (ret & ina) == 0 && ret != 0 ->
-                if :: TIME_IS_UP || !R6 -> ko = 1; do :: HAS(ret, ko) -> break :: else -> ko++ od; kn = 0; goto judge
+            :: !OTHER(cur) && (ret & ina) != 0 -> goto prepare
+            :: !OTHER(cur) && (ret & ina) == 0 && ret != 0 ->
+                if :: RETIRES(ret) != 0 -> ko = 1; do :: HAS(RETIRES(ret), ko) -> break :: else -> ko++ od; kn = 0; goto judge
                 :: else -> LEAVE
                 fi
-            :: inst == cur && ret == 0 && reap != 0 ->
-                if :: TIME_IS_UP || !R6 -> ko = 1; do :: HAS(reap, ko) -> break :: else -> ko++ od; kn = 0; goto judge
+            :: !OTHER(cur) && ret == 0 && reap != 0 ->
+                if :: REAPS(reap) != 0 -> ko = 1; do :: HAS(reap, ko) -> break :: else -> ko++ od; kn = 0; goto judge
                 :: else -> LEAVE
                 fi
-            :: inst == cur && ret == 0 && reap == 0 && OLD(cur) && !no_slot ->
+            :: !OTHER(cur) && ret == 0 && reap == 0 && (OLD(cur) || HAS(exposed, cur)) && !no_slot ->
                 kn = 0; ko = cur; rep = 0; seen = exists; goto intent
-            :: inst == cur && ret == 0 && reap == 0 && !(OLD(cur) && !no_slot) -> LEAVE
+            :: !OTHER(cur) && ret == 0 && reap == 0 && !((OLD(cur) || HAS(exposed, cur)) && !no_slot) -> LEAVE
             fi
         fi
     };
@@ -499,11 +514,13 @@ set:
     /* not reached */
 test: /* CHECK, TEST: the read decides; a write that is refused for good, which may land after all */
     if
-    :: atomic { hold[me] && inst == kn && HAS(act, kn) -> goto finish_prepare }
-    :: atomic { hold[me] && inst == kn && !HAS(act, kn) -> goto survey } /* REVIEW */
-    :: atomic { hold[me] && inst != kn && sec -> goto set }
-    :: atomic { hold[me] && inst != kn && !sec -> LEAVE }
-    :: atomic { hold[me] && inst != kn && faults > 0 && !rep -> faults--; if :: R1 -> goto withdraw :: else -> goto undo fi }
+    :: atomic { !READ && hold[me] && works -> goto finish_prepare } /* its own test: with whichever key */
+    :: atomic { !READ && hold[me] && !works -> goto survey }
+    :: atomic { hold[me] && SEES(kn) && HAS(act, kn) -> goto finish_prepare }
+    :: atomic { hold[me] && SEES(kn) && !HAS(act, kn) -> goto survey } /* REVIEW */
+    :: atomic { hold[me] && OTHER(kn) && sec -> goto set }
+    :: atomic { hold[me] && OTHER(kn) && !sec -> LEAVE }
+    :: atomic { hold[me] && !SEES(kn) && faults > 0 && !rep -> faults--; if :: R1 -> goto withdraw :: else -> goto undo fi }
     :: atomic { hold[me] && faults > 0 -> faults--; goto gone }
     :: atomic { !hold[me] -> goto gone }
     fi;
@@ -542,9 +559,9 @@ doubt_judge:
         :: (newcomers & ~seen) != 0 && !TWO(newcomers & ~seen) ->
             kn = 1; do :: HAS(newcomers & ~seen, kn) -> break :: else -> kn++ od;
             if
-            :: inst == kn -> PERSON(P_DRIFTED)
-            :: inst != kn && R4 && HAS(used, kn) -> PERSON(P_DOUBT)
-            :: inst != kn && !(R4 && HAS(used, kn)) -> skip
+            :: SEES(kn) -> PERSON(P_DRIFTED)
+            :: !SEES(kn) && R4 && HAS(used, kn) -> PERSON(P_DOUBT)
+            :: !SEES(kn) && !(R4 && HAS(used, kn)) -> skip
             fi
         fi
        }
@@ -560,11 +577,12 @@ doubt_resume:
     :: atomic { hold[me] ->
         if
         :: !HAS(exists, kn) -> goto absent
-        :: HAS(exists, kn) && inst == kn -> PERSON(P_DRIFTED)
-        :: HAS(act, kn) && inst != kn -> goto doubt_deactivate
-        :: HAS(ina, kn) && inst != kn && js == J_DOUBT -> goto doubt_inactive
-        :: HAS(ina, kn) && inst != kn && js == J_DOUBT_INA && HAS(used, kn) && R4 -> PERSON(P_DOUBT)
-        :: HAS(ina, kn) && inst != kn && js == J_DOUBT_INA && !(HAS(used, kn) && R4) ->
+        :: HAS(exists, kn) && SEES(kn) -> PERSON(P_DRIFTED)
+        :: HAS(act, kn) && !SEES(kn) && js == J_DOUBT_INA && R4 -> PERSON(P_DOUBT) /* its owner noticed */
+        :: HAS(act, kn) && !SEES(kn) && !(js == J_DOUBT_INA && R4) -> goto doubt_deactivate
+        :: HAS(ina, kn) && !SEES(kn) && js == J_DOUBT -> goto doubt_inactive
+        :: HAS(ina, kn) && !SEES(kn) && js == J_DOUBT_INA && HAS(used, kn) && R4 -> PERSON(P_DOUBT)
+        :: HAS(ina, kn) && !SEES(kn) && js == J_DOUBT_INA && !(HAS(used, kn) && R4) ->
             if :: R4 && (strangers_idle || !quiet) -> LEAVE :: else -> goto doubt_delete fi /* DOUBT_WAIT: an hour */
         fi
        }
@@ -598,8 +616,9 @@ withdraw:
 withdraw_wait:
     if
     :: atomic { R1 && late_set && hold[me] -> LEAVE }
-    :: atomic { (!R1 || !late_set) && hold[me] && inst == kn -> goto forward }
-    :: atomic { (!R1 || !late_set) && hold[me] && inst != kn -> skip }
+    :: atomic { !READ && (!R1 || !late_set) && hold[me] -> PERSON(P_STUCK) }
+    :: atomic { (!R1 || !late_set) && hold[me] && SEES(kn) -> goto forward }
+    :: atomic { (!R1 || !late_set) && hold[me] && OTHER(kn) -> skip }
     :: atomic { !hold[me] -> goto gone }
     :: atomic { hold[me] && faults > 0 -> faults--; goto gone }
     fi;
@@ -620,20 +639,25 @@ forward:
 /* ---- undo: a key that was never offered ---- */
 undo_read: /* what the instance uses is never taken back */
     if
-    :: atomic { MEND_UNDO_LOOKS && inst == kn && hold[me] -> goto forward }
-    :: atomic { !(MEND_UNDO_LOOKS && inst == kn) -> skip }
+    :: atomic { MEND_UNDO_LOOKS && SEES(kn) && hold[me] -> goto forward }
+    :: atomic { !(MEND_UNDO_LOOKS && SEES(kn)) -> skip }
     :: atomic { !hold[me] -> goto gone }
     fi;
 undo:
+    if
+    :: atomic { MEND_UNDO_LOOKS && gap && hold[me] -> PERSON(P_STUCK) } /* it may have been offered */
+    :: atomic { MEND_UNDO_LOOKS && gap && !hold[me] -> goto gone }
+    :: atomic { !(MEND_UNDO_LOOKS && gap) -> skip }
+    fi;
     JOURNAL(J_UNDO, skip);
 undo_event:
     EVENT(J_UNDO);
 undo_delete:
     PATIENCE;
     if
-    :: atomic { MEND_UNDO_LOOKS && inst == kn && hold[me] -> PERSON(P_DRIFTED) } /* R1: the direction is not turned */
+    :: atomic { MEND_UNDO_LOOKS && SEES(kn) && hold[me] -> PERSON(P_DRIFTED) } /* R1: the direction is not turned */
     :: atomic { !hold[me] -> goto gone }
-    :: atomic { !(MEND_UNDO_LOOKS && inst == kn) -> skip }
+    :: atomic { !(MEND_UNDO_LOOKS && SEES(kn)) -> skip }
     fi;
     CALL(L_DELETE, kn, delete_lands(kn), undo_delete);
 undone_event:
@@ -644,18 +668,22 @@ undo_close:
     goto gone;
 
 /* ---- retire and reap ---- */
+#define NOT_IN_USE (OTHER(cur) || !HAS(act, cur)) /* the newest key */
+/* R11: where nothing can be read, AWS's last-used tells: the predecessor is used since it was replaced, or the newest is not. */
+#define STILL_USED (!READ && R11 && inst != cur)
 judge: /* READ, LIST, READ AGAIN, JUDGE */
     if
     :: atomic { !hold[me] -> goto gone }
-    :: atomic { hold[me] ->
+    :: atomic { hold[me] && STILL_USED -> PERSON(P_STUCK) }
+    :: atomic { hold[me] && !STILL_USED ->
         if
-        :: R6 && (inst != cur || !HAS(act, cur)) && js != J_NONE ->
+        :: R6 && NOT_IN_USE && js != J_NONE ->
             if
             :: MEND_HANDOVER -> goto handover
             :: !MEND_HANDOVER -> PERSON(P_HANDOVER)
             fi
-        :: R6 && (inst != cur || !HAS(act, cur)) && js == J_NONE -> goto survey
-        :: !(R6 && (inst != cur || !HAS(act, cur))) ->
+        :: R6 && NOT_IN_USE && js == J_NONE -> goto survey
+        :: !(R6 && NOT_IN_USE) ->
             if
             :: js == J_DELETE || (js == J_NONE && HAS(reap, ko)) ->
                 if
@@ -684,8 +712,8 @@ deactivate:
     CALL(L_DEACTIVATE, ko, deactivate_lands(ko), deactivate);
 watch:
     if
-    :: atomic { hold[me] && inst == cur -> goto prepare }
-    :: atomic { hold[me] && inst != cur -> goto back }
+    :: atomic { hold[me] && (READ -> inst == cur || HAS(exposed, ko) : works) -> goto prepare }
+    :: atomic { hold[me] && !(READ -> inst == cur || HAS(exposed, ko) : works) -> goto back }
     :: atomic { !hold[me] -> goto gone }
     :: atomic { hold[me] && faults > 0 -> faults--; goto gone }
     fi;
@@ -776,7 +804,12 @@ proctype world()
     /* faults */
     :: atomic { faults > 0 -> faults--; FAILOVER }
     :: atomic { faults > 0 -> faults--; FLUSH }
-    :: atomic { faults > 0 && bak != inst && HAS(exists, bak) -> faults--; inst = bak; raced = 1; news = 1 }
+    :: atomic { EXPOSE && faults > 0 && works && !HAS(exposed, inst) -> faults--; exposed = exposed | B(inst); news = 1 }
+    :: atomic { EXPOSE && quiet && !hold[0] && !hold[1] && !holdoff && r.cur != 0 && (r.ret & ~passed) != 0 && !DUE ->
+        assert((r.ret & exposed & act) == 0 || r.st != P_NONE); /* R9: no leaked key waits for its overlap */
+        passed = passed | r.ret
+       }
+    :: atomic { READ && faults > 0 && bak != inst && HAS(exists, bak) -> faults--; inst = bak; raced = 1; news = 1 }
     :: atomic { STRANGER && faults > 0 && !no_slot -> faults--; made(k); foreign = foreign | B(k); k = 0; news = 1 }
     :: atomic { STRANGER && faults > 0 -> faults--; k = 1;
         do :: HAS(exists, k) && !HAS(foreign, k) -> break :: k < KEYS -> k++ :: k == KEYS -> goto none od;
@@ -799,7 +832,8 @@ none:   k = 0
         assert(r.js == J_NONE);
         assert(exists == B(r.cur));
         assert(inst == r.cur && works);
-        assert(age[r.cur] == ROTATIONS) /* I5: not one more */
+        assert(age[r.cur] == ROTATIONS || EXPOSE); /* I5: not one more */
+        assert((exposed & act) == 0) /* R9 */
     :: else -> assert(!HAS(PERSON_NEVER, r.st) || !TWO(exists))
     fi
     }

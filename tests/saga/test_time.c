@@ -147,9 +147,45 @@ static void a_jump_back(void **state)
     all(-HOUR_MS);
 }
 
+static void redis_ahead(struct sim_world *w, int64_t ahead_ms)
+{
+    sim_set_redis_clock(w, ahead_ms);
+}
+
+static void redis_goes_back(struct sim_world *w)
+{
+    redis_ahead(w, -HOUR_MS);
+}
+
+static void redis_is_right(struct sim_world *w)
+{
+    redis_ahead(w, 0);
+}
+
+/* A key is set Inactive while the clock of Redis is an hour slow. Its last use, of a moment before, is no use after
+ * that, nor is a key whose create had no answer then somebody else's: AWS tells both times, and its own clock is held
+ * against them. Nobody is asked. */
+static void a_slow_redis_asks_nobody(void **state)
+{
+    (void)state;
+    struct sim_rule retired[] = {{SIM_ANY, .table = "retire", .step = "lease", .act = redis_goes_back},
+                                 {SIM_ANY, .table = "reap", .step = "lease", .act = redis_is_right}};
+    struct sim_world *w = make(retired, ARRAY_LEN(retired));
+    live(w);
+    assert_true(retired[0].hit && retired[1].hit);
+    sim_world_free(w);
+    struct sim_rule created[] = {{SIM_ANY, .table = "rotate", .step = "lease", .act = redis_goes_back},
+                                 {SIM_ANY, .step = "create", .fault = {SIM_LOST_AFTER, 0}, .act = redis_is_right}};
+    w = make(created, ARRAY_LEN(created));
+    live(w);
+    assert_true(created[0].hit && created[1].hit);
+    sim_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_jump_forwards), cmocka_unit_test(a_jump_back),
+                                       cmocka_unit_test(a_slow_redis_asks_nobody),
                                        cmocka_unit_test(a_quarantine_begins_after_late_calls)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

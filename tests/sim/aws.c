@@ -19,7 +19,7 @@ struct sim_aws {
     struct sim_aws_options o;
     struct port ports[CLIENTS_MAX];
     size_t n_ports;
-    bool blind;
+    bool blind, deny_probe;
 };
 struct aws_op_sim {
     struct sim_op op;
@@ -43,11 +43,28 @@ static void copy_key(struct aws_key *to, const char *id, enum aws_key_status sta
     to->created_ms = created_ms;
 }
 
+static void note_alone(struct sim_truth *t)
+{
+    for (size_t i = 0; i < t->n && sim_truth_count(t) == 1; i++) t->keys[i].was_alone |= t->keys[i].exists;
+}
+
+/* What a look-up of a key says. */
+static void last_used(struct aws_op_sim *o)
+{
+    struct sim_truth *t = o->aws->o.truth;
+    struct aws_result *r = &o->result;
+    const struct sim_key *k = sim_truth_find(t, o->key_id);
+    r->used = o->aws->blind ? AWS_USED_UNKNOWN : sim_truth_last_used(t, o->key_id, &r->used_at_ms);
+    if (!k) r->err = ERR_AWS_DENIED; /* facts/aws, section 2 */
+    t->blinded = t->blinded || (o->aws->blind && k && !k->was_held);
+}
+
 static void list(struct aws_op_sim *o)
 {
     struct sim_truth *t = o->aws->o.truth;
     struct aws_result *r = &o->result;
     t->listed_ms = t->sim->mono_ms;
+    note_alone(t);
     if (o->op.fault.kind == SIM_STALE && t->sim->mono_ms - t->listed_change_ms < STALE_MS) {
         for (size_t i = 0; i < t->n_before; i++) {
             const struct sim_key *k = sim_truth_find(t, t->listed_before[i]);
@@ -78,6 +95,11 @@ static void probe(struct aws_op_sim *o)
 {
     struct sim_truth *t = o->aws->o.truth;
     if (!o->secret[0]) return;
+    if (o->what == AWS_CALLER_IDENTITY && o->aws->deny_probe) {
+        o->aws->deny_probe = false;
+        o->result.err = ERR_AWS_DENIED;
+        return;
+    }
     o->result.err = sim_truth_probe(t, o->key_id, o->secret);
     if (!o->result.err) sim_truth_touch(t, o->key_id);
 }
@@ -106,8 +128,7 @@ static void op_effect(struct sim_op *op)
         r->err = sim_truth_delete(t, o->key_id, SIM_BY_KEYROLL);
         return;
     case AWS_ACCESS_KEY_LAST_USED:
-        r->used = o->aws->blind ? AWS_USED_UNKNOWN : sim_truth_last_used(t, o->key_id, &r->used_at_ms);
-        if (!sim_truth_find(t, o->key_id)) r->err = ERR_AWS_DENIED; /* facts/aws, section 2 */
+        last_used(o);
         return;
     case AWS_CALLER_IDENTITY:
     case AWS_LIST_BUCKET:
@@ -153,7 +174,6 @@ static int port_call(void *self, const struct aws_request *q, struct ticket t)
     if (q->probe_secret) snprintf(o->secret, sizeof(o->secret), "%s", secret_bytes(q->probe_secret));
     o->sent_wall_ms = sim_wall_ms(p->aws->o.net->sim);
     o->result = (struct aws_result){.retry_after_ms = -1, .date_ms = o->sent_wall_ms, .sent_wall_ms = o->sent_wall_ms};
-    if (q->op == AWS_CREATE_ACCESS_KEY) p->aws->o.truth->create_sent_ms = p->aws->o.net->sim->mono_ms;
     const char *what =
         q->op == AWS_UPDATE_ACCESS_KEY && q->status == AWS_KEY_ACTIVE ? SIM_MAKES_ACTIVE : aws_op_name(q->op);
     if (is_mutation(q->op) && p->aws->o.acts) p->aws->o.acts(p->aws->o.arg, p->client, what, o->key_id);
@@ -182,6 +202,11 @@ struct aws_port sim_aws_port(struct sim_aws *a, struct sim_client *c)
     assert(a->n_ports < CLIENTS_MAX);
     a->ports[a->n_ports] = (struct port){a, c};
     return (struct aws_port){&a->ports[a->n_ports++], port_call};
+}
+
+void sim_aws_deny_probe(struct sim_aws *a)
+{
+    a->deny_probe = true;
 }
 
 void sim_aws_blind(struct sim_aws *a, bool blind)

@@ -75,6 +75,19 @@ static void flush(struct sim_world *w)
     sim_redis_flush(w->redis);
 }
 
+/* The last write goes with a failover, and the new key does not prove itself a second time. */
+static void lose_last_write(struct sim_world *w)
+{
+    sim_redis_goes(w);
+    sim_redis_restart(w->redis, 100, 1);
+    sim_aws_deny_probe(w->aws);
+}
+
+static void tell_no_use(struct sim_world *w)
+{
+    sim_happen(w, HAPPEN_BLIND, 0);
+}
+
 static void drain(struct sim_world *w)
 {
     for (unsigned i = 0; i < w->o.workers; i++) sim_worker_drain(&w->workers[i]);
@@ -107,76 +120,71 @@ static void assisted(struct sim_options *o)
 }
 
 const struct sim_base sim_bases[] = {
-    {"plain", {{0}}, NULL, false, false},
-    {"create answered late, made", {{SIM_ANY, .step = "create", .fault = {SIM_LOST_AFTER, 0}}}, NULL, false, false},
-    {"create answered late, not made",
-     {{SIM_ANY, .step = "create", .fault = {SIM_LOST_BEFORE, 0}}},
-     NULL,
-     false,
-     false},
-    {"new key refused at settle", {{SIM_ANY, .step = "settle", .fault = {SIM_PERMANENT, 0}}}, NULL, false, false},
-    {"set refused", {{SIM_ANY, .step = "set", .fault = {SIM_PERMANENT, 0}}}, NULL, false, false},
-    {"set refused, lands later", {{SIM_ANY, .step = "set", .fault = {SIM_REFUSED_LATER, 60000}}}, NULL, false, false},
-    {"new key deleted after set", {{SIM_ANY, .step = "read back", .act = delete_newest}}, NULL, false, false},
-    {"new key made Inactive after set", {{SIM_ANY, .step = "read back", .act = deactivate_newest}}, NULL, false, false},
+    {"plain", {{0}}, .options = NULL},
+    {"create answered late, made", {{SIM_ANY, .step = "create", .fault = {SIM_LOST_AFTER, 0}}}, .options = NULL},
+    {"create answered late, not made", {{SIM_ANY, .step = "create", .fault = {SIM_LOST_BEFORE, 0}}}, .options = NULL},
+    {"new key refused at settle", {{SIM_ANY, .step = "settle", .fault = {SIM_PERMANENT, 0}}}, .options = NULL},
+    {"set refused", {{SIM_ANY, .step = "set", .fault = {SIM_PERMANENT, 0}}}, .options = NULL},
+    {"set refused, lands later", {{SIM_ANY, .step = "set", .fault = {SIM_REFUSED_LATER, 60000}}}, .options = NULL},
+    {"new key deleted after set", {{SIM_ANY, .step = "read back", .act = delete_newest}}, .options = NULL},
+    {"new key made Inactive after set", {{SIM_ANY, .step = "read back", .act = deactivate_newest}}, .options = NULL},
     {"instance fails after retire",
      {{SIM_ANY, .table = "retire", .step = "deactivate", .act = fail_tests}},
-     NULL,
-     false,
-     false},
+     .options = NULL},
     {"instance restored in overlap",
      {{SIM_ANY, .table = "audit", .skip = 8, .act = restore_original}},
-     NULL,
-     false,
-     false},
+     .options = NULL},
     {"instance restored in overlap, the kept pair lost",
      {{SIM_ANY, .table = "audit", .skip = 8, .act = restore_and_lose_pair}},
-     NULL,
-     false,
-     false},
+     .options = NULL},
     {"instance restored in an open retire",
      {{SIM_ANY, .table = "retire", .step = "journal", .fault = {SIM_CRASH_AFTER, 0}, .act = restore_original}},
-     NULL,
-     false,
-     false},
+     .options = NULL},
     {"instance restored in an open reap",
      {{SIM_ANY, .table = "reap", .step = "journal", .fault = {SIM_CRASH_AFTER, 0}, .act = restore_original}},
-     NULL,
-     false,
-     false},
-    {"seal broken", {{SIM_ANY, .step = "settle", .act = break_seal}}, NULL, false, false},
-    {"lease evicted at create", {{SIM_ANY, .step = "create", .act = evict_lease}}, NULL, false, false},
-    {"Redis flushed after set", {{SIM_ANY, .step = "read back", .act = flush}}, NULL, false, false},
-    {"told to end, in a rotation", {{SIM_ANY, .table = "rotate", .step = "settle", .act = drain}}, NULL, false, false},
+     .options = NULL},
+    {"seal broken", {{SIM_ANY, .step = "settle", .act = break_seal}}, .options = NULL},
+    {"lease evicted at create", {{SIM_ANY, .step = "create", .act = evict_lease}}, .options = NULL},
+    {"Redis flushed after set", {{SIM_ANY, .step = "read back", .act = flush}}, .options = NULL},
+    {"Redis flushed before a late write lands",
+     {{SIM_ANY, .step = "set", .fault = {SIM_APPLIED_LATER, 110000}}, {SIM_ANY, .step = "read back", .act = flush}},
+     .options = NULL,
+     .asks = true},
+    {"a failover loses the pivot",
+     {{SIM_ANY, .step = "offered event", .act = lose_last_write}},
+     .options = NULL,
+     .asks = true,
+     .loses = true},
+    {"escrow answered late, then asleep",
+     {{SIM_ANY, .step = "escrow", .fault = {SIM_LATE_ANSWER, 0}},
+      {SIM_ANY, .step = "escrow", .fault = {SIM_FREEZE_BEFORE, 600000}}},
+     .options = NULL,
+     .asks = true},
+    {"nobody tells of use at a reap",
+     {{SIM_ANY, .table = "reap", .step = "read", .act = tell_no_use}},
+     .options = NULL},
+    {"told to end, in a rotation", {{SIM_ANY, .table = "rotate", .step = "settle", .act = drain}}, .options = NULL},
     {"told to end, later",
      {{SIM_ANY, .table = "retire", .step = "read", .act = drain},
       {SIM_ANY, .table = "reap", .step = "read", .act = drain},
       {SIM_ANY, .table = "audit", .step = "survey", .act = drain}},
-     NULL,
-     false,
-     false},
+     .options = NULL},
     {"looks fail",
      {{SIM_ANY, .table = "retire", .step = "survey", .times = 4, .fault = {SIM_RETRIABLE, 0}},
       {SIM_ANY, .table = "reap", .step = "survey", .times = 4, .fault = {SIM_RETRIABLE, 0}},
       {SIM_ANY, .table = "audit", .step = "survey", .times = 4, .fault = {SIM_RETRIABLE, 0}}},
-     NULL,
-     false,
-     false},
-    {"jobs come twice", {{0}}, twice, false, false},
+     .options = NULL},
+    {"jobs come twice", {{0}}, .options = twice},
     {"jobs come twice, an answer is late",
      {{SIM_ANY, .table = "rotate", .step = "read", .fault = {SIM_LATE_ANSWER, 0}}},
-     twice,
-     false,
-     false},
+     .options = twice},
     {"Redis flushed at an audit",
      {{SIM_ANY, .table = "audit", .step = "lease", .skip = 2, .act = flush}},
-     NULL,
-     false,
-     false},
-    {"the key is exposed", {{SIM_ANY, .table = "audit", .step = "test", .act = expose_in_use}}, NULL, false, false},
-    {"no test", {{0}}, no_test, false, false},
-    {"nothing can be read", {{0}}, no_readback, false, true},
-    {"assisted", {{0}}, assisted, true, false},
+     .options = NULL},
+    {"the key is exposed", {{SIM_ANY, .table = "audit", .step = "test", .act = expose_in_use}}, .options = NULL},
+    {"no test", {{0}}, .options = no_test},
+    {"nothing can be read", {{0}}, .options = no_readback, .asks = true},
+    {"assisted", {{0}}, .options = assisted, .person = true},
 };
 
 const size_t sim_n_bases = ARRAY_LEN(sim_bases);
@@ -208,6 +216,7 @@ void sim_drive(struct sim_world *w, bool person, unsigned wrong, int64_t late_ms
         const struct sim_key *old = sim_truth_find(&w->truth, j.key_old);
         if (wrong && old) {
             wrong--;
+            w->wrong = true;
             const struct sim_pair other = {.any = true};
             pair = other;
             snprintf(pair.id, sizeof(pair.id), "%s", old->id);

@@ -10,6 +10,7 @@ struct sim_base {
     const char *name;
     struct sim_rule rules[SIM_BASE_RULES]; /* without a step and a table: none */
     void (*options)(struct sim_options *o);
+    bool loses;  /* Redis loses its last writes */
     bool person; /* somebody pastes what is shown */
     bool asks;   /* a person may be asked: some faults cannot be told apart here */
 };

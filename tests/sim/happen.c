@@ -6,24 +6,14 @@
 #define HOUR_MS INT64_C(3600000)
 
 static const char *const names[] = {
-#define HAPPENING_NAME(name, text, person) text,
+#define HAPPENING_NAME(name, text) text,
     SIM_HAPPENINGS(HAPPENING_NAME)
 #undef HAPPENING_NAME
-};
-static const bool asks[] = {
-#define HAPPENING_ASKS(name, text, person) person,
-    SIM_HAPPENINGS(HAPPENING_ASKS)
-#undef HAPPENING_ASKS
 };
 
 const char *sim_happening_name(int n)
 {
     return names[n];
-}
-
-bool sim_happening_asks(int n)
-{
-    return asks[n];
 }
 
 static void ignore(void *self, uint64_t id, const void *result)
@@ -107,9 +97,19 @@ static void of_the_instance(struct sim_world *w, int n, int64_t arg)
     }
 }
 
+/* Whether a stranger's change of this key leaves something that only a person can judge. */
+static bool hurts(const struct sim_world *w, const struct sim_key *k, int n)
+{
+    if (n == HAPPEN_STRANGER_ACTIVATES) return k->status == AWS_KEY_INACTIVE;
+    if (n == HAPPEN_STRANGER_DEACTIVATES && k->status == AWS_KEY_INACTIVE) return false;
+    const bool held = w->truth.instance.any && !strcmp(w->truth.instance.id, k->id);
+    return held || k == &w->truth.keys[w->truth.n - 1];
+}
+
 static void of_strangers(struct sim_world *w, int n, int64_t arg)
 {
     struct sim_key *k = pick_key(w, arg);
+    if (n == HAPPEN_STRANGER_MAKES ? sim_truth_count(&w->truth) < 2 : k && hurts(w, k, n)) w->stranger_hurts = true;
     if (n == HAPPEN_STRANGER_MAKES && sim_truth_count(&w->truth) < 2) {
         k = sim_truth_put(&w->truth, AWS_KEY_ACTIVE, 0, false);
         if (arg / 2 % 2) sim_truth_touch(&w->truth, k->id);
@@ -137,8 +137,12 @@ static void of_kafka(struct sim_world *w, int n, int64_t arg)
 static void of_redis(struct sim_world *w, int n, int64_t arg)
 {
     static const char *const what[] = {"lease", "journal", "record", "exposed"};
+    sim_redis_goes(w);
     if (n == HAPPEN_FLUSH)
         sim_redis_flush(w->redis);
+    else if (n == HAPPEN_REDIS_CLOCK)
+        sim_step_redis_clock(w,
+                             (arg / 8 % 2 ? 1 : -1) * (arg / 16 % 4 ? HOUR_MS / 6 : HOUR_MS)); /* an hour takes long */
     else if (n == HAPPEN_EVICT)
         sim_evict(w, what[arg % 4]);
     else
@@ -178,6 +182,7 @@ void sim_happen(struct sim_world *w, int n, int64_t arg)
     case HAPPEN_REDIS_EMPTY:
     case HAPPEN_FLUSH:
     case HAPPEN_EVICT:
+    case HAPPEN_REDIS_CLOCK:
         of_redis(w, n, arg);
         return;
     case HAPPEN_SHUFFLE:

@@ -193,8 +193,13 @@ static void put(struct sim_world *w, enum aws_key_status status, bool in_instanc
     if (in_instance) sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
 }
 
-/* True: a plain start, one Active key, which the instance holds. */
-static bool set_start(struct setting *s, struct sim_world *w)
+enum start {
+    START_PLAIN,    /* one Active key, which the instance holds */
+    START_DEAD,     /* no key, or one that is Inactive or expired */
+    START_TWO_KEYS, /* and one that nobody explains */
+};
+
+static enum start set_start(struct setting *s, struct sim_world *w)
 {
     const unsigned luck = (unsigned)(draw(s) % 100);
     if (luck < 4)
@@ -207,7 +212,7 @@ static bool set_start(struct setting *s, struct sim_world *w)
         put(w, AWS_KEY_ACTIVE, true);
     if (luck >= 11 && luck < 15) put(w, luck % 2 ? AWS_KEY_ACTIVE : AWS_KEY_INACTIVE, false);
     sim_run_for(w, START_MS); /* long ago */
-    return luck >= 15;
+    return luck < 11 ? START_DEAD : luck < 15 ? START_TWO_KEYS : START_PLAIN;
 }
 
 /* ---- one run ------------------------------------------------------------------------------------------------------
@@ -218,7 +223,8 @@ static void cover(void *arg, const struct sim_call *c, enum sim_fault_kind kind)
     sim_coverage_note(arg, c, kind);
 }
 
-static size_t take_rules(const struct sim_plan *p, struct sim_rule *rules, struct sim_options *o, bool *ret_person)
+static size_t take_rules(const struct sim_plan *p, struct sim_rule *rules, struct sim_options *o, bool *ret_person,
+                         bool *ret_loses)
 {
     size_t n = 0;
     for (size_t i = 0; i < p->n; i++) {
@@ -227,6 +233,7 @@ static size_t take_rules(const struct sim_plan *p, struct sim_rule *rules, struc
             n += sim_base_rules(b, rules + n);
             if (b->options) b->options(o);
             *ret_person = b->person;
+            *ret_loses = b->loses;
         } else if (p->v[i].what == PLAN_CELL) {
             const struct cell *c = &cells[p->v[i].arg];
             rules[n++] = (struct sim_rule){
@@ -243,42 +250,56 @@ static bool plans(const struct sim_plan *p, int what)
     return false;
 }
 
-static bool is_freeze(enum sim_fault_kind k)
+/* Where nothing can be read, only an Active key is known to be the instance's, and AWS's last-used is all there is:
+ * what the instance refused, what it went back to and what somebody pasted wrongly cannot be told apart from the rest,
+ * nor can times be compared with AWS's when the clock that they are of was set in between, nor what was offered be
+ * known when Redis may have lost it. */
+static bool unread_asks(const struct sim_world *w, const struct sim_plan *p, enum start start, bool restored)
 {
-    return k == SIM_FREEZE_BEFORE || k == SIM_FREEZE_AFTER;
+    static const int hides[] = {HAPPEN_WRITES_REFUSED, HAPPEN_TESTS_FAIL, HAPPEN_REDIS_CLOCK, HAPPEN_REDIS_RESTART};
+    if (w->o.can.can_read) return false;
+    bool hidden = false;
+    for (size_t i = 0; i < ARRAY_LEN(hides); i++) hidden = hidden || plans(p, SIM_HAPPENING_0 + hides[i]);
+    return hidden || start != START_PLAIN || restored || w->instance_hurt || w->wrong;
 }
 
-static bool is_happening(const struct sim_plan_item *x)
+/* A stranger changed what is in use, or new, or put away. A story in which he touches the new key heals where a test
+ * notices it, unless the instance goes back to an older key or refuses the next one (that one keeps its slot for the
+ * quarantine), the new one is exposed, or a call is refused for good. */
+static bool stranger_asks(const struct sim_world *w, const struct sim_plan *p, bool restored, bool exposed)
 {
-    return x->what >= SIM_HAPPENING_0 && x->what < PLAN_BASE;
+    if (w->stranger_hurts || (w->truth.outside_ms && !w->o.can.can_test)) return true;
+    const bool refuses = plans(p, SIM_HAPPENING_0 + HAPPEN_WRITES_REFUSED);
+    return w->truth.outside_ms && (restored || exposed || refuses || w->refused);
 }
 
-/* What a stranger does to a key and what AWS does not tell may need a person's eyes. */
-static bool may_ask(const struct sim_plan_item *x)
+/* tests/SAFETY.md, "Which histories still leave a second key": a record or journal that went back in time while the
+ * rest stayed; a restored instance, or one that cannot be read, whose pair is lost; a job from before the first record
+ * that comes when Redis has lost it. What is lost twice may not have been put back yet. */
+static bool loss_asks(const struct sim_world *w, const struct sim_plan *p, enum start start, bool restored)
 {
-    if (x->what == PLAN_BASE) return sim_bases[x->arg].asks;
-    return is_happening(x) && sim_happening_asks(x->what - SIM_HAPPENING_0);
+    static const int brings_old_jobs[] = {HAPPEN_OPERATOR, HAPPEN_LATE_COPY, HAPPEN_REDELIVER};
+    const unsigned losses = sim_redis_losses(w->redis);
+    bool old_job = start == START_DEAD || w->slept;
+    for (size_t i = 0; i < ARRAY_LEN(brings_old_jobs); i++)
+        old_job = old_job || plans(p, SIM_HAPPENING_0 + brings_old_jobs[i]);
+    if (!losses) return false;
+    return w->went_back || losses > 1 || restored || old_job || !w->o.can.can_write || !w->o.can.can_read;
 }
 
-/* Whatever calls failed, whoever crashed: keyroll ends that alone. Left out: a list that shows what we deleted; a
- * stranger who touched the new key where no test notices it; he, or a Redis that lost all, with more that happened; an
- * instance that was taken back to an exposed key. */
-static bool heals(struct sim_world *w, const struct sim_plan *plan, bool plain)
+/* Whatever calls failed, whoever crashed: keyroll ends that alone, unless one of these says why a person has to look.
+ */
+static bool heals(struct sim_world *w, const struct sim_plan *p, enum start start)
 {
     const struct sim_truth *t = &w->truth;
     const struct sim_key *held = sim_truth_find(&w->truth, t->instance.id);
     const bool restored = t->instance_outside_ms >= SIM_START_MONO_MS + START_MS;
-    const bool lost = sim_redis_losses(w->redis) > 0;
-    if (!plain || !w->o.can.can_read || t->ghost || (lost && w->plan.n)) return false;
-    if (t->outside_ms && !w->o.can.can_test) return false;
-    if (restored && held && held->exposed) return false;
-    for (size_t i = 0; i < plan->n; i++) {
-        const struct sim_plan_item *x = &plan->v[i];
-        const bool happens = is_happening(x), freezes = x->what == PLAN_CELL && is_freeze(cells[x->arg].kind);
-        if (may_ask(x) || (t->outside_ms && happens)) return false;
-        if (lost && (happens || freezes || x->what < SIM_HAPPENING_0)) return false;
-    }
-    return true;
+    bool exposed = false;
+    for (size_t i = 0; i < t->n; i++) exposed = exposed || t->keys[i].exposed;
+    if (start == START_TWO_KEYS || t->ghost || t->blinded) return false;
+    if (restored && (start == START_DEAD || (held && held->exposed))) return false; /* no way back, no way forward */
+    return !unread_asks(w, p, start, restored) && !stranger_asks(w, p, restored, exposed) &&
+           !loss_asks(w, p, start, restored);
 }
 
 static void happen(struct sim_world *w, int n, int64_t arg)
@@ -307,7 +328,7 @@ void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, 
     struct sim_options o;
     struct sim_rule rules[SIM_BASE_RULES + SIM_PLAN_MAX];
     struct sim_plan plan = {.n = 0};
-    bool person = false;
+    bool person = false, loses = false;
     sim_options_default(&o, seed);
     o.story = story;
     set_abilities(&s, &o);
@@ -319,7 +340,7 @@ void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, 
         plan = *replay;
         o.swarm = (struct sim_swarm){0, 0, 0, 0};
     }
-    o.n_rules = take_rules(&plan, rules, &o, &person);
+    o.n_rules = take_rules(&plan, rules, &o, &person, &loses);
     o.rules = rules;
     o.replay = &plan;
     o.happen = happen;
@@ -328,11 +349,11 @@ void sim_history_run(uint64_t seed, const struct sim_plan *replay, FILE *story, 
     memset(ret, 0, sizeof(*ret));
     ret->seed = seed;
     struct sim_world *w = sim_world_new(&o);
-    if (!plans(&plan, SIM_HAPPENING_0 + HAPPEN_REDIS_FAILOVER)) sim_redis_no_failover(w->redis);
-    const bool plain = set_start(&start, w);
+    if (!plans(&plan, SIM_HAPPENING_0 + HAPPEN_REDIS_FAILOVER) && !loses) sim_redis_no_failover(w->redis);
+    const enum start begins = set_start(&start, w);
     sim_drive(w, person || !o.can.can_write, wrong, late_ms, DAYS);
     sim_check_end(w);
-    ret->heals = heals(w, &plan, plain);
+    ret->heals = heals(w, &plan, begins);
     if (ret->heals && sim_asks(w))
         sim_violate(&w->truth, "I8: it rests as %s, though nothing happened that keyroll does not heal alone",
                     record_state_name(sim_state(w)));

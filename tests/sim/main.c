@@ -78,7 +78,7 @@ static int one(const struct args *a)
 struct part { /* of one process */
     struct sim_coverage coverage;
     uint64_t n, more, events;
-    unsigned states[16];
+    unsigned states[16], heals;
     double took_s;
 };
 struct caught {
@@ -133,6 +133,7 @@ static void one_of_many(const struct args *a, struct shared *v, struct part *min
     mine->n++;
     mine->events += h.events;
     mine->states[h.state]++;
+    mine->heals += h.heals;
     if (a->states && h.asks) printf("%" PRIu64 " %s: %s\n", seed, record_state_name(h.state), h.reason);
     if (!h.violation[0]) return;
     if (atomic_fetch_add(&v->failed, 1) < a->failures) tell(&h);
@@ -177,6 +178,7 @@ static void merge(const struct args *a, const struct shared *v, struct part *all
         all->more += p->more;
         all->events += p->events;
         all->took_s += p->took_s;
+        all->heals += p->heals;
         for (int k = 0; k < 16; k++) all->states[k] += p->states[k];
     }
 }
@@ -208,6 +210,7 @@ static int many(const struct args *a)
     if (a->coverage && fine && !failed && sim_coverage_print(&all->coverage, a->coverage, stdout)) fine = false;
     printf("%" PRIu64 " histories, %.0f per second and core, %.0f events each; %u broke an invariant\n", all->n,
            (double)(all->n + all->more) / all->took_s, (double)all->events / (double)all->n, failed);
+    printf("  %u of them had to end without a person\n", all->heals);
     for (int i = 0; i < 16; i++)
         if (all->states[i]) printf("  %-18s %u\n", record_state_name((enum record_state)i), all->states[i]);
     return fine && !failed ? 0 : 1;

@@ -43,6 +43,7 @@ struct sim_redis {
     sim_fn *effect;
     void *effect_arg;
     bool no_snapshots;
+    int64_t ahead_ms;        /* its wall clock, of the true time */
     struct sim_reply *reply; /* of the script that runs */
     bool acquires;           /* it is the one that takes a lease */
 };
@@ -67,7 +68,7 @@ struct redis_op {
 
 static int64_t now_us(const struct sim_redis *r)
 {
-    return sim_wall_ms(r->net->sim) * 1000;
+    return (sim_wall_ms(r->net->sim) + r->ahead_ms) * 1000;
 }
 
 /* ---- Lua ----------------------------------------------------------------------------------------------------------
@@ -423,6 +424,12 @@ void sim_redis_on_effect(struct sim_redis *r, sim_fn *effect, void *arg)
 {
     r->effect = effect;
     r->effect_arg = arg;
+}
+
+void sim_redis_set_clock(struct sim_redis *r, int64_t ahead_ms)
+{
+    r->ahead_ms = ahead_ms;
+    sim_say(r->net->sim, "the clock of Redis is %lld ms ahead", (long long)ahead_ms);
 }
 
 bool sim_redis_is_down(const struct sim_redis *r)

@@ -21,6 +21,8 @@ void sim_redis_flush(struct sim_redis *r);
 void sim_redis_restart(struct sim_redis *r, int64_t down_ms, int lost_writes);
 /* It will never lose its last writes only: need not keep them. */
 void sim_redis_no_failover(struct sim_redis *r);
+/* Its wall clock is so much ahead of the true time from now on: keys whose time has come are gone at once. */
+void sim_redis_set_clock(struct sim_redis *r, int64_t ahead_ms);
 void sim_redis_on_up(struct sim_redis *r, sim_fn *up, void *arg);
 /* effect(arg) is called after each command and script. */
 void sim_redis_on_effect(struct sim_redis *r, sim_fn *effect, void *arg);

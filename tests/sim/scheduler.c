@@ -10,6 +10,8 @@
 
 #define TICK_MS     5000
 #define RESTLESS_MS 20000 /* between two publications of the same work */
+#define IDLE_MS     60000 /* the same where a few of them have changed nothing */
+#define IDLE_LOOKS  8
 #define DAY_MS      INT64_C(86400000)
 #define SAME_LOOKS  2  /* looks without a change until the world counts as quiet */
 #define SAME_TRIES  30 /* the same for a named state in which work is tried again and again, held by the record */
@@ -70,7 +72,10 @@ static void notice_rest(struct sim_world *w, const struct store_peek *u, const s
     if (open && digest == w->last_digest) return; /* the other scheduler's messages, say */
     if (u->has_record && u->record.state != RECORD_CURRENT && !sim_asks(w))
         return; /* the record says that more comes */
-    if (digest != w->last_digest) {
+    /* workers go by Redis's clock: by the scheduler's, planned work may be due an hour before */
+    const bool planned = policy_is_due(v) && (v->kind == JOB_RETIRE || v->kind == JOB_REAP);
+    if (digest != w->last_digest || (planned && !w->planned)) {
+        w->planned = planned;
         w->last_digest = digest;
         w->same = 0;
         w->same_since_ms = w->sim.mono_ms;
@@ -112,7 +117,7 @@ static void judge(struct sim_scheduler *s, const struct store_peek *u)
     if (w->quiet) return;
     if (policy_is_due(&v) && !v.held) {
         publish(s, &v);
-        tick_in(s, w->o.restless ? RESTLESS_MS : TICK_MS);
+        tick_in(s, w->same >= IDLE_LOOKS ? IDLE_MS : w->o.restless ? RESTLESS_MS : TICK_MS);
         return;
     }
     int64_t wait = TICK_MS;

@@ -18,18 +18,19 @@
 #define QUOTA              2
 #define FLAP_LEAST_MS      1000 /* and two seconds more at most */
 #define PROOF_MS           5000 /* a pair was proven so shortly before it is written */
-#define CREATE_LIFE_MS                                                                                                 \
-    (21 * 60000)                  /* so long after a create without an answer a newcomer may be taken for ours (R4)    \
-                                   */
-#define LOOK_MOST_MS 300000       /* a retry or two of what comes between a look and its call */
-#define UNSEEN_MS    (40 * 60000) /* what the instance has held for so long shows in last-used (R11) */
-#define USE_GRAIN_MS (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */
+/* R4: so long after an intent whose create had no answer a newcomer may be taken for ours: the minute in which it is
+ * sent, and AWS's skew limit; a minute more for an intent that was repeated. */
+#define CREATE_LIFE_MS  (17 * 60000)
+#define CREATE_SLACK_MS 5000
+#define LOOK_MOST_MS    300000       /* a retry or two of what comes between a look and its call */
+#define UNSEEN_MS       (40 * 60000) /* what the instance has held for so long shows in last-used (R11) */
+#define USE_GRAIN_MS    (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */
 
 void sim_truth_init(struct sim_truth *t, struct sim *s)
 {
     memset(t, 0, sizeof(*t));
     t->sim = s;
-    t->instance_outside_ms = t->intent_ms = t->create_sent_ms = -1;
+    t->instance_outside_ms = t->intent_ms = -1;
 }
 
 void sim_violate(struct sim_truth *t, const char *fmt, ...)
@@ -197,20 +198,31 @@ void sim_truth_intend(struct sim_truth *t)
 {
     bool again = t->intent_ms >= 0 && t->sim->mono_ms - t->intent_ms < 60000; /* a row that is repeated */
     if (!again) t->intent_ms = t->sim->mono_ms;
+    t->create_open = true;
 }
 
-/* R4: made after our intent to create, never used, not in the instance: nobody can tell it from our own. */
+/* A stranger's key that nobody can tell from our own. R11: where the instance shows nothing, the user's only key is its
+ * key. R4: made after our intent to create, never used, and whoever goes on does not know what became of the create. */
 static bool passes_for_ours(const struct sim_truth *t, const struct sim_key *k)
 {
-    const int64_t last = t->create_sent_ms > t->intent_ms ? t->create_sent_ms : t->intent_ms;
-    if (t->unreadable) return true;
-    return !k->was_used && last >= 0 && k->made_ms >= t->intent_ms - 5000 && k->made_ms - last <= CREATE_LIFE_MS;
+    if (t->unreadable && k->was_alone) return true;
+    return k->was_doubted && !k->was_used && k->made_ms >= t->intent_ms - CREATE_SLACK_MS &&
+           k->made_ms - t->intent_ms <= CREATE_LIFE_MS;
 }
 
 /* Who acts on a look of then has to look again. */
 static bool is_old(const struct sim_truth *t, int64_t looked_ms)
 {
     return t->asked_ms - looked_ms > LOOK_MOST_MS;
+}
+
+/* R4: what may be a stranger's key lies Inactive for an hour, in which he would notice, before it is deleted. So do
+ * keys of our own whose secret was lost: nobody can tell them apart. */
+static void judge_rest(struct sim_truth *t, const struct sim_key *k)
+{
+    if (!k->was_doubted || k->was_shown || k->changed_outside) return;
+    if (k->inactive_wall_ms == TIME_NONE || sim_wall_ms(t->sim) - k->inactive_wall_ms < t->rest_ms)
+        sim_violate(t, "R4: %s, which may be a stranger's, is deleted before it was Inactive for an hour", k->id);
 }
 
 static void judge_against(struct sim_truth *t, const struct sim_key *k, bool deletes)
@@ -227,6 +239,7 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
         could_be_seen(t, k))
         sim_violate(t, "I3: %s is %s while the instance has no other accepted key", k->id, verb);
     if (!deletes) return;
+    judge_rest(t, k);
     bool lived = k->was_offered || k->was_held;
     if (!lived) return;
     if (k->status == AWS_KEY_ACTIVE && !(k->changed_outside && k->outside_ms > t->listed_ms))

@@ -25,6 +25,8 @@ struct sim_key {
     int64_t first_used_wall_ms, last_used_wall_ms;
     bool was_offered;             /* a write of it to the instance took effect */
     bool was_held;                /* the instance held it while it was accepted */
+    bool was_alone;               /* keyroll saw it as the user's only key */
+    bool was_doubted;             /* keyroll began to take it back while a create of its own was open */
     bool was_shown;               /* the instance held it, accepted or not */
     int64_t inactive_wall_ms;     /* when it went Inactive; TIME_NONE */
     bool changed_outside;         /* a stranger changed its status last */
@@ -48,17 +50,20 @@ struct sim_truth {
     bool ghost;            /* a list showed a key that keyroll had deleted */
     bool unreadable;       /* the instance shows nothing: the user's only Active key counts as its key (R11) */
     int64_t quarantine_ms; /* a key that was offered lives so long as Inactive (R5) */
+    int64_t rest_ms;       /* and one that may be a stranger's so long (R4) */
+    bool create_open;      /* an intent was journalled, and no journal since tells what became of its create */
+    bool blinded;          /* a look-up of a key that was never in use told nothing */
     struct sim_pair instance, instance_before;
-    int64_t instance_change_ms;        /* when it changed last */
-    int64_t instance_outside_ms;       /* when somebody else changed it; -1 never */
-    int64_t instance_read_ms;          /* last time keyroll looked */
-    int64_t listed_ms;                 /* last time keyroll saw a list */
-    int64_t outside_ms;                /* last time a stranger touched any key */
-    int64_t asked_ms;                  /* when the call whose effect comes now was begun: it was decided before */
-    int64_t intent_ms, create_sent_ms; /* when keyroll meant to send its last CreateAccessKey, and did; -1 never */
-    bool held_accepted;                /* the instance once held an accepted key */
-    unsigned creates, deletes;         /* by keyroll */
-    char violation[400];               /* the first one, "" none */
+    int64_t instance_change_ms;  /* when it changed last */
+    int64_t instance_outside_ms; /* when somebody else changed it; -1 never */
+    int64_t instance_read_ms;    /* last time keyroll looked */
+    int64_t listed_ms;           /* last time keyroll saw a list */
+    int64_t outside_ms;          /* last time a stranger touched any key */
+    int64_t asked_ms;            /* when the call whose effect comes now was begun: it was decided before */
+    int64_t intent_ms;           /* when keyroll meant to send its last CreateAccessKey; -1 never */
+    bool held_accepted;          /* the instance once held an accepted key */
+    unsigned creates, deletes;   /* by keyroll */
+    char violation[400];         /* the first one, "" none */
 };
 
 void sim_truth_init(struct sim_truth *t, struct sim *s);

@@ -27,8 +27,6 @@ void sim_worker_step_calls(struct sim_worker *k, struct rotation *r)
     k->client.table = r->saga.table->kind;
     k->client.step = saga_row(&r->saga)->name;
     k->client.row = r->saga.row;
-    /* from the journalled intent on a newcomer may pass for ours (R4) */
-    if (!strcmp(k->client.step, "intent")) k->world->truth.create_sent_ms = k->world->sim.mono_ms;
 }
 
 static int64_t wall_ms(void *self)
@@ -156,6 +154,7 @@ static void on_wake(void *arg)
 static void froze(struct sim_client *c, int64_t ms)
 {
     struct sim_worker *k = (struct sim_worker *)c;
+    k->world->slept = true;
     if (ms > SESSION_MS) sim_after(&k->world->sim, SESSION_MS, on_silent, k, k);
     sim_after(&k->world->sim, ms, on_wake, k, k);
 }

@@ -306,6 +306,8 @@ static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
     name_intake(c);
     if (c->edge == SIM_REDIS && c->client->step && !strcmp(c->client->step, "intent")) sim_truth_intend(&w->truth);
     choose_fault(w, c, f);
+    if (f->kind == SIM_PERMANENT) w->refused = true;
+    if (f->kind != SIM_FINE && c->edge == SIM_INSTANCE) w->instance_hurt = true;
     if (f->kind != SIM_FINE) w->same = 0; /* it is not at rest */
     if (w->o.cover) w->o.cover(w->o.cover_arg, c, f->kind);
 }
@@ -336,6 +338,9 @@ static void judge_lease(struct sim_world *w, const struct sim_worker *k, const c
     const struct rotation *r = k->calling;
     const char *token = lease_token(w);
     if (!strcmp(k->client.step, "orphan")) return; /* R14 */
+    if (!sim_redis_losses(w->redis) && r->lease.user.number < w->effect_number)
+        sim_violate(&w->truth, "I4: %s begins %s after its successor began something", k->name, what);
+    w->effect_number = r->lease.user.number;
     if (w->sim.mono_ms < w->lease_evicted_ms + LEASE_TTL_MS) return;
     if (token && strcmp(token, r->lease.user.token))
         sim_violate(&w->truth, "I4: %s begins %s while another one holds the lease", k->name, what);
@@ -356,11 +361,25 @@ static void judge_sealed(struct sim_world *w, const struct sim_worker *k, const 
     sim_violate(&w->truth, "I2: %s offers %s, whose secret lies sealed nowhere", k->name, key_id);
 }
 
+/* A create is open from its intent until a journal names the key, or none is left: then whoever goes on knows what
+ * became of it. What Redis loses it may be open again. */
+static void follow_create(struct sim_world *w)
+{
+    struct journal j;
+    if (!w->truth.create_open || sim_redis_losses(w->redis)) return;
+    const bool is_open = sim_journal(w, &j),
+               in_doubt = is_open && (j.step == JOURNAL_INTENT || j.step == JOURNAL_DOUBT);
+    if (in_doubt) w->intent_lies = true;
+    if (in_doubt || !w->intent_lies) return;
+    w->truth.create_open = w->intent_lies = false;
+}
+
 /* When the marks of exposed keys came to lie in Redis. */
 static void on_redis_effect(void *arg)
 {
     struct sim_world *w = arg;
     char key[STORE_KEY_MAX];
+    follow_create(w);
     for (size_t i = 0; i < w->truth.n; i++) {
         struct sim_key *k = &w->truth.keys[i];
         if (!k->exposed || k->marked_ms >= 0) continue;
@@ -406,12 +425,23 @@ static void judge_wait(struct sim_world *w, const struct sim_worker *k, const ch
         sim_violate(&w->truth, "R9: %s sets %s Inactive, which is exposed, after a whole overlap", k->name, key_id);
 }
 
+/* A key is taken back because it may be the one of a create without an answer. Of our own keys only these rows do so:
+ * the others know it. */
+static void note_doubt(struct sim_world *w, const struct sim_worker *k, const char *key_id)
+{
+    struct sim_key *x = sim_truth_find(&w->truth, key_id);
+    const bool open = w->truth.create_open || sim_redis_losses(w->redis);
+    const bool in_doubt = !strncmp(k->client.step, "doubt", 5);
+    if (x) x->was_doubted = open && (in_doubt || x->made_by == SIM_BY_STRANGER);
+}
+
 static void on_acts(void *arg, struct sim_client *c, const char *what, const char *key_id)
 {
     struct sim_world *w = arg;
     const struct sim_worker *k = (const struct sim_worker *)c;
     if (!k->calling) return;
     judge_lease(w, k, what);
+    if (strcmp(what, instance_op_name(INSTANCE_WRITE_KEY)) != 0) note_doubt(w, k, key_id);
     if (!strcmp(what, instance_op_name(INSTANCE_WRITE_KEY))) judge_sealed(w, k, key_id);
     if (!strcmp(what, SIM_MAKES_ACTIVE)) judge_revival(w, k, key_id);
     if (strcmp(what, aws_op_name(AWS_UPDATE_ACCESS_KEY)) != 0) return;
@@ -439,9 +469,41 @@ static void on_message(void *arg, const struct sim_kafka_message *m)
 /* ---- life ---------------------------------------------------------------------------------------------------------
  */
 
+static const char *lies(struct sim_world *w, const char *what)
+{
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, what, key);
+    return sim_redis_peek(w->redis, key, "doc", NULL);
+}
+
+static uint64_t state_hash(struct sim_world *w)
+{
+    static const char *const whats[] = {"record", "journal"};
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < ARRAY_LEN(whats); i++) {
+        const char *doc = lies(w, whats[i]);
+        for (h ^= doc != NULL; doc && *doc; doc++) h = (h ^ (unsigned char)*doc) * 1099511628211u;
+    }
+    return h;
+}
+
+void sim_step_redis_clock(struct sim_world *w, int64_t by_ms)
+{
+    w->redis_ahead_ms += by_ms;
+    sim_set_redis_clock(w, w->redis_ahead_ms);
+}
+
+void sim_redis_goes(struct sim_world *w)
+{
+    if (!sim_redis_is_down(w->redis)) w->state_before = state_hash(w);
+}
+
 static void on_redis_up(void *arg)
 {
-    sim_workers_redis_up(arg);
+    struct sim_world *w = arg;
+    const bool is_left = lies(w, "record") || lies(w, "journal");
+    if (is_left && state_hash(w) != w->state_before) w->went_back = true;
+    sim_workers_redis_up(w);
 }
 
 struct sim_world *sim_world_new(const struct sim_options *o)
@@ -457,6 +519,7 @@ struct sim_world *sim_world_new(const struct sim_options *o)
     sim_truth_init(&w->truth, &w->sim);
     w->truth.propagate_most_ms = 15000;
     w->truth.quarantine_ms = o->rotation.quarantine_ms;
+    w->truth.rest_ms = o->rotation.newcomer_wait_ms;
     w->redis = sim_redis_new(&w->net);
     sim_redis_on_up(w->redis, on_redis_up, w);
     sim_redis_on_effect(w->redis, on_redis_effect, w);
@@ -542,10 +605,18 @@ bool sim_run_quiet(struct sim_world *w, int days)
     return w->quiet;
 }
 
+void sim_set_redis_clock(struct sim_world *w, int64_t ahead_ms)
+{
+    sim_redis_set_clock(w->redis, ahead_ms);
+    w->lease_evicted_ms = w->sim.mono_ms; /* as after an eviction: what counts is the order of effects */
+}
+
 void sim_evict(struct sim_world *w, const char *what)
 {
     char key[STORE_KEY_MAX];
     store_key(&w->scheduler_store, SIM_USER_KEY, what, key);
+    if ((lies(w, "journal") || sim_leased(w)) && (!strcmp(what, "journal") || !strcmp(what, "record")))
+        w->went_back = true;
     if (sim_redis_evict(w->redis, key) && !strcmp(what, "lease")) w->lease_evicted_ms = w->sim.mono_ms;
 }
 

@@ -133,6 +133,7 @@ struct sim_world {
     uint64_t last_digest;
     unsigned same; /* looks in a row that changed nothing */
     int64_t same_since_ms;
+    bool planned; /* one of them called for planned work */
     bool quiet;
     struct sim_group group;
     unsigned calls; /* so far */
@@ -149,7 +150,18 @@ struct sim_world {
     struct sim_cell *cells;
     size_t n_cells, cap_cells;
     int64_t lease_evicted_ms; /* a lease that Redis dropped fences nobody for its lifetime */
-    bool orphan_allowed;      /* a stranger or a lost witness may leave what nobody can explain */
+    int64_t redis_ahead_ms;   /* its wall clock, by the happenings */
+    int64_t effect_number;    /* the lease's, under which the last effect was begun */
+    /* What may need a person's eyes (history.c) */
+    bool stranger_hurts;   /* a stranger made a key, or changed one that is in use, newest or put away */
+    bool went_back;        /* a failover or an eviction took record or journal back and left the rest (a flush: R8) */
+    uint64_t state_before; /* hash of both when Redis went down */
+    bool slept;            /* a worker froze */
+    bool refused;          /* a call was refused for good */
+    bool instance_hurt;    /* a call to the instance did not simply go well */
+    bool wrong;            /* a person pasted another pair than the one that was shown */
+    bool intent_lies;      /* in Redis, of the create that is open */
+    bool orphan_allowed;   /* a stranger or a lost witness may leave what nobody can explain */
 };
 
 /* Settings like the shipped defaults, except a quarantine of a day. can: writes, reads and tests. */
@@ -180,6 +192,12 @@ static inline size_t sim_messages(const struct sim_world *w)
     return (size_t)sim_group_lag(&w->group);
 }
 
+/* Redis's wall clock is set: leases end before their time. */
+void sim_set_redis_clock(struct sim_world *w, int64_t ahead_ms);
+/* It is wrong by so much more from now on. */
+void sim_step_redis_clock(struct sim_world *w, int64_t by_ms);
+/* It is about to restart. */
+void sim_redis_goes(struct sim_world *w);
 /* Redis loses one of the user's keys ("lease", "journal", "record", "exposed"), against its settings. */
 void sim_evict(struct sim_world *w, const char *what);
 

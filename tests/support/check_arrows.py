@@ -21,7 +21,7 @@ ARROWS = {
 IO_HEADERS = {
     r"hiredis/.*": {"lib/redis.c"},
     r"librdkafka/.*": {"lib/kafka_in.c", "lib/kafka_out.c", "lib/kafka_follow.c", "lib/kafka_admin.c", "lib/kafka_conf.c", "lib/kafka_mock.c"},
-    r"curl/.*": {"lib/http.c"},
+    r"curl/.*": {"lib/http.c", "lib/http_handle.c", "lib/http_handle.h"},
     r"microhttpd\.h": {"lib/http_server.c"},
     r"expat\.h": {"lib/xml.c"},
 }

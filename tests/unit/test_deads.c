@@ -106,6 +106,34 @@ static void one_row_per_job_with_its_history(void **state)
     assert_int_equal(deads_state(&d, only(), NULL), DEAD_DROPPED);
 }
 
+#define USER_KEY "123456789012/synergistexpress-0001"
+
+static const char *standing(void)
+{
+    return deads_standing_step(&d, USER_KEY, JOB_ROTATE, 1000, 5000 + DEADS_REPLAY_MS);
+}
+
+/* A later try is told that the letter is there, unless somebody closed it as done with. */
+static void a_letter_stands_until_it_is_replayed_or_resolved(void **state)
+{
+    (void)state;
+    assert_string_equal(standing(), "");
+    add_letter(3, 7, true, 2000);
+    assert_string_equal(standing(), "create");
+    assert_string_equal(deads_standing_step(&d, USER_KEY, JOB_ROTATE, 1001, 6000), ""); /* it was well in between */
+    assert_string_equal(deads_standing_step(&d, USER_KEY, JOB_AUDIT, 1000, 6000), "");
+    assert_string_equal(deads_standing_step(&d, "123456789012/other", JOB_ROTATE, 1000, 6000), "");
+    add_mark(3, 7, DEADMARK_DROPPED);
+    assert_string_equal(standing(), "create");
+    add_mark(3, 7, DEADMARK_REPLAYED);
+    assert_null(deads_standing_step(&d, USER_KEY, JOB_ROTATE, 1000, 5001)); /* that is the next try */
+    assert_string_equal(standing(), "");                                    /* it was lost, it seems */
+    add_letter(3, 9, true, 3000);                                           /* the replay failed */
+    assert_string_equal(standing(), "create");
+    add_mark(3, 9, DEADMARK_RESOLVED);
+    assert_string_equal(standing(), "");
+}
+
 /* Partitions are read in any order. */
 static void marks_before_letters(void **state)
 {
@@ -172,6 +200,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_row_per_job_with_its_history, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_letter_stands_until_it_is_replayed_or_resolved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(marks_before_letters, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_job_stands_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_read_is_counted, set_up, tear_down),

@@ -29,9 +29,11 @@ static const struct clock clock = {NULL, wall_ms, mono_ms};
 
 static size_t sent, delivered;
 static struct ticket tickets[5000];
+static struct job last; /* as the last message has it */
 static int produce(void *self, const struct kafka_message_out *m, struct ticket t)
 {
-    (void)self, (void)m;
+    (void)self;
+    assert_int_equal(job_decode(m->value, m->value_len, &last, NULL), 0);
     tickets[sent++] = t;
     return 0;
 }
@@ -47,6 +49,17 @@ static void reported(void *arg, const struct dispatch_sent *m, int err, const ch
     assert_int_equal(err, 0);
 }
 
+/* The step of the dead letters that are there; NULL: the topic is not read yet. */
+static const char *letters = "";
+static const char *dead_step(void *arg, const char *user_key, int kind, int64_t first_failed_ms)
+{
+    (void)arg;
+    assert_string_equal(user_key, "123456789012/l0000");
+    assert_int_equal(kind, JOB_ROTATE);
+    assert_int_equal(first_failed_ms, NOW);
+    return letters;
+}
+
 static char names[MANY][16];
 static struct inventory_row rows[MANY];
 static struct survey_due due[MANY];
@@ -60,7 +73,7 @@ static struct options options = {.tick_ms = 3600000,
 static struct dispatch *begin(struct loop **ret_loop)
 {
     const struct dispatch_options d =
-        { *ret_loop = loop_new(), {NULL, produce}, &options, &clock, "me", reported, NULL};
+        { *ret_loop = loop_new(), {NULL, produce}, &options, &clock, "me", reported, dead_step, NULL};
     assert_non_null(d.loop);
     for (size_t i = 0; i < MANY; i++) {
         snprintf(names[i], sizeof names[i], "L%04zu", i % 10000);
@@ -75,7 +88,8 @@ static struct dispatch *begin(struct loop **ret_loop)
                                          .profile = "default",
                                          .credentials = "env:LOGIN"};
         due[i] = (struct survey_due){.row = &rows[i], .signature = 1};
-        due[i].verdict = (struct policy_verdict){.rank = POLICY_ROTATE, .kind = JOB_ROTATE, .reason = JOB_SCHEDULED};
+        due[i].verdict = (struct policy_verdict){
+            .rank = POLICY_ROTATE, .kind = JOB_ROTATE, .reason = JOB_SCHEDULED, .failing_since_ms = TIME_NONE};
     }
     sent = delivered = 0;
     return dispatch_new(&d);
@@ -165,9 +179,33 @@ static void no_more_queues_than_is_worked_off(void **state)
     loop_free(l);
 }
 
+/* What is failing is tried again with the step of its dead letter, and not before it is known whether it has one. */
+static void a_later_try_knows_its_dead_letter(void **state)
+{
+    struct loop *l;
+    struct dispatch *d = begin(&l);
+    (void)state;
+    letters = NULL;
+    due[0].verdict.failing_since_ms = NOW;
+    list(d, due, 1);
+    assert_int_equal(sent, 0);
+    list(d, due + 1, 1);
+    assert_int_equal(sent, 1); /* it never failed: nobody asks */
+    assert_string_equal(last.dead_step, "");
+    letters = "make-room";
+    now_mono_ms += 1000;
+    list(d, due, 1);
+    assert_int_equal(sent, 2);
+    assert_string_equal(last.dead_step, "make-room");
+    letters = "";
+    dispatch_free(d);
+    loop_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(no_more_queues_than_is_worked_off),
-                                       cmocka_unit_test(what_was_parked_goes_at_once)};
+                                       cmocka_unit_test(what_was_parked_goes_at_once),
+                                       cmocka_unit_test(a_later_try_knows_its_dead_letter)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,6 +104,35 @@ static void a_host_has_its_share(void **state)
     assert_int_equal(hosts_waiting(h), 0);
 }
 
+/* The limit is that of all workers: what is begun beyond this one's part ends, and what waits goes when the part grows.
+ */
+static void workers_share_a_host(void **state)
+{
+    (void)state;
+    assert_int_equal(hosts_limit(h), 2);
+    for (uint64_t i = 0; i < 6; i++) assert_int_equal(call("http://one:80", "a", false, i), 0);
+    assert_int_equal(call("http://two:80", "b", false, 6), 0);
+    assert_int_equal(n_left, 3);
+    hosts_share(h, 2);
+    assert_int_equal(hosts_limit(h), 1);
+    answer(0);
+    assert_int_equal(n_left, 3); /* one is under way: no other */
+    answer(1);
+    assert_int_equal(n_left, 4);
+    hosts_share(h, 5000); /* more workers than calls: one each, or their jobs would never end */
+    assert_int_equal(hosts_limit(h), 1);
+    hosts_share(h, 1);
+    assert_int_equal(n_left, 5);
+    assert_int_equal(hosts_waiting(h), 2);
+    hosts_share(h, 2);
+    refuse = ERR_BREAKER_OPEN;
+    hosts_share(h, 1); /* both are taken: nothing may leave */
+    assert_int_equal(n_answered, 2);
+    for (size_t i = 2; i < 5; i++) answer(i);
+    assert_int_equal(n_answered, 7); /* the last ones were refused when their turn came */
+    assert_int_equal(hosts_waiting(h), 0);
+}
+
 static void the_next_call_waits_behind_others(void **state)
 {
     (void)state;
@@ -154,6 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_host_has_its_share, setup, teardown),
+        cmocka_unit_test_setup_teardown(workers_share_a_host, setup, teardown),
         cmocka_unit_test_setup_teardown(the_next_call_waits_behind_others, setup, teardown),
         cmocka_unit_test_setup_teardown(refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(the_end, setup, teardown),

@@ -391,6 +391,44 @@ static void changes_by_others_drift(void **state)
     assert_non_null(strstr(s.drift, K3));
 }
 
+#define DOUBT_MS 300000
+
+static enum keyslots_lag lag(const struct scene *s)
+{
+    return keyslots_lags(&s->record, s->keys, s->n, DOUBT_MS, NOW);
+}
+
+/* Its own word from a moment ago, or from a clock that went ahead by little, is doubted; nothing is doubted for ever.
+ */
+static void a_list_that_shows_a_current_key_that_was_found_gone(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t found_ms;
+        enum keyslots_lag lag;
+    } cases[] = {{NOW - 60000, KEYSLOTS_GONE_LISTED},
+                 {NOW + 60000, KEYSLOTS_GONE_LISTED},
+                 {NOW - DOUBT_MS, KEYSLOTS_IN_STEP},
+                 {NOW + DOUBT_MS, KEYSLOTS_IN_STEP},
+                 {TIME_NONE, KEYSLOTS_IN_STEP}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct scene s;
+        begin(&s);
+        struct record_key *other = knows(&s, K1, KEY_REPLACED, AWS_KEY_INACTIVE);
+        other->rotation = 7;
+        lists(&s, K1, AWS_KEY_INACTIVE);
+        struct record_key *k = knows(&s, K2, KEY_CURRENT, AWS_KEY_STATUS_UNKNOWN);
+        k->listed = false;
+        k->inactive_ms = cases[i].found_ms;
+        assert_int_equal(lag(&s), KEYSLOTS_IN_STEP); /* still gone */
+        lists(&s, K2, AWS_KEY_ACTIVE);
+        assert_int_equal(lag(&s), cases[i].lag);
+        s.keys[0].status = AWS_KEY_ACTIVE; /* behind, too: the worse one counts */
+        other->inactive_ms = NOW - 1000;
+        assert_int_equal(lag(&s), cases[i].lag ? cases[i].lag : KEYSLOTS_BEHIND);
+    }
+}
+
 static void a_list_that_does_not_show_our_new_key_yet(void **state)
 {
     (void)state;
@@ -404,7 +442,7 @@ static void a_list_that_does_not_show_our_new_key_yet(void **state)
         k->rotation = 7;
         k->created_ms = NOW - (old ? 301000 : 60000);
         sees(&s, K2);
-        assert_int_equal(keyslots_lags(&s.record, s.keys, s.n, NOW), !old);
+        assert_int_equal(lag(&s), old ? KEYSLOTS_IN_STEP : KEYSLOTS_BEHIND);
         assert_true(observe(&s));
     }
 }
@@ -423,7 +461,7 @@ static void a_list_that_shows_as_active_what_we_just_set_inactive(void **state)
         k->rotation = 7;
         k->inactive_ms = NOW - (old ? 301000 : 60000);
         sees(&s, K2);
-        assert_int_equal(keyslots_lags(&s.record, s.keys, s.n, NOW), !old);
+        assert_int_equal(lag(&s), old ? KEYSLOTS_IN_STEP : KEYSLOTS_BEHIND);
         assert_true(observe(&s));
     }
 }
@@ -539,6 +577,7 @@ int main(void)
         cmocka_unit_test(a_question_names_every_unexplained_key),
         cmocka_unit_test(changes_by_others_drift),
         cmocka_unit_test(a_list_that_does_not_show_our_new_key_yet),
+        cmocka_unit_test(a_list_that_shows_a_current_key_that_was_found_gone),
         cmocka_unit_test(a_list_that_shows_as_active_what_we_just_set_inactive),
         cmocka_unit_test(drifted_and_excluded_stay),
         cmocka_unit_test(rules_hold_in_every_small_world),

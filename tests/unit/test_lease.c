@@ -95,6 +95,66 @@ static void time_counts_from_the_request(void **state)
     assert_true(lease_left_ms(&f->lease) <= 0);
 }
 
+/* The quickest answer of the last minute counts, since a slow one makes the server's clock look behind; then any does,
+ * so that a clock that was set back is believed. */
+static void the_time_of_the_server(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t ahead = 600000, start = edge.now;
+    const struct {
+        int64_t after, behind, told; /* ms from the start; the answer's age; expected: how far the server is ahead */
+    } steps[] = {{0, 40, ahead - 40},
+                 {1000, 5, ahead - 5},
+                 {2000, 900, ahead - 5},
+                 {60999, 3600000, ahead - 5},
+                 {61000, 3600000, ahead - 3600000}};
+    assert_int_equal(leases_time_ms(&f->leases), start); /* our own */
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        edge.now = start + steps[i].after;
+        const struct store_lease granted = {.number = 7, .now_ms = edge.now + ahead - steps[i].behind};
+        lease_asking(&f->lease);
+        lease_granted(&f->lease, &granted);
+        edge.now += 10;
+        assert_int_equal(leases_time_ms(&f->leases) - edge.now, steps[i].told);
+        lease_dropped(&f->lease);
+    }
+}
+
+/* A grant after so long, in which the clock of Redis went on by so much; its answer takes delay_ms. */
+static void take_at(struct fixture *f, int64_t passed_ms, int64_t server_passed_ms, int64_t delay_ms)
+{
+    static int64_t server_ms = 1700000000000;
+    struct store_lease granted = {.number = 7};
+    lease_dropped(&f->lease);
+    edge.now += passed_ms;
+    lease_asking(&f->lease);
+    granted.now_ms = server_ms += server_passed_ms;
+    edge.now += delay_ms;
+    lease_granted(&f->lease, &granted);
+}
+
+static void a_clock_set_forwards_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    assert_false(leases_steady(&f->leases)); /* nobody knows what was before */
+    take_at(f, 0, 0, 10);
+    assert_false(leases_steady(&f->leases));
+    edge.now += TTL;
+    assert_true(leases_steady(&f->leases));
+    take_at(f, 3600000, 3600000 + TTL + 2000, 2000); /* an hour's drift, and the answer was late */
+    assert_true(leases_steady(&f->leases));
+    take_at(f, 1000, 1000 + 2000 + TTL, 0); /* by a lifetime */
+    assert_false(leases_steady(&f->leases));
+    edge.now += TTL - 1;
+    assert_false(leases_steady(&f->leases));
+    edge.now++;
+    assert_true(leases_steady(&f->leases));
+    take_at(f, 0, -3600000, 0); /* leases last longer: no harm */
+    assert_true(leases_steady(&f->leases));
+    take_at(f, 10, 3600000, 0); /* and back again */
+    assert_false(leases_steady(&f->leases));
+}
+
 static void renewal_prolongs_from_its_request(void **state)
 {
     struct fixture *f = *state;
@@ -224,6 +284,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         LEASE_TEST(time_counts_from_the_request),
+        LEASE_TEST(the_time_of_the_server),
+        LEASE_TEST(a_clock_set_forwards_is_noticed),
         LEASE_TEST(renewal_prolongs_from_its_request),
         LEASE_TEST(lost_answer_changes_nothing),
         LEASE_TEST(refusal_ends_it),

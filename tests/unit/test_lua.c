@@ -230,7 +230,7 @@ static const char *const keys[] = {"kr:{1/a}:lease", "kr:{1/a}:journal", "kr:{1/
                                    "kr:{1/b}:lease", "kr:{1/b}:journal", "kr:{1/b}:record", "kr:{1/b}:exposed",
                                    "kr:holdoff",     "kr:server",        "kr:pause:all",    "kr:pause:1",
                                    "kr:rate",        "kr:leader",        "kr:docs",         "kr:revisions",
-                                   "kr:budget",      "kr:seen",          "kr:hour"};
+                                   "kr:budget",      "kr:seen",          "kr:hour",         "kr:members"};
 enum {
     LEASE,
     JOURNAL,
@@ -246,7 +246,8 @@ enum {
     REVISIONS,
     BUDGET,
     SEEN,
-    HOUR
+    HOUR,
+    MEMBERS
 };
 
 /* One call: its words, copied. */
@@ -447,6 +448,7 @@ static const struct spec specs[] = {
     {{"leader_release", lua_leader_release}, 1, {LEADER}, "t", "0 1"},
     {{"campaign_put", lua_campaign_put}, 2, {DOCS, REVISIONS}, "cnoD", "\"OK\" \"VERSION\""},
     {{"budget_take", lua_budget_take}, 1, {BUDGET}, "nbnnRhRn", "positive"},
+    {{"member_beat", lua_member_beat}, 1, {MEMBERS}, "om", "1 2"},
     {{"trigger_take", lua_trigger_take}, 2, {SEEN, HOUR}, "omn", "\"TAKEN\" \"SEEN\" \"LIMITED\""},
 };
 static unsigned reached[ARRAY_LEN(specs)][8];
@@ -726,7 +728,34 @@ static const char *lead(const char *token)
     return ask("leader_take", words, 1, ARRAY_LEN(words));
 }
 
+static const char *member(const char *token)
+{
+    const char *const words[] = {keys[MEMBERS], token, "15000"};
+    return ask("member_beat", words, 1, ARRAY_LEN(words));
+}
+
 #define BEGINS(text, with) assert_int_equal(strncmp(text, with, strlen(with)), 0)
+
+/* Workers are counted while they give signs of life, whatever the server's clock does. */
+static void workers_that_live_are_counted(void **state)
+{
+    (void)state;
+    int64_t now_ms = SIM_START_WALL_MS;
+    set_time(now_ms);
+    struct call flush = {0};
+    add(&flush, "FLUSHALL");
+    both(&flush, 0, NULL);
+    assert_string_equal(member("a"), "1");
+    assert_string_equal(member("b"), "2");
+    assert_string_equal(member("a"), "2"); /* again, not another one */
+    set_time(now_ms += 10000);
+    assert_string_equal(member("c"), "3");
+    set_time(now_ms += 6000);
+    assert_string_equal(member("c"), "1"); /* the others have been silent for 16 s */
+    set_time(now_ms -= HOUR_MS);
+    assert_string_equal(member("a"), "1"); /* c's sign lies in the future now: it comes again */
+    assert_string_equal(member("c"), "2");
+}
 
 /* The server's clock goes back by an hour: nobody waits longer than a lease lasts, neither for a hold-off that lies in
  * the future now, nor for the leases of the dead, which would last an hour longer. */
@@ -755,7 +784,7 @@ static void a_clock_that_is_set_back_stops_nobody(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(time_is_ours),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(time_is_ours), cmocka_unit_test(workers_that_live_are_counted),
                                        cmocka_unit_test(a_clock_that_is_set_back_stops_nobody),
                                        cmocka_unit_test(simulation_and_server_agree)};
     return cmocka_run_group_tests(tests, setup, teardown);

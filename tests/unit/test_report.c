@@ -195,10 +195,32 @@ static void ends(void **state)
     assert_int_equal(report_end_type(&r, OUTCOME_DONE), -1);
 }
 
+/* A later try that fails where the job's dead letter says it failed is no news; elsewhere it is. */
+static void a_letter_that_is_there_stands_for_later_tries(void **state)
+{
+    struct rotation r;
+    struct job job;
+    (void)state;
+    rotation(&r, &job);
+    r.error = ERR_AWS_LIMIT;
+    r.lease.user.number = 5;
+    snprintf(r.step, sizeof r.step, "make room");
+    assert_false(report_letter_is_there(&r));
+    snprintf(job.dead_step, sizeof job.dead_step, "make-room");
+    assert_true(report_letter_is_there(&r));
+    snprintf(job.dead_step, sizeof job.dead_step, "test");
+    assert_false(report_letter_is_there(&r));
+    for (int i = 0; i < 2; i++) { /* told as another try, not as stuck or failed once more */
+        r.record.state = r.state_before = i ? RECORD_STUCK : RECORD_FAILED;
+        assert_int_equal(report_end_type(&r, OUTCOME_DONE), EVENT_RETRY);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ends),
+        cmocka_unit_test(a_letter_that_is_there_stands_for_later_tries),
         cmocka_unit_test(the_last_state_of_a_job_wins),
         cmocka_unit_test(a_record_is_put_back_with_or_without_a_journal),
         cmocka_unit_test(a_newer_state_replaces_what_was_seen),

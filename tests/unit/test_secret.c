@@ -1,11 +1,16 @@
 /* The home of secrets: copies, comparison, wiping, pages that no core dump holds. */
+#include "lib/err.h"
 #include "lib/secret.h"
+#include "lib/secret_file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -103,6 +108,44 @@ static void flags_of_its_page(void **state)
     assert_true(found);
 }
 
+static int read_into(const char *path, size_t max, size_t *ret_len, struct stat *ret_state)
+{
+    AUTO_BUF struct buf b;
+    buf_init_secret(&b, max);
+    int rc = secret_file_read(path, &b, ret_state);
+    *ret_len = b.len;
+    return rc;
+}
+
+static void files(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/keyroll-secret-XXXXXX", path[64], bytes[6000];
+    size_t len;
+    struct stat st = {0};
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/file", dir);
+    assert_int_equal(read_into(path, 100, &len, &st), ERR_NOT_FOUND);
+    assert_int_equal(errno, ENOENT);
+    assert_int_equal(st.st_mode, 0);
+    memset(bytes, 's', sizeof bytes);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+    assert_int_equal(write(fd, bytes, sizeof bytes), sizeof bytes);
+    close(fd);
+    assert_int_equal(read_into(path, sizeof bytes, &len, NULL), 0);
+    assert_int_equal(len, sizeof bytes);
+    assert_int_equal(read_into(path, sizeof bytes - 1, &len, &st), ERR_TOO_LARGE);
+    assert_true(S_ISREG(st.st_mode) && (st.st_mode & S_IRGRP)); /* told nevertheless */
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(read_into(path, 100, &len, NULL), 0);
+    assert_int_equal(len, 0);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(read_into(dir, 100, &len, &st), ERR_IO);
+    assert_int_equal(errno, EISDIR);
+    assert_true(S_ISDIR(st.st_mode));
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -111,6 +154,7 @@ int main(void)
         cmocka_unit_test(differences),
         cmocka_unit_test(wiped_when_freed),
         cmocka_unit_test(flags_of_its_page),
+        cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
