@@ -14,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from support import chart_files, processes  # noqa: E402
+from support.processes import wait_for  # noqa: E402
 
 processes.die_with_parent()
 
@@ -95,6 +96,9 @@ class Release:
                 file.write_bytes(value if isinstance(value, bytes) else value.encode())
                 files.append(f"--from-file={key}={file}")
             kubectl("-n", self.namespace, "create", "secret", "generic", name, *files)
+        print(f"the namespace begins with {sorted(self.objects())}")
+        # What the controllers put into every namespace comes a moment later.
+        wait_for("the namespace's own objects", lambda: {"ServiceAccount/default", "ConfigMap/kube-root-ca.crt"} <= self.objects(), 60, 0.5)
 
     def helm(self, command, *arguments, **options):
         return helm(command, self.name, *arguments, "--namespace", self.namespace, **options)
@@ -132,11 +136,19 @@ class Release:
             kubectl("-n", self.namespace, "rollout", "status", f"deployment/{self.name}-keyroll-{component}", f"--timeout={timeout_s}s")
 
     def objects(self):
-        """Returns "Kind/name" of everything in the namespace, events and what every namespace has left out."""
+        """Returns the set of "Kind/name" of everything in the namespace but events."""
         kinds = run("kubectl", "api-resources", "--verbs=list", "--namespaced", "-o", "name").stdout.split()
         kinds = [kind for kind in kinds if not kind.startswith("events")]
         found = get(",".join(kinds), "-n", self.namespace)
-        return sorted(f"{one['kind']}/{one['metadata']['name']}" for one in found)
+        return {f"{one['kind']}/{one['metadata']['name']}" for one in found}
+
+    def uninstall(self, before, timeout_s=120):
+        """Uninstalls and waits for the namespace's objects to be those of `before`; fails with the difference."""
+        self.helm("uninstall", "--wait", "--timeout", "5m")
+        end = time.monotonic() + timeout_s
+        while (now := self.objects()) != before:
+            assert time.monotonic() < end, f"left behind: {sorted(now - before)}; gone: {sorted(before - now)}"
+            time.sleep(1)
 
 
 class PodWatch(processes.Process):
@@ -171,9 +183,9 @@ class PodWatch(processes.Process):
         return found
 
 
-@pytest.fixture(scope="session")
-def licences():
-    return int(os.environ.get("KEYROLL_CLUSTER_LICENCES", 2000 if os.environ.get("KEYROLL_TEST_SIZE") == "full" else 500))
+def fleet_size(ci):
+    """Returns the number of licences: 2,000 at full size, else `ci`."""
+    return int(os.environ.get("KEYROLL_CLUSTER_LICENCES", 2000 if os.environ.get("KEYROLL_TEST_SIZE") == "full" else ci))
 
 
 @pytest.fixture(autouse=True)
