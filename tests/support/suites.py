@@ -51,7 +51,7 @@ SUITES = {
     "sandbox":     (        3,    5, "build venv",            "tests/support/build release && $PYTEST tests/sandbox"),
     "integration": (       14,   60, "build venv redis kafka",
                     "tests/support/build release && $PYTEST tests/integration -n 4 --dist loadfile --ignore=tests/integration/test_budget.py"),
-    "budget":      (        3,   10, "build venv redis kafka", # alone: it measures rates
+    "budget":      (        5,   10, "build venv redis kafka",  # alone: it measures rates
                     "tests/support/build release && $PYTEST tests/integration/test_budget.py"),
     "chaos":       (        8,   60, "build venv redis kafka clock",
                     "tests/support/build release && $PYTEST tests/chaos -n 4 --maxschedchunk=1 -rP"),
