@@ -11,7 +11,7 @@
     X(NO_HOLD_OFF, "leases are given at once after Redis failed over", "R3", 14298)                                    \
     X(NO_FENCE, "no script compares the lease token, but acquire", "R3", 1)                                            \
     X(UNDO_OFFERED, "a refused write is taken back at once", "R1", 1)                                                  \
-    X(UNDO_BLIND, "an undo does not look at the instance", "R1", 15949)                                                \
+    X(UNDO_BLIND, "an undo believes its journal and does not look at the instance", "R1", 15949)                       \
     X(DONE_BEFORE_JOURNAL, "the done test comes before the journal", "R2", 1)                                          \
     X(EFFECT_FIRST, "CreateAccessKey goes before its intent is journalled", "R2", 1)                                   \
     X(ABSENT_AT_ONCE, "the first list that shows no new key is believed", "R4", 1)                                     \

@@ -246,6 +246,7 @@ static int journal_fill(const json_t *o, struct journal *j)
     TRY(get_bool(o, "secret_lost", &j->secret_lost));
     TRY(get_int(o, "started_ms", &j->started_ms));
     TRY(get_int(o, "updated_ms", &j->updated_ms));
+    TRY(get_int(o, "hold_off_ms", &j->hold_off_ms));
     return get_int(o, "number", &j->number);
 }
 
@@ -446,6 +447,7 @@ int journal_encode(const struct journal *j, struct buf *out)
     put_bool(out, "secret_lost", j->secret_lost);
     put_int(out, "started_ms", j->started_ms, TIME_NONE);
     put_int(out, "updated_ms", j->updated_ms, TIME_NONE);
+    put_int(out, "hold_off_ms", j->hold_off_ms, TIME_NONE);
     put_int(out, "number", j->number, 0);
     return buf_addc(out, '}');
 }
@@ -468,6 +470,7 @@ void journal_init(struct journal *j, enum journal_kind kind)
     j->kind = kind;
     j->intent_ms = j->intent_last_ms = j->intent_aws_ms = j->key_new_created_ms = j->doubt_inactive_ms = TIME_NONE;
     j->offered_ms = j->written_ms = j->patient_ms = j->started_ms = j->updated_ms = TIME_NONE;
+    j->hold_off_ms = TIME_NONE;
 }
 
 const struct record_key *record_find_const(const struct record *r, const char *id)

@@ -135,7 +135,8 @@ struct journal {
     int64_t
         patient_ms; /* no destructive call before: one of a frozen earlier holder may still land (R7); TIME_NONE none */
     int64_t started_ms, updated_ms;
-    int64_t number; /* lease number of the last writer */
+    int64_t hold_off_ms; /* rotate: when the last hold-off before it ended (R3), 0 none; TIME_NONE not known */
+    int64_t number;      /* lease number of the last writer */
 };
 
 void record_init(struct record *r, const char *licence, const char *account, const char *user);

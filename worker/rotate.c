@@ -158,6 +158,7 @@ static void begin_journal(struct rotation *r)
     journal_init(j, JOURNAL_ROTATE);
     j->rotation = r->lease.user.number;
     j->started_ms = step_now_ms(r);
+    j->hold_off_ms = r->hold_off_ms;
     text_copy(j->job_id, sizeof(j->job_id), r->job->job_id);
     text_copy(j->key_old, sizeof(j->key_old), r->slots.old_id);
     j->old_seen = r->slots.old_seen;

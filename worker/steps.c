@@ -236,12 +236,22 @@ struct saga_verdict step_marks_got(struct saga *s, const void *result)
     return rc < 0 ? saga_fail(rc) : saga_next();
 }
 
+/* Redis was replaced since the journal began. Two of its times are only held against each other where the journal is an
+ * older build's: its clock may have been set meanwhile. */
+static bool went_back(const struct store_lease *l)
+{
+    if (!l->has_journal) return false;
+    return l->journal.hold_off_ms == TIME_NONE ? l->hold_off_ms > l->journal.started_ms
+                                               : l->hold_off_ms != l->journal.hold_off_ms;
+}
+
 static int load(struct rotation *r, const struct store_lease *l)
 {
     r->has_journal = l->has_journal;
     if (l->has_journal) r->journal = l->journal;
     r->resumed = l->has_journal;
-    r->went_back = l->has_journal && l->hold_off_ms > l->journal.started_ms;
+    r->hold_off_ms = l->hold_off_ms;
+    r->went_back = went_back(l);
     if (l->takeover) { /* a call of the frozen holder may still land until then; written with the next journal entry */
         int64_t last_ms =
             l->late_ms > r->journal.updated_ms ? l->late_ms : r->journal.updated_ms; /* either clock may be slow */

@@ -1,5 +1,5 @@
-/* Taking a new key back (R1): withdraw, when it was offered to the instance and refused, and undo, when it was never
- * offered. What the instance uses is never taken back. Rows of rotate.c's table. */
+/* Taking a new key back (R1): withdraw, when it was offered to the instance and refused, or may have been offered, and
+ * undo, when it was never offered. What the instance uses is never taken back. Rows of rotate.c's table. */
 #include "lib/err.h"
 #include "lib/mutant.h"
 #include "lib/text.h"
@@ -14,7 +14,11 @@ struct saga_verdict withdraw(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->journal.repair) return saga_jump(ABSENT); /* nothing new was offered: the journal ends, decide anew */
-    if (s->attempt == 0) r->journal.written_ms = step_latest_ms(r); /* all writes were begun before now */
+    if (s->attempt == 0) {
+        r->journal.written_ms = step_latest_ms(r); /* all writes were begun before now */
+        if (r->journal.offered_ms == TIME_NONE)
+            r->journal.offered_ms = step_now_ms(r); /* from undo(): it may have been */
+    }
     return step_put_journal(r, JOURNAL_WITHDRAW);
 }
 
@@ -136,7 +140,9 @@ static struct saga_verdict may_be_offered(struct rotation *r)
 struct saga_verdict undo(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    if (r->seen == INSTANCE_SEEN_UNKNOWN && r->went_back) return may_be_offered(r);
+    if (r->went_back && r->seen == INSTANCE_SEEN_UNKNOWN) return may_be_offered(r);
+    /* It shows another one: a write may be under way, or was taken back by a restore that others may follow (R1). */
+    if (r->went_back && r->secret && !MUTANT(UNDO_BLIND)) return saga_jump(WITHDRAW);
     r->journal.direction = DIRECTION_UNDO;
     r->journal.secret_lost = r->secret == NULL;
     return step_put_journal(r, JOURNAL_UNDO);

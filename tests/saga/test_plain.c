@@ -660,6 +660,38 @@ static void restored_during(const char *table, const char *step)
     sim_world_free(w);
 }
 
+static void restore_now(void *world)
+{
+    restore_old(world);
+}
+
+static void lose_pivot_then_restore(struct sim_world *w)
+{
+    lose_pivot(w);
+    sim_after(&w->sim, 5000, restore_now, w, w); /* the pair is written by then, and the hold-off lasts longer */
+}
+
+/* R1: Redis lost that the key was offered, and the instance was restored since: that it does not show the key does not
+ * make it one that was never offered. */
+static void a_lost_pivot_and_a_restore(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {
+        {SIM_ANY, .step = "offered event", .act = lose_pivot_then_restore},
+        {SIM_ANY, .table = "rotate", .step = "settle", .skip = 1000, .fault = {SIM_PERMANENT, 0}}};
+    struct sim_options o = plain_options(1);
+    refuse_later = &rules[1];
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    assert_true(rules[1].hit);
+    assert_well(sim_check_end(w));
+    sim_world_free(w);
+}
+
 static void restored_during_a_retire(void **state)
 {
     (void)state;
@@ -992,6 +1024,7 @@ int main(void)
         cmocka_unit_test(first_key_undone_where_nothing_is_read),
         cmocka_unit_test(no_way_back_is_left),
         cmocka_unit_test(a_lost_pivot_where_nothing_is_read),
+        cmocka_unit_test(a_lost_pivot_and_a_restore),
         cmocka_unit_test(a_copy_that_cannot_look),
         cmocka_unit_test(observe_changes_nothing),
         cmocka_unit_test(an_audit_that_failed),

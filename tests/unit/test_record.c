@@ -97,6 +97,7 @@ static void random_journal(struct journal *j)
     j->exposed = dice(2);
     j->secret_lost = dice(2);
     j->patient_ms = a_time();
+    j->hold_off_ms = a_time();
     j->started_ms = a_time();
     j->updated_ms = a_time();
     j->number = (int64_t)dice(1u << 30);
