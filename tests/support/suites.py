@@ -40,7 +40,7 @@ DEFAULT = ["lint", "unit", "saga", "sim", "model", "fuzz", "valgrind", "sandbox"
 SUITES = {
     "lint":        (        4,    4, "build lint",            "python3 tests/support/lint.py"),
     "unit":        (        5,    8, "build redis",           "python3 tests/support/ctest_suite.py unit dev asan"),
-    "saga":        (        4,   15, "build",                 "python3 tests/support/ctest_suite.py saga dev asan"),
+    "saga":        (        5,   15, "build",                 "python3 tests/support/ctest_suite.py saga dev asan"),
     "analyze":     (        5,   20, "build analyze",         "python3 tests/support/analyze_suite.py"),
     "coverage":    (        8,   20, "build redis",           "python3 tests/support/coverage_suite.py"),
     "fuzz":        (        5,   20, "build fuzz",            "python3 tests/support/fuzz_suite.py"),
@@ -51,7 +51,7 @@ SUITES = {
     "sandbox":     (        3,    5, "build venv",            "tests/support/build release && $PYTEST tests/sandbox"),
     "integration": (       14,   60, "build venv redis kafka",
                     "tests/support/build release && $PYTEST tests/integration -n 4 --dist loadfile --ignore=tests/integration/test_budget.py"),
-    "budget":      (        5,   10, "build venv redis kafka",  # alone: it measures rates
+    "budget":      (        4,   10, "build venv redis kafka",  # alone: it measures rates
                     "tests/support/build release && $PYTEST tests/integration/test_budget.py"),
     "chaos":       (        8,   60, "build venv redis kafka clock",
                     "tests/support/build release && $PYTEST tests/chaos -n 4 --maxschedchunk=1 -rP"),
