@@ -8,12 +8,14 @@
 
 #define PARENT_LEN 55
 #define SPAN_AT    36 /* "00-" and 32 digits and "-" */
+#define FLAGS_AT   53 /* and 16 digits and "-" */
 
 static bool in_form(const char *p)
 {
     if (!p || strlen(p) != PARENT_LEN || strncmp(p, "00-", 3) != 0) return false;
     if (strspn(p + 3, "0123456789abcdef") != 32 || p[35] != '-') return false;
-    return strspn(p + SPAN_AT, "0123456789abcdef") == 16 && p[52] == '-';
+    if (strspn(p + SPAN_AT, "0123456789abcdef") != 16 || p[52] != '-') return false;
+    return strspn(p + FLAGS_AT, "0123456789abcdef") == 2; /* all of it: it goes into a header's line */
 }
 
 /* n random bytes in hex; never all zero, which the standard forbids. */

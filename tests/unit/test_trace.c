@@ -68,6 +68,8 @@ static void what_is_not_in_form_begins_a_trace(void **state)
                                       "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
                                       "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
                                       "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x",
+                                      "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-\n1",
+                                      "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-\r\n",
                                       "00-4bf92f3577b34da6a3ce929d0e0e4736 00f067aa0ba902b7-01"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         char child[TRACE_PARENT_MAX], id[TRACE_ID_MAX], header[TRACE_HEADER_MAX];
