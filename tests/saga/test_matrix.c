@@ -2,8 +2,7 @@
  * together lead through all rows. Each cell is a world of its own, run until it rests. Whatever the fault, once: the
  * licence has to end current, with one key in use and nothing left over; the invariants are checked at each event on
  * the way. */
-#include "tests/saga/saga_test.h"
-#include "tests/sim/bases.h"
+#include "tests/saga/each_base.h"
 #include "worker/rotation.h"
 
 #include <stdio.h>
@@ -114,12 +113,5 @@ static void matrix(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[64];
-    const char *only = getenv("KEYROLL_BASE");
-    size_t n = 0;
-    for (size_t i = 0; i < sim_n_bases && n < ARRAY_LEN(tests); i++) {
-        if (only && strcmp(only, sim_bases[i].name)) continue;
-        tests[n++] = (struct CMUnitTest){sim_bases[i].name, matrix, NULL, NULL, (void *)(uintptr_t)&sim_bases[i]};
-    }
-    return _cmocka_run_group_tests("matrix", tests, n, NULL, NULL);
+    return run_each_base("matrix", matrix);
 }

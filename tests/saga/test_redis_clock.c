@@ -3,8 +3,7 @@
  * there is one, and the call takes a while, so that this one comes to act. Whatever the row: effects begin in the order
  * of the leases' numbers (I4; the judge of the simulated world sees to it), all other invariants hold, and the licence
  * ends current or in a state that has a name: these are two faults, and waits that a clock cut short count as tries. */
-#include "tests/saga/saga_test.h"
-#include "tests/sim/bases.h"
+#include "tests/saga/each_base.h"
 
 #include <stdio.h>
 
@@ -93,12 +92,5 @@ static void at_each_call(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[64];
-    const char *only = getenv("KEYROLL_BASE");
-    size_t n = 0;
-    for (size_t i = 0; i < sim_n_bases && n < ARRAY_LEN(tests); i++) {
-        if (only && strcmp(only, sim_bases[i].name)) continue;
-        tests[n++] = (struct CMUnitTest){sim_bases[i].name, at_each_call, NULL, NULL, (void *)(uintptr_t)&sim_bases[i]};
-    }
-    return _cmocka_run_group_tests("redis_clock", tests, n, NULL, NULL);
+    return run_each_base("redis_clock", at_each_call);
 }

@@ -4,8 +4,7 @@
  * use, nothing left over and no invariant broken on the way; no secret and no memory stays behind.
  *
  * At CI size each story is cut at 60 places, spread evenly; full (KEYROLL_TEST_SIZE=full): at each. */
-#include "tests/saga/saga_test.h"
-#include "tests/sim/bases.h"
+#include "tests/saga/each_base.h"
 #include "tests/torture/torture.h"
 
 #include "lib/secret.h"
@@ -70,13 +69,5 @@ static void every_allocation(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[64];
-    const char *only = getenv("KEYROLL_BASE");
-    size_t n = 0;
-    for (size_t i = 0; i < sim_n_bases && n < ARRAY_LEN(tests); i++) {
-        if (only && strcmp(only, sim_bases[i].name)) continue;
-        tests[n++] =
-            (struct CMUnitTest){sim_bases[i].name, every_allocation, NULL, NULL, (void *)(uintptr_t)&sim_bases[i]};
-    }
-    return _cmocka_run_group_tests("torture", tests, n, NULL, NULL);
+    return run_each_base("torture", every_allocation);
 }
