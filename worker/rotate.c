@@ -275,10 +275,11 @@ static struct saga_verdict decide(struct saga *s)
     struct rotation *r = ROTATION(s);
     char drift[RECORD_TEXT_MAX];
     const enum keyslots_lag lag = list_lag(r);
-    if (lag == KEYSLOTS_BEHIND) return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
+    if (lag == KEYSLOTS_BEHIND) return saga_jump_in(LIST, LAG_LOOK_MS);
     if (lag == KEYSLOTS_GONE_LISTED)
         return rotate_wait_until(r, step_now_ms(r) + LAG_AGAIN_MS, RECORD_RETRY,
                                  "AWS still lists the new key that somebody else deleted: a new rotation begins later");
+    if (!r->has_journal && step_shows_old(r)) return saga_jump_in(LIST, LAG_LOOK_MS);
     const bool is_first = r->record.n_keys == 0;
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
     if (is_first) forget_guess(r);
