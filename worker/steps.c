@@ -673,6 +673,7 @@ struct saga_verdict step_read(struct saga *s)
     struct rotation *r = ROTATION(s);
     r->seen = INSTANCE_SEEN_UNKNOWN;
     r->seen_id[0] = '\0';
+    r->read_mono_ms = clock_mono_ms(r->env->clock);
     if (!r->can.can_read) {
         end_turn(r);
         return saga_next();

@@ -318,6 +318,32 @@ static void what_stays_is_drift(void **state)
     sim_world_free(w);
 }
 
+static void delete_new(struct sim_world *w)
+{
+    sim_truth_delete(&w->truth, w->truth.keys[1].id, SIM_BY_STRANGER);
+}
+
+/* The write of the new key lands late, after a stranger deleted that key and the instance was looked at for the last
+ * time: what keyroll offered is not called another one's. */
+static void a_deleted_key_lands_late(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {
+        {SIM_ANY, .table = "rotate", .step = "set", .op = "write key", .fault = {SIM_LATE_EFFECT, 100000}},
+        {SIM_ANY, .table = "rotate", .step = "read back", .skip = 1, .act = delete_new},
+        {SIM_ANY, .table = "rotate", .step = "review", .fault = {SIM_LATE_ANSWER, 0}}};
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(rules[2].hit);
+    assert_int_equal(w->truth.creates, 2);
+    sim_world_free(w);
+}
+
 static struct sim_rule *refuse_later;
 
 static void lose_pivot(struct sim_world *w)
@@ -1086,6 +1112,7 @@ int main(void)
         cmocka_unit_test(a_copy_that_cannot_look),
         cmocka_unit_test(a_stale_read_asks_nobody),
         cmocka_unit_test(what_stays_is_drift),
+        cmocka_unit_test(a_deleted_key_lands_late),
         cmocka_unit_test(observe_changes_nothing),
         cmocka_unit_test(an_audit_that_failed),
         cmocka_unit_test(an_audit_that_became_a_dead_letter),
