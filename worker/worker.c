@@ -216,19 +216,21 @@ static void on_budget(void *arg, const struct aws_pace_view *v)
     const char *family = aws_family_name(v->family);
     static const char *const labels[] = {"account", "family"};
     const struct {
+        enum metric_type type;
         const char *name, *help;
         double value;
     } rows[] = {
-        {"keyroll_budget_rate", "Calls per second that all workers together may make", v->rate_per_s},
-        {"keyroll_budget_worked", "Calls per second that the account was seen to bear", v->base_per_s},
-        {"keyroll_budget_waiting", "Calls of this worker that wait for the budget", v->waiting},
-        {"keyroll_budget_held", "Calls that this worker has reserved", v->held},
-        {"keyroll_budget_calls", "Calls of this worker let through so far", (double)v->calls},
-        {"keyroll_budget_throttled", "Calls of this worker that AWS throttled so far", (double)v->throttled},
-        {"keyroll_budget_asks", "Times this worker asked Redis for its share so far", (double)v->asks},
+        {METRIC_GAUGE, "keyroll_budget_rate", "Calls per second that all workers together may make", v->rate_per_s},
+        {METRIC_GAUGE, "keyroll_budget_worked", "Calls per second that the account was seen to bear", v->base_per_s},
+        {METRIC_GAUGE, "keyroll_budget_waiting", "Calls of this worker that wait for the budget", v->waiting},
+        {METRIC_GAUGE, "keyroll_budget_held", "Calls that this worker has reserved", v->held},
+        {METRIC_COUNTER, "keyroll_budget_calls_total", "Calls of this worker let through", (double)v->calls},
+        {METRIC_COUNTER, "keyroll_budget_throttled_total", "Calls of this worker that AWS throttled",
+         (double)v->throttled},
+        {METRIC_COUNTER, "keyroll_budget_asks_total", "Times this worker asked Redis for its share", (double)v->asks},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        metric_set(metric_new(m, METRIC_GAUGE, rows[i].name, rows[i].help, labels[0], labels[1], NULL, 0), v->account,
+        metric_set(metric_new(m, rows[i].type, rows[i].name, rows[i].help, labels[0], labels[1], NULL, 0), v->account,
                    family, rows[i].value);
 }
 
