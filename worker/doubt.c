@@ -138,8 +138,7 @@ static struct saga_verdict active(struct rotation *r)
     const struct journal *j = &r->journal;
     char text[RECORD_TEXT_MAX];
     if (j->doubt_inactive_ms == TIME_NONE) return saga_jump(DOUBT_DEACTIVATE);
-    if (step_left_ms(r, j->doubt_inactive_ms + r->env->policy.create_doubt_ms))
-        return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
+    if (step_left_ms(r, j->doubt_inactive_ms + r->env->policy.create_doubt_ms)) return saga_jump_in(LIST, LAG_LOOK_MS);
     snprintf(
         text, sizeof(text),
         "the reply to CreateAccessKey was lost; key %s looked like ours, was set Inactive and was made Active again "

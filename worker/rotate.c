@@ -275,10 +275,11 @@ static struct saga_verdict decide(struct saga *s)
     struct rotation *r = ROTATION(s);
     char drift[RECORD_TEXT_MAX];
     const enum keyslots_lag lag = list_lag(r);
-    if (lag == KEYSLOTS_BEHIND) return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
+    if (lag == KEYSLOTS_BEHIND) return saga_jump_in(LIST, LAG_LOOK_MS);
     if (lag == KEYSLOTS_GONE_LISTED)
         return rotate_wait_until(r, step_now_ms(r) + LAG_AGAIN_MS, RECORD_RETRY,
                                  "AWS still lists the new key that somebody else deleted: a new rotation begins later");
+    if (!r->has_journal && step_shows_old(r)) return saga_jump_in(LIST, LAG_LOOK_MS);
     const bool is_first = r->record.n_keys == 0;
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
     if (is_first) forget_guess(r);
@@ -653,12 +654,15 @@ static struct saga_verdict review(struct saga *s)
         return saga_jump(FAIL_RECORD);
     }
     if (r->polls++ == 0) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
-    int64_t left = step_left_ms(r, r->journal.written_ms + 2 * r->can.write_life_ms); /* as for a withdrawal */
+    const int64_t until = r->journal.written_ms + 2 * r->can.write_life_ms; /* as for a withdrawal */
+    const int64_t read_ago = clock_mono_ms(r->env->clock) - r->read_mono_ms;
+    int64_t left = step_left_ms(r, until);
     bool shown = r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, r->journal.key_new);
     bool taken_over = r->journal.patient_ms != TIME_NONE; /* the frozen worker's own write may be under way still */
     if ((!shown || taken_over) && left)
         return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY,
                                  "somebody else deleted the new key: waiting until no late write of it can land");
+    if (!shown && step_left_ms(r, until + read_ago)) return saga_jump(LIST); /* it may have landed since it was read */
     return saga_jump(LOST_PREPARE);
 }
 

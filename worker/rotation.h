@@ -86,6 +86,7 @@ struct rotation {
     int64_t aws_ms, aws_mono_ms; /* AWS's time in its last reply, and when that came; TIME_NONE none yet */
     enum instance_seen seen;
     char seen_id[AWS_KEY_ID_MAX];
+    int64_t read_mono_ms; /* when the read that told it began */
     enum instance_proof proof;
     enum aws_used used;
     int64_t used_at_ms;

@@ -208,7 +208,7 @@ static int many(const struct args *a)
     const unsigned failed = atomic_load(&v->failed);
     if (all->n < a->count && !failed) fine = false;
     if (a->coverage && fine && !failed && sim_coverage_print(&all->coverage, a->coverage, stdout)) fine = false;
-    printf("%" PRIu64 " histories, %.0f per second and core, %.0f events each; %u broke an invariant\n", all->n,
+    printf("%" PRIu64 " histories, %.0f a second of CPU, %.0f events each; %u broke an invariant\n", all->n,
            (double)(all->n + all->more) / all->took_s, (double)all->events / (double)all->n, failed);
     printf("  %u of them had to end without a person\n", all->heals);
     for (int i = 0; i < 16; i++)
