@@ -344,6 +344,35 @@ static void an_instance_that_fails_is_told(void **state)
     a_failing_instance(AWS_KEY_EXPIRED, false);
 }
 
+/* R4: Kafka takes the intent only minutes later. What the create leaves is known by when it was sent, not by when it
+ * was intended: it is not believed absent too soon, nor called another one's. */
+static void told_late(unsigned minutes, enum sim_fault_kind kind)
+{
+    /* two messages a try, each for a minute */
+    struct sim_rule rules[] = {
+        {SIM_ANY, .step = "intent event", .times = 2 * minutes, .fault = {SIM_LATE_ANSWER, 0}},
+        {SIM_ANY, .table = "rotate", .step = "create", .fault = {kind, 0}},
+    };
+    struct sim_options o = plain_options(1);
+    rules[1].fault.delay_ms = kind == SIM_LATE_EFFECT ? o.rotation.skew_limit_ms - 1000 : 0;
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(rules[1].hit);
+    sim_world_free(w);
+}
+
+static void an_intent_that_is_told_late(void **state)
+{
+    (void)state;
+    told_late(4, SIM_LATE_EFFECT);
+    told_late(8, SIM_LATE_EFFECT);
+    told_late(18, SIM_LOST_AFTER);
+}
+
 static void delete_new(struct sim_world *w)
 {
     sim_truth_delete(&w->truth, w->truth.keys[1].id, SIM_BY_STRANGER);
@@ -1138,6 +1167,7 @@ int main(void)
         cmocka_unit_test(a_copy_that_cannot_look),
         cmocka_unit_test(a_stale_read_asks_nobody),
         cmocka_unit_test(what_stays_is_drift),
+        cmocka_unit_test(an_intent_that_is_told_late),
         cmocka_unit_test(a_deleted_key_lands_late),
         cmocka_unit_test(an_instance_that_fails_is_told),
         cmocka_unit_test(observe_changes_nothing),
