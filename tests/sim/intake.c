@@ -218,7 +218,7 @@ void sim_intake_start(struct sim_worker *k)
                                      .on_idle = sim_worker_drained,
                                      .arg = k};
     if (intake_new(l, &o, &k->intake) < 0) abort();
-    intake_bind(k->intake, &k->in);
+    intake_bind(k->intake, &k->in, NULL);
 }
 
 void sim_intake_drop(struct sim_worker *k)
