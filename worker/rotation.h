@@ -91,6 +91,8 @@ struct rotation {
     enum aws_used used;
     int64_t used_at_ms;
     struct keyslots_out slots;
+    int64_t intent_mono_ms; /* when the create that is not sent yet was intended */
+    unsigned intents;       /* how often */
     unsigned settled;
     bool told_offered; /* this run's `offered` is on the events: the pair may be written */
     int64_t settle_began_mono_ms, settle_ok_mono_ms;
