@@ -619,11 +619,14 @@ int64_t step_patience_ms(const struct rotation *r)
     return step_left_ms(r, r->journal.patient_ms);
 }
 
+int64_t step_may_land_ms(const struct rotation *r)
+{
+    return r->may_land || r->resumed ? r->env->policy.skew_limit_ms : 0;
+}
+
 int64_t step_quarantine_end_ms(const struct rotation *r)
 {
-    const struct rotation_policy *p = &r->env->policy;
-    const bool late = r->may_land || r->resumed;
-    return step_now_ms(r) + p->quarantine_ms + (late ? p->skew_limit_ms : 0);
+    return step_now_ms(r) + r->env->policy.quarantine_ms + step_may_land_ms(r);
 }
 
 int64_t step_offer_patience_ms(const struct rotation *r)
