@@ -17,7 +17,8 @@
  * served.
  *
  * Ending: close through a queue of its own, with a deadline; then destroy in a thread. A consumer below 2.3 that never
- * had an assignment is not closed (it may crash there, librdkafka 2.3.0's change log): its membership times out. */
+ * had an assignment is not closed (it may crash there, librdkafka 2.3.0's change log): its membership times out. One
+ * that could not be closed in time gives its partitions up before it is destroyed (give_up()). */
 #include "lib/kafka_in.h"
 
 #include "lib/clock.h"
@@ -497,6 +498,15 @@ static void closing_event(struct kafka_in *k, rd_kafka_event_t *ev)
     rd_kafka_event_destroy(ev);
 }
 
+/* Of a client whose close is unfinished. With an assignment it must not be destroyed: when the connection breaks under
+ * its question for the committed offsets, rd_kafka_assignment_handle_OffsetFetch() reads a list that is NULL
+ * (librdkafka 2.0.2 and later, its issue 4789 has the same line). That needs an assignment that is still the one it
+ * asked for, and a client that is ending, so that it does not ask again. */
+static void give_up(struct kafka_in *k)
+{
+    (void)rd_kafka_assign(k->rk, NULL); /* fails when the close came to its end meanwhile: nothing is assigned then */
+}
+
 /* Leaves the group, at most until end. */
 static void leave_group(struct kafka_in *k, int64_t end_mono_ms)
 {
@@ -509,6 +519,7 @@ static void leave_group(struct kafka_in *k, int64_t end_mono_ms)
         rd_kafka_event_t *ev = rd_kafka_queue_poll(q, 20);
         if (ev) closing_event(k, ev);
     }
+    if (!rd_kafka_consumer_closed(k->rk)) give_up(k);
     rd_kafka_queue_destroy(q);
 }
 

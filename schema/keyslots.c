@@ -140,6 +140,15 @@ enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *ke
     return lag;
 }
 
+bool keyslots_shows_old(const struct record *r, enum instance_seen seen, const char *seen_id, int64_t life_ms,
+                        int64_t now_ms)
+{
+    const struct record_key *k = record_current(r);
+    if (!k || k->seen_ms == TIME_NONE || seen == INSTANCE_SEEN_UNKNOWN) return false;
+    if (seen == INSTANCE_SEEN_ID && !strcmp(seen_id, k->id)) return false;
+    return now_ms - k->seen_ms < life_ms && k->seen_ms - now_ms < life_ms; /* or a clock was set */
+}
+
 /* What no rule allows (lib/mutant.h). */
 static bool takes_newcomer(const struct record *r, const struct aws_key *a, enum instance_seen seen)
 {

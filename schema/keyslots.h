@@ -55,6 +55,11 @@ enum keyslots_lag {
 /* doubt_ms: for how long a list is doubted after what it contradicts, rotation_policy.create_doubt_ms. Pure. */
 enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t doubt_ms,
                                 int64_t now_ms);
+/* Instances lag, too: one that was seen to use the current key less than life_ms ago, and shows another or none, may
+ * answer with what it held before. Look again: what stays is believed. life_ms: for how long it may show an old value,
+ * instance_abilities.write_life_ms. Pure. */
+bool keyslots_shows_old(const struct record *r, enum instance_seen seen, const char *seen_id, int64_t life_ms,
+                        int64_t now_ms);
 /* Brings the record in line with what was listed and seen: status of each known key, `listed`, `seen_ms`; a record that
  * is NEW adopts a plain world (one key in use, others none). Returns true when something was changed by others (drift),
  * with the reason. Pure. */

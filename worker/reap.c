@@ -129,6 +129,7 @@ static struct saga_verdict judge(struct saga *s)
     if (k && k->role == KEY_UNUSED && seen_other) return saga_next(); /* we made it and the instance does not use it */
     bool shown = newest && (r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, newest->id));
     if (newest && newest->status == AWS_KEY_ACTIVE && shown && strcmp(newest->id, r->target)) return saga_next();
+    if (step_shows_old(r)) return saga_jump_in(READ_FIRST, LAG_LOOK_MS);
     if (r->has_journal) return saga_jump(HAND_OVER_EVENT);
     if (r->job->kind == JOB_ROTATE) { /* it came from there to make room */
         rotation_note(r, ERR_INSTANCE_UNPROVEN, true,

@@ -80,7 +80,7 @@ static struct saga_verdict judge(struct saga *s)
     const struct aws_key *old = step_listed(r, r->target);
     if (!newest || newest->status != AWS_KEY_ACTIVE || !strcmp(newest->id, r->target)) return hand_over(r);
     if (r->seen != INSTANCE_SEEN_UNKNOWN && strcmp(r->seen_id, current->id) && !MUTANT(RETIRE_BLIND))
-        return hand_over(r);
+        return step_shows_old(r) ? saga_jump_in(READ_FIRST, LAG_LOOK_MS) : hand_over(r);
     if (!old || old->status == AWS_KEY_INACTIVE) return saga_jump(PREPARE);
     if (old->status != AWS_KEY_ACTIVE && old->status != AWS_KEY_EXPIRED) {
         rotation_note(r, ERR_NEEDS_PERSON, false, "key %s has a status that keyroll does not know: look at it in AWS",

@@ -15,6 +15,7 @@
 #define PROOF_FRESH_MS 2000
 #define LAG_AGAIN_MS   30000
 #define SET_ROUNDS     3
+#define INTENTS        5 /* of one run that came too late */
 
 /* ---- decide ---- */
 
@@ -275,10 +276,11 @@ static struct saga_verdict decide(struct saga *s)
     struct rotation *r = ROTATION(s);
     char drift[RECORD_TEXT_MAX];
     const enum keyslots_lag lag = list_lag(r);
-    if (lag == KEYSLOTS_BEHIND) return saga_jump_in(LIST, LIST_LAG_LOOK_MS);
+    if (lag == KEYSLOTS_BEHIND) return saga_jump_in(LIST, LAG_LOOK_MS);
     if (lag == KEYSLOTS_GONE_LISTED)
         return rotate_wait_until(r, step_now_ms(r) + LAG_AGAIN_MS, RECORD_RETRY,
                                  "AWS still lists the new key that somebody else deleted: a new rotation begins later");
+    if (!r->has_journal && step_shows_old(r)) return saga_jump_in(LIST, LAG_LOOK_MS);
     const bool is_first = r->record.n_keys == 0;
     bool drifted = keyslots_observe(&r->record, r->keys, r->n_keys, r->seen, r->seen_id, step_now_ms(r), drift);
     if (is_first) forget_guess(r);
@@ -326,6 +328,7 @@ static struct saga_verdict intent(struct saga *s)
     struct rotation *r = ROTATION(s);
     if (s->attempt == 0) {
         begin_journal(r);
+        r->intent_mono_ms = clock_mono_ms(r->env->clock);
         r->journal.intent_ms = step_now_ms(r);
         r->journal.intent_last_ms = step_latest_ms(r);
         r->journal.intent_aws_ms = step_aws_ms(r);
@@ -339,9 +342,16 @@ static struct saga_verdict intent_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_INTENT);
 }
 
+/* What is found, or not found, after a lost reply is judged by the time of the intent (R4): one that Redis or Kafka
+ * took late, or that queued for long, is told anew before the call. Nothing was sent for it. */
 static struct saga_verdict create(struct saga *s)
 {
-    return step_aws(ROTATION(s), AWS_CREATE_ACCESS_KEY, NULL, AWS_KEY_ACTIVE);
+    struct rotation *r = ROTATION(s);
+    if (clock_mono_ms(r->env->clock) - r->intent_mono_ms <= CREATE_BEGIN_MS || MUTANT(EFFECT_FIRST))
+        return step_aws(r, AWS_CREATE_ACCESS_KEY, NULL, AWS_KEY_ACTIVE);
+    if (++r->intents < INTENTS) return saga_jump(INTENT);
+    rotation_note(r, ERR_TIMEOUT, true, "telling Redis and Kafka that a key will be made takes too long each time");
+    return saga_fail(ERR_TIMEOUT);
 }
 
 static struct saga_verdict create_got(struct saga *s, const void *result)
@@ -653,12 +663,15 @@ static struct saga_verdict review(struct saga *s)
         return saga_jump(FAIL_RECORD);
     }
     if (r->polls++ == 0) return saga_jump_in(REVIEW_LIST, CHECK_POLL_MS);
-    int64_t left = step_left_ms(r, r->journal.written_ms + 2 * r->can.write_life_ms); /* as for a withdrawal */
+    const int64_t until = r->journal.written_ms + 2 * r->can.write_life_ms; /* as for a withdrawal */
+    const int64_t read_ago = clock_mono_ms(r->env->clock) - r->read_mono_ms;
+    int64_t left = step_left_ms(r, until);
     bool shown = r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, r->journal.key_new);
     bool taken_over = r->journal.patient_ms != TIME_NONE; /* the frozen worker's own write may be under way still */
     if ((!shown || taken_over) && left)
         return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY,
                                  "somebody else deleted the new key: waiting until no late write of it can land");
+    if (!shown && step_left_ms(r, until + read_ago)) return saga_jump(LIST); /* it may have landed since it was read */
     return saga_jump(LOST_PREPARE);
 }
 

@@ -55,6 +55,11 @@ const struct aws_key *step_listed(const struct rotation *r, const char *id)
     return NULL;
 }
 
+bool step_shows_old(const struct rotation *r)
+{
+    return keyslots_shows_old(&r->record, r->seen, r->seen_id, r->can.write_life_ms, step_now_ms(r));
+}
+
 bool step_is_exposed(const struct rotation *r, const char *id)
 {
     if (MUTANT(EXPOSED_REVIVED) || !id[0]) return false;
@@ -668,6 +673,7 @@ struct saga_verdict step_read(struct saga *s)
     struct rotation *r = ROTATION(s);
     r->seen = INSTANCE_SEEN_UNKNOWN;
     r->seen_id[0] = '\0';
+    r->read_mono_ms = clock_mono_ms(r->env->clock);
     if (!r->can.can_read) {
         end_turn(r);
         return saga_next();

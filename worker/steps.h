@@ -13,7 +13,7 @@ typedef struct saga_verdict step_got_fn(struct saga *s, const void *result);
  * the table of an open journal of another kind first. */
 step_start_fn step_lease;
 step_got_fn step_lease_got;
-#define LIST_LAG_LOOK_MS 15000 /* between looks at a list that seems to lag (keyslots_lags) */
+#define LAG_LOOK_MS 15000 /* between looks at a list, or an instance, that seems to lag (keyslots_lags, _shows_old) */
 /* ListAccessKeys, all pages. */
 step_start_fn step_list;
 step_got_fn step_list_got;
@@ -83,6 +83,8 @@ int64_t step_quarantine_end_ms(const struct rotation *r);
 /* Milliseconds that the key of an open journal may not be offered yet, since Redis may have lost that it was to be
  * deleted, and the call may still land (tests/model, PATIENT_SET); 0 = may go. */
 int64_t step_offer_patience_ms(const struct rotation *r);
+/* What was read may be what the instance held before (keyslots_shows_old): look again in LAG_LOOK_MS. */
+bool step_shows_old(const struct rotation *r);
 const struct aws_key *step_listed(const struct rotation *r, const char *id);
 /* By the mark, as read last, or by the record. */
 bool step_is_exposed(const struct rotation *r, const char *id);

@@ -89,6 +89,11 @@ class Chaos:
         one.sigkill()
         (self.installed.worker if one in self.installed.workers else self.installed.scheduler)(start=False).spawn()
 
+    def under_way(self, client):
+        """Returns users whose journal is open in this Redis now, and licences that have two keys now: those between two rests."""
+        users = {verdict.user_of(key) for key in client.scan_iter(match="kr:{*}:journal", count=1000)}
+        return users | {name for name, book in verdict.books(self.fleet).items() if len(verdict.existing(book)) > 1}
+
     def wait_rotated(self, part, timeout_s=120):
         """Waits until this part of the fleet was rotated."""
         self.fleet.wait_rotated(int(len(self.fleet.names) * part), timeout_s)

@@ -4,6 +4,7 @@ import glob
 import os
 import resource
 import time
+from pathlib import Path
 
 from support import servers
 from support.processes import wait_for
@@ -36,7 +37,7 @@ def test_disk_full_for_the_aof(chaos, tmp_path, full):
             time.sleep(10 if full else 7)  # longer than the lease
             server.room(None)
             wait_for("Redis to write again", server.writes, 30)
-        hurt.end(may_ask=True)
+        hurt.end()  # nobody is asked: what Redis refuses is not lost
 
 
 def open_files(process):
@@ -57,6 +58,20 @@ def test_file_descriptors_run_out(chaos, full):
         for one in processes:
             resource.prlimit(one.pid, resource.RLIMIT_NOFILE, before[one])
     hurt.end(dead_letters=True)
+
+
+def test_no_memory_for_an_assignment(chaos, full):
+    """A worker that cannot note which partitions it was given ends, so that they go to others: nothing waits in silence."""
+    library = Path(os.environ.get("KEYROLL_BIN", "build/release"), "tests", "unit", "libno_memory.so").resolve()
+    assert library.exists(), f"{library} is missing"
+    hurt = chaos().spread(60 if full else 5).start()
+    poor = hurt.installed.worker(start=False)
+    poor.env = {**poor.env, "LD_PRELOAD": str(library), "KEYROLL_NO_MEMORY_FOR": f"{hurt.installed.name}.jobs"}
+    poor.spawn()
+    assert poor.wait(60) == 1
+    assert any("no memory" in line.get("error.message", "") for line in poor.logged()), poor.tail()
+    hurt.installed.workers.remove(poor)
+    hurt.end()
 
 
 class Clock:

@@ -67,7 +67,8 @@ def takeovers(client, began):
 
 def test_time_to_take_over_with_default_settings(chaos, redis_server, full):
     """A worker is killed while it waits for new keys to be accepted; how long until another one goes on with its licences?"""
-    hurt = chaos(world={"new_key_delay_ms": "30000-35000"}, max_attempts=30, **DEFAULTS).start()
+    delay_ms = "70000-75000" if full else "30000-35000"  # for two kills, for one
+    hurt = chaos(world={"new_key_delay_ms": delay_ms}, max_attempts=30, **DEFAULTS).start()
     client = redis_server.client()
     samples = []
     for _ in range(2 if full else 1):

@@ -19,13 +19,16 @@ def at_proxy(server, proxy):
 
 
 def test_kill_and_restart_with_aof(chaos, redis_server, full):
-    """SIGKILL: what was written in the last second may be gone, the AOF brings the rest back."""
-    hurt = chaos().spread(60 if full else 15).start()
+    """SIGKILL: the AOF brings everything back, so nobody is asked.
+
+    Redis hands the AOF to the kernel before it answers. What goes missing is what it put off while a slow fsync was under way:
+    an intent among that, and a worker that takes the lease before the scheduler has put it back, would be needed.
+    """
+    hurt = chaos().spread(60 if full else 10).start()
     for part in (0.1, 0.3, 0.5, 0.7, 0.9) if full else (0.2, 0.6):
         hurt.wait_rotated(part)
         redis_server.restart(hard=True)
-    rest = hurt.end(may_ask=True)
-    assert len(rest.asking) <= len(hurt.fleet.names) // 3, rest
+    hurt.end()
 
 
 def test_promoted_replica_without_the_last_writes(chaos, tmp_path, redis_server, dice, full):
@@ -34,28 +37,39 @@ def test_promoted_replica_without_the_last_writes(chaos, tmp_path, redis_server,
         replica = servers.RedisServer(tmp_path, "replica", replicaof=f"127.0.0.1 {link.port}", repl_timeout=3600)
         with replica:
             wait_for("the replica in step", lambda: replica.client().info("replication")["master_link_status"] == "up", 20)
-            hurt = chaos(**at_proxy(redis_server, front)).spread(40 if full else 15).start()
+            hurt = chaos(**at_proxy(redis_server, front)).spread(40 if full else 10).start()
             hurt.wait_rotated(0.4)
             link.stalled = True
             time.sleep(0.5)  # the loss that the scenario asks for
+            under_way = hurt.under_way(redis_server.client())
             redis_server.kill()
             replica.client().replicaof("NO", "ONE")
             front.target = replica.port
             front.drop_all()
             link.stalled = False
             hurt.installed.redis_server = replica
-            rest = hurt.end(may_ask=True)
-            assert len(rest.asking) <= len(hurt.fleet.names) // 10, rest
+            asked_only_of(under_way, hurt.end(may_ask=True), hurt)
+
+
+def asked_only_of(under_way, rest, hurt):
+    """Only licences of which Redis lost something may ask, and few of them.
+
+    tests/SAFETY.md, "Which histories still leave a second key": an intent or the first record must be lost, and a worker must come
+    before the scheduler has put it back. At full size none was seen.
+    """
+    assert all(name in under_way or one["user"].lower() in under_way for name, one in rest.asking.items()), rest
+    assert len(rest.asking) <= len(hurt.fleet.names) // 20, rest
 
 
 def test_flushed(chaos, redis_server, full):
     """FLUSHALL in the middle: leases, journals, records, sealed pairs, all gone while calls are under way."""
-    hurt = chaos().spread(60 if full else 15).start()
+    hurt = chaos().spread(60 if full else 10).start()
+    under_way = set()
     for part in (0.2, 0.5, 0.8) if full else (0.5,):
         hurt.wait_rotated(part)
+        under_way |= hurt.under_way(redis_server.client())
         redis_server.client().flushall()
-    rest = hurt.end(may_ask=True)
-    assert len(rest.asking) <= len(hurt.fleet.names) // 3, rest
+    asked_only_of(under_way, hurt.end(may_ask=True), hurt)
 
 
 @contextlib.contextmanager
@@ -129,14 +143,36 @@ def test_clock_of_redis_is_set(chaos, tmp_path, full):
     It is never ahead of the true time here: what is noted then waits by as much longer (worker/steps.c), so does the test.
     """
     with SetRedis(tmp_path / "set") as server:
-        hurt = chaos(redis=server).spread(60 if full else 15).start()
+        hurt = chaos(redis=server).spread(60 if full else 10).start()
         for part, ahead_s in ((0.2, -3600), (0.6, 0)):
             hurt.wait_rotated(part)
             server.jump(ahead_s)
             assert abs(server.ahead_s() - ahead_s) < 5, "the scenario did not happen"
             hurt.replace(hurt.workers()[0])  # and its leases are left
-        rest = hurt.end(may_ask=True, dead_letters=True)
-        assert len(rest.asking) <= len(hurt.fleet.names) // 3, rest
+        hurt.end(dead_letters=True)  # nobody is asked: what AWS tells the time of is held against AWS's clock
+
+
+def held(server):
+    return len(list(server.client().scan_iter(match="kr:{*}:lease", count=1000)))
+
+
+def test_clock_of_redis_goes_ahead(chaos, tmp_path, full):
+    """Every lease ends at once, under its living holder, while others wait for it; and again, and back.
+
+    Whoever gets such a lease waits until its holder must know (worker/steps.c: predecessor_ms()); that no two act at once at any
+    row of any saga is tests/saga/test_redis_clock.c. Ahead by more than a lease lasts: by an hour, waits noted meanwhile would end
+    an hour later.
+    """
+    with SetRedis(tmp_path / "set") as server:
+        hurt = chaos(redis=server).spread(60 if full else 10).start()
+        for part, ahead_s in ((0.2, 10), (0.4, 20), (0.6, 0), (0.8, 10)) if full else ((0.3, 7), (0.7, 0)):
+            hurt.wait_rotated(part)
+            wait_for("leases", lambda: held(server), 30)
+            server.jump(ahead_s)
+            assert abs(server.ahead_s() - ahead_s) < 5, "the scenario did not happen"
+            hurt.installed.worker(start=False).spawn()  # the group rebalances: messages of work under way come to others
+            hurt.workers()[0].drain()
+        hurt.end(dead_letters=True)
 
 
 @pytest.mark.parametrize("how", ["cut at random bytes", "two seconds late"])

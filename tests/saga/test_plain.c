@@ -260,6 +260,32 @@ static void a_copy_that_cannot_look(void **state)
     sim_world_free(w);
 }
 
+/* The instance's own test fails. Where its key lives no rotation mends that: a person is told. */
+static void a_failing_instance(enum aws_key_status status, bool told)
+{
+    struct record r;
+    struct sim_options o = plain_options(1);
+    o.policy.observe = o.rotation.observe = true; /* it is only looked at */
+    struct sim_world *w = sim_world_new(&o);
+    put(w, status, true);
+    sim_instance_fail_tests(w->instance, true);
+    sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    sim_run_for(w, 60000);
+    assert_true(sim_record(w, &r));
+    assert_int_equal(r.state, RECORD_CURRENT);
+    assert_int_equal(r.error, told ? ERR_INSTANCE_TEST : 0);
+    assert_non_null(strstr(r.reason, told ? "is Active in AWS: look at the instance" : "own test failed"));
+    sim_world_free(w);
+}
+
+static void an_instance_that_fails_is_told(void **state)
+{
+    (void)state;
+    a_failing_instance(AWS_KEY_ACTIVE, true);
+    a_failing_instance(AWS_KEY_INACTIVE, false);
+    a_failing_instance(AWS_KEY_EXPIRED, false);
+}
+
 static struct sim_rule *refuse_later;
 
 static void lose_pivot(struct sim_world *w)
@@ -1026,6 +1052,7 @@ int main(void)
         cmocka_unit_test(a_lost_pivot_where_nothing_is_read),
         cmocka_unit_test(a_lost_pivot_and_a_restore),
         cmocka_unit_test(a_copy_that_cannot_look),
+        cmocka_unit_test(an_instance_that_fails_is_told),
         cmocka_unit_test(observe_changes_nothing),
         cmocka_unit_test(an_audit_that_failed),
         cmocka_unit_test(an_audit_that_became_a_dead_letter),

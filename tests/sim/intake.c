@@ -155,8 +155,16 @@ static void moved_hook(void *arg, struct saga *s, const struct saga_step *from, 
 {
     struct sim_worker *k = worker_of(arg);
     struct sim_entry *e = s->row == 0 ? entry_of(arg, ROTATION(s)) : NULL;
-    sim_say(&k->world->sim, "%s %s: %s -> %s%s%s", k->name, s->table->kind, from->name, to ? to->name : "end",
-            err ? " " : "", err ? err_name(err) : "");
+    const char *const words[] = {k->name,
+                                 " ",
+                                 s->table->kind,
+                                 ": ",
+                                 from->name,
+                                 " -> ",
+                                 to ? to->name : "end",
+                                 err ? " " : "",
+                                 err ? err_name(err) : ""};
+    sim_say_words(&k->world->sim, ARRAY_LEN(words), words); /* most of what is said */
     if (e) e->more = false;
     real.moved(arg, s, from, to, err, took_ms);
 }

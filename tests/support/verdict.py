@@ -151,13 +151,18 @@ def about_events(installed, held, rest):
             yield f"{name}: {book['stored_key_id']} is in use and no event ever told of it"
 
 
+def user_of(key):
+    """Returns the user whose licence a key of Redis is about."""
+    return key.split("}")[0].split("/")[-1].lower()
+
+
 def about_redis(installed, rest):
     """Journals and leases must be gone, apart from those of licences that wait for a person."""
     waiting = {one["user"].lower() for one in rest.asking.values()}
     end = time.monotonic() + 30
     while True:
         left = [key for key in ledger.open_keys(installed.redis_server.client())
-                if not (key.endswith(":journal") and key.split("}")[0].split("/")[-1].lower() in waiting)]
+                if not (key.endswith(":journal") and user_of(key) in waiting)]
         if not left or time.monotonic() > end:
             return [f"left in Redis: {key}" for key in left[:20]]
         time.sleep(0.2)

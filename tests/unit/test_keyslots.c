@@ -466,6 +466,28 @@ static void a_list_that_shows_as_active_what_we_just_set_inactive(void **state)
     }
 }
 
+static void a_read_that_may_show_what_was_there_before(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t seen_ms;
+        const char *shows; /* NULL: nothing can be read */
+        bool old;
+    } cases[] = {{NOW - 119000, K1, true},  {NOW - 119000, "", true},    {NOW - 119000, K3, true},
+                 {NOW - 119000, K2, false}, {NOW - 119000, NULL, false}, {NOW - 120000, K1, false},
+                 {NOW + 119000, K1, true},  {NOW + 120000, K1, false}, /* a clock was set */
+                 {TIME_NONE, K1, false}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct scene s;
+        begin(&s);
+        assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_ID, K1, 120000, NOW)); /* the first look */
+        knows(&s, K1, KEY_REPLACED, AWS_KEY_ACTIVE);
+        knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE)->seen_ms = cases[i].seen_ms;
+        if (cases[i].shows) sees(&s, cases[i].shows);
+        assert_int_equal(keyslots_shows_old(&s.record, s.in.seen, s.in.seen_id, 120000, NOW), cases[i].old);
+    }
+}
+
 static void drifted_and_excluded_stay(void **state)
 {
     (void)state;
@@ -577,6 +599,7 @@ int main(void)
         cmocka_unit_test(a_question_names_every_unexplained_key),
         cmocka_unit_test(changes_by_others_drift),
         cmocka_unit_test(a_list_that_does_not_show_our_new_key_yet),
+        cmocka_unit_test(a_read_that_may_show_what_was_there_before),
         cmocka_unit_test(a_list_that_shows_a_current_key_that_was_found_gone),
         cmocka_unit_test(a_list_that_shows_as_active_what_we_just_set_inactive),
         cmocka_unit_test(drifted_and_excluded_stay),
