@@ -12,6 +12,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct aws_key *listed(const struct aws_key *keys, size_t n, const char *id)
@@ -115,25 +116,33 @@ static void name_unexplained(const struct record *r, const struct aws_key *keys,
     snprintf(reason + len, RECORD_TEXT_MAX - len, "; nobody explains %s", ids);
 }
 
+/* When a key of ours came to be, the nearer one of what AWS and the record's clock tell: either may be wrong. */
+static int64_t begun_ms(const struct record_key *k, int64_t listed_ms)
+{
+    if (k->offered_ms == TIME_NONE || k->created_ms == TIME_NONE)
+        return k->offered_ms == TIME_NONE ? k->created_ms : k->offered_ms;
+    return llabs(listed_ms - k->offered_ms) < llabs(listed_ms - k->created_ms) ? k->offered_ms : k->created_ms;
+}
+
 /* When what the list contradicts was done or seen; TIME_NONE: it contradicts nothing. */
-static int64_t contradicted_ms(const struct record_key *k, const struct aws_key *a)
+static int64_t contradicted_ms(const struct record_key *k, const struct aws_key *a, int64_t listed_ms)
 {
     const bool gone = k->role == KEY_CURRENT && !k->listed;
     const bool inactive = k->role != KEY_CURRENT && k->status == AWS_KEY_INACTIVE;
     if (gone) return a ? k->inactive_ms : TIME_NONE;
     if (!k->listed || k->rotation <= 0) return TIME_NONE; /* not made, nor set Inactive, by keyroll */
-    if (!a) return k->created_ms;
+    if (!a) return begun_ms(k, listed_ms);
     return inactive && a->status == AWS_KEY_ACTIVE ? k->inactive_ms : TIME_NONE;
 }
 
 enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t doubt_ms,
-                                int64_t now_ms)
+                                int64_t listed_ms)
 {
     enum keyslots_lag lag = KEYSLOTS_IN_STEP;
     for (size_t i = 0; i < r->n_keys; i++) {
         const struct record_key *k = &r->keys[i];
-        int64_t since = contradicted_ms(k, listed(keys, n_keys, k->id));
-        if (since == TIME_NONE || now_ms - since >= doubt_ms || since - now_ms >= doubt_ms) continue;
+        int64_t since = contradicted_ms(k, listed(keys, n_keys, k->id), listed_ms);
+        if (since == TIME_NONE || listed_ms - since >= doubt_ms || since - listed_ms >= doubt_ms) continue;
         if (!k->listed) return KEYSLOTS_GONE_LISTED;
         lag = KEYSLOTS_BEHIND;
     }

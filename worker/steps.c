@@ -608,6 +608,7 @@ struct saga_verdict step_list_got(struct saga *s, const void *result)
     r->n_keys = a->n_keys;
     memcpy(r->keys, a->keys, a->n_keys * sizeof(a->keys[0]));
     r->was_listed = true;
+    r->listed_ms = step_now_ms(r);
     r->error = 0;
     r->reason[0] = '\0';
     return saga_next();

@@ -443,6 +443,10 @@ static void a_list_that_does_not_show_our_new_key_yet(void **state)
         k->created_ms = NOW - (old ? 301000 : 60000);
         sees(&s, K2);
         assert_int_equal(lag(&s), old ? KEYSLOTS_IN_STEP : KEYSLOTS_BEHIND);
+        k->offered_ms = NOW - 50000; /* one of the two clocks is wrong */
+        assert_int_equal(lag(&s), KEYSLOTS_BEHIND);
+        k->offered_ms = NOW - 300000;
+        assert_int_equal(lag(&s), old ? KEYSLOTS_IN_STEP : KEYSLOTS_BEHIND);
         assert_true(observe(&s));
     }
 }
