@@ -55,9 +55,22 @@ const struct aws_key *step_listed(const struct rotation *r, const char *id)
     return NULL;
 }
 
-bool step_shows_old(const struct rotation *r)
+enum keyslots_lag step_list_lag(const struct rotation *r)
 {
-    return keyslots_shows_old(&r->record, r->seen, r->seen_id, r->can.write_life_ms, step_now_ms(r));
+    const int64_t ago_ms = clock_mono_ms(r->env->clock) - r->listed_mono_ms, aws_ms = step_aws_ms(r);
+    return keyslots_lags(&r->record, r->keys, r->n_keys, r->env->policy.create_doubt_ms, step_now_ms(r) - ago_ms,
+                         aws_ms == TIME_NONE ? TIME_NONE : aws_ms - ago_ms);
+}
+
+bool step_shows_old(struct rotation *r)
+{
+    const int64_t life_ms = r->can.write_life_ms, now = clock_mono_ms(r->env->clock);
+    if (!keyslots_shows_old(&r->record, r->seen, r->seen_id, life_ms, step_now_ms(r))) {
+        r->doubted_mono_ms = 0;
+        return false;
+    }
+    if (!r->doubted_mono_ms) r->doubted_mono_ms = now;
+    return now - r->doubted_mono_ms < life_ms; /* whatever clock was set */
 }
 
 bool step_is_exposed(const struct rotation *r, const char *id)
@@ -608,7 +621,7 @@ struct saga_verdict step_list_got(struct saga *s, const void *result)
     r->n_keys = a->n_keys;
     memcpy(r->keys, a->keys, a->n_keys * sizeof(a->keys[0]));
     r->was_listed = true;
-    r->listed_ms = step_now_ms(r);
+    r->listed_mono_ms = clock_mono_ms(r->env->clock);
     r->error = 0;
     r->reason[0] = '\0';
     return saga_next();
