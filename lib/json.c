@@ -11,10 +11,12 @@
  * What jansson frees while it reads was mostly allocated just before; what was not (a text that breaks off has its
  * whole tree freed, from the front) is not looked for but freed when the reading ends: else a megabyte would take
  * seconds.
+ * Most texts are plain and read by json_plain.c; jansson reads the others.
  * Limits: a tree is freed by the thread that read it. */
 #include "lib/json.h"
 
 #include "lib/err.h"
+#include "lib/json_plain.h"
 #include "lib/secret.h"
 
 #include <setjmp.h>
@@ -147,7 +149,8 @@ static int read_tree(const char *bytes, size_t len, size_t flags, json_t **ret_r
         return ERR_NOMEM;
     }
     reading.active = true;
-    json_t *root = json_loadb(bytes, len, flags, where ? where : &own);
+    json_t *root = flags & ~(size_t)JSON_REJECT_DUPLICATES ? NULL : json_plain_read(bytes, len);
+    if (!root) root = json_loadb(bytes, len, flags, where ? where : &own);
     reading.active = false;
     free_blocks(&reading.dead);
     arena_wipe_dead();

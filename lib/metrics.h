@@ -19,7 +19,8 @@ struct metric *metric_new(struct metrics *m, enum metric_type type, const char *
                           const char *label1, const char *label2, const double *bounds, size_t n_bounds);
 void metric_add(struct metric *m, const char *v1, const char *v2,
                 double amount); /* counter, gauge; NULL metric is ignored */
-void metric_set(struct metric *m, const char *v1, const char *v2, double value);     /* gauge */
+void metric_set(struct metric *m, const char *v1, const char *v2,
+                double value); /* gauge; a counter that is kept elsewhere */
 void metric_observe(struct metric *m, const char *v1, const char *v2, double value); /* histogram */
 /* Called before each exposition, to fill gauges. */
 void metrics_on_collect(struct metrics *m, void (*fn)(void *arg), void *arg);

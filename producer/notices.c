@@ -14,19 +14,32 @@
 
 const char *notice_kind_name(int kind)
 {
-    static const char *const names[] = {"stuck", "awaiting operator", "drifted", "dead letter", "campaign stopped"};
+    static const char *const names[] = {"stuck",   "awaiting operator", "drifted",
+                                        "failing", "dead letter",       "campaign stopped"};
     return kind >= 0 && kind < NOTICE_KINDS ? names[kind] : "unknown";
 }
 
 /* ---- what is told ---- */
 
+static enum notice_kind kind_of(const struct event *e)
+{
+    switch (e->type) {
+    case EVENT_STUCK:
+        return NOTICE_STUCK;
+    case EVENT_AWAITING:
+        return NOTICE_AWAITING;
+    case EVENT_DRIFTED:
+        return NOTICE_DRIFTED;
+    case EVENT_AUDITED: /* with a code: the instance fails and its key does not (worker/audit.c) */
+        return e->error_code[0] ? NOTICE_FAILING : NOTICE_KINDS;
+    default:
+        return NOTICE_KINDS;
+    }
+}
+
 bool notice_from_event(const struct event *e, struct notice *ret)
 {
-    *ret = (struct notice){.kind = e->type == EVENT_STUCK      ? NOTICE_STUCK
-                                   : e->type == EVENT_AWAITING ? NOTICE_AWAITING
-                                   : e->type == EVENT_DRIFTED  ? NOTICE_DRIFTED
-                                                               : NOTICE_KINDS,
-                           .at_ms = e->at_ms};
+    *ret = (struct notice){.kind = kind_of(e), .at_ms = e->at_ms};
     if (ret->kind == NOTICE_KINDS) return false;
     memcpy(ret->licence, e->licence, sizeof ret->licence);
     memcpy(ret->account, e->account, sizeof ret->account);

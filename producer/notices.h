@@ -15,8 +15,17 @@
 #define NOTICES_SETTLE_MS 1000             /* what happens together is told together */
 #define NOTICES_MAX_BYTES 1000000
 
-enum notice_kind { NOTICE_STUCK, NOTICE_AWAITING, NOTICE_DRIFTED, NOTICE_DEAD, NOTICE_CAMPAIGN, NOTICE_KINDS };
-const char *notice_kind_name(int kind); /* "stuck", "awaiting operator", "drifted", "dead letter", "campaign stopped" */
+enum notice_kind {
+    NOTICE_STUCK,
+    NOTICE_AWAITING,
+    NOTICE_DRIFTED,
+    NOTICE_FAILING,
+    NOTICE_DEAD,
+    NOTICE_CAMPAIGN,
+    NOTICE_KINDS
+};
+/* "stuck", "awaiting operator", "drifted", "failing", "dead letter", "campaign stopped" */
+const char *notice_kind_name(int kind);
 
 /* Strings are "" when absent. */
 struct notice {

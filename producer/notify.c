@@ -162,7 +162,7 @@ static bool read_notice(const struct notify *n, const struct kafka_message_in *m
     if (strcmp(m->topic, o->topic_events) == 0) {
         int type = event_headers_type(m->headers, m->n_headers);
         struct event e;
-        bool wanted = type == EVENT_STUCK || type == EVENT_AWAITING || type == EVENT_DRIFTED;
+        bool wanted = type == EVENT_STUCK || type == EVENT_AWAITING || type == EVENT_DRIFTED || type == EVENT_AUDITED;
         return wanted && event_decode(m->value, m->value_len, &e, NULL) == 0 && notice_from_event(&e, ret);
     }
     if (strcmp(m->topic, o->topic_dead) == 0) {

@@ -7,6 +7,7 @@
 
 #include "lib/err.h"
 #include "lib/buf.h"
+#include "lib/json.h"
 #include "schema/minor.h"
 
 #include <string.h>
@@ -36,13 +37,15 @@ static bool version_known(const json_t *root)
 int state_decode(const char *value, size_t len, struct state *ret)
 {
     if (len > STATE_MAX_BYTES) return ERR_TOO_LARGE;
-    AUTO_JSON json_t *root = json_loadb(value, len, JSON_REJECT_DUPLICATES, NULL);
+    AUTO_JSON json_t *root = NULL;
+    int rc = json_read(value, len, JSON_REJECT_DUPLICATES, &root, NULL);
+    if (rc < 0) return rc;
     if (!json_is_object(root)) return ERR_SYNTAX;
     if (!version_known(root)) return ERR_VERSION;
     const json_t *record = json_object_get(root, "record"), *journal = json_object_get(root, "journal");
     *ret = (struct state){0};
     if (!json_is_object(record)) return ERR_SYNTAX;
-    int rc = record_read(record, &ret->record);
+    rc = record_read(record, &ret->record);
     if (rc == 0 && json_is_object(journal)) {
         rc = journal_read(journal, &ret->journal);
         ret->has_journal = rc == 0;

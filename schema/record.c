@@ -338,14 +338,9 @@ static void put_text(struct buf *b, const char *name, const char *s)
 static void put_int(struct buf *b, const char *name, int64_t n, int64_t absent)
 {
     if (n == absent) return;
-    char digits[24]; /* by hand: a dozen numbers in each document, and buf_addf() prints twice */
-    char *at = digits + sizeof(digits);
-    uint64_t left = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+    char digits[TEXT_INT_MAX]; /* a dozen numbers in each document, and buf_addf() prints twice */
     put_name(b, name);
-    do *--at = (char)('0' + left % 10);
-    while (left /= 10);
-    if (n < 0) *--at = '-';
-    buf_add(b, at, (size_t)(digits + sizeof(digits) - at));
+    buf_add(b, digits, text_int(digits, n));
 }
 
 static void put_bool(struct buf *b, const char *name, bool v)

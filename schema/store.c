@@ -301,10 +301,9 @@ static void adds(struct args *a, const char *s)
 }
 
 /* Numbers live in the caller's text buffer until the call was copied. */
-static void addn(struct args *a, int64_t n, char text[24])
+static void addn(struct args *a, int64_t n, char text[TEXT_INT_MAX])
 {
-    snprintf(text, 24, "%lld", (long long)n);
-    adds(a, text);
+    add(a, text, text_int(text, n));
 }
 
 static struct ticket begin(enum call_kind kind, size_t n, struct ticket t)

@@ -74,14 +74,29 @@ static void judge_world(struct rotation *r)
     }
 }
 
+/* The instance's own test failed. A dead key is replaced without being told; with one that lives no rotation helps, and
+ * a person is told by the event's error (producer/notices.c). */
+static void note_failing(struct rotation *r, bool is_reason)
+{
+    struct record *rec = &r->record;
+    const struct record_key *k = record_current(rec);
+    const bool lives = k && k->listed && k->status == AWS_KEY_ACTIVE;
+    if (is_reason && lives)
+        snprintf(rec->reason, sizeof(rec->reason), "%.120s; its key %s is Active in AWS: look at the instance",
+                 r->reason, k->id);
+    else if (is_reason)
+        text_copy(rec->reason, sizeof(rec->reason), r->reason);
+    if (!lives) r->error = 0;
+    if (is_reason) rec->error = r->error;
+}
+
 static struct saga_verdict judge(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     struct record *rec = &r->record;
     char drift[RECORD_TEXT_MAX];
     int64_t now = step_now_ms(r);
-    if (!r->error && keyslots_lags(rec, r->keys, r->n_keys, r->env->policy.create_doubt_ms, now) != KEYSLOTS_IN_STEP)
-        return saga_jump_in(LIST, LAG_LOOK_MS);
+    if (!r->error && step_list_lag(r) != KEYSLOTS_IN_STEP) return saga_jump_in(LIST, LAG_LOOK_MS);
     if (step_shows_old(r)) return saga_jump_in(LIST, LAG_LOOK_MS);
     bool drifted = keyslots_observe(rec, r->keys, r->n_keys, r->seen, r->seen_id, now, drift);
     if (drifted)
@@ -89,11 +104,7 @@ static struct saga_verdict judge(struct saga *s)
     else
         judge_world(r);
     bool told = rec->state == RECORD_AWAITING && rec->reason[0]; /* what a person was asked for stays */
-    if (r->error && settled_state(rec->state) && !told) {
-        /* the instance's test failed: told, acted on when AWS says that the key is dead */
-        rec->error = r->error;
-        text_copy(rec->reason, sizeof(rec->reason), r->reason);
-    }
+    if (r->error) note_failing(r, settled_state(rec->state) && !told);
     rec->audited_ms = now;
     r->closing = true;
     return saga_next();

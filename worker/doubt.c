@@ -9,9 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DOUBT_POLLS    3
-#define DATE_SLACK_MS  2000  /* CreateDate has whole seconds; clocks are corrected by the Date header */
-#define CREATE_SPAN_MS 60000 /* from the journalled intent to the last try of the call */
+#define DOUBT_POLLS   3
+#define DATE_SLACK_MS 2000 /* CreateDate has whole seconds; clocks are corrected by the Date header */
 
 static bool was_seen(const struct journal *j, const char *id)
 {
@@ -30,11 +29,18 @@ static size_t newcomers(struct rotation *r, const struct aws_key **ret_first)
     return n;
 }
 
+/* From the journalled intent to the last moment at which AWS takes the call: it is sent no later than create() and its
+ * time limit allow, and AWS takes what was signed until its clock limit is over. */
+static int64_t life_ms(const struct rotation *r)
+{
+    const struct rotation_policy *p = &r->env->policy;
+    return CREATE_BEGIN_MS + p->mutate_timeout_ms + p->skew_limit_ms;
+}
+
 static struct saga_verdict doubt_absent(struct rotation *r)
 {
-    /* AWS takes the signed call until its clock limit is over; what it made then shows in lists a little later still */
-    const struct rotation_policy *p = &r->env->policy;
-    int64_t left = step_left_ms(r, r->journal.intent_last_ms + p->skew_limit_ms + p->create_doubt_ms);
+    /* what AWS made at the last moment shows in lists a little later still */
+    int64_t left = step_left_ms(r, r->journal.intent_last_ms + life_ms(r) + r->env->policy.create_doubt_ms);
     if ((!left && r->polls > 0) || MUTANT(ABSENT_AT_ONCE)) return saga_jump(ABSENT);
     if (r->polls++ < DOUBT_POLLS) return saga_jump_in(DOUBT_LIST, DOUBT_POLL_MS);
     return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY,
@@ -51,8 +57,8 @@ struct saga_verdict doubt_judge(struct saga *s)
     if (n == 0) return doubt_absent(r);
     int64_t sent_ms =
         j->intent_aws_ms != TIME_NONE ? j->intent_aws_ms : j->intent_ms; /* CreateDate is AWS's time, too */
-    bool in_window = k->created_ms != TIME_NONE && k->created_ms >= sent_ms - DATE_SLACK_MS &&
-                     k->created_ms <= sent_ms + CREATE_SPAN_MS + r->env->policy.skew_limit_ms;
+    bool in_window =
+        k->created_ms != TIME_NONE && k->created_ms >= sent_ms - DATE_SLACK_MS && k->created_ms <= sent_ms + life_ms(r);
     if (n > 1 || !in_window) {
         snprintf(text, sizeof(text),
                  "the reply to CreateAccessKey was lost and key %s%s%s may be ours or somebody else's; run: keyroll "

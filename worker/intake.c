@@ -73,17 +73,19 @@ struct commit {
     size_t n;
 };
 
+enum reader { READER_JOBS, READER_OTHERS, READERS };
+
 struct intake {
     struct loop *loop;
     struct intake_options o;
-    struct kafka_in *in;
+    struct kafka_in *reader[READERS]; /* READER_OTHERS NULL: READER_JOBS reads all topics */
     struct offsets *offsets;
     struct gate *gates;
     size_t n_gates, resume_from; /* where the next look for a paused gate begins: none starves */
     struct saga_engine *engine;
     struct loop_timer *engine_timer, *commit_timer, *gate_timer, *lease_timer;
     int64_t rung_ms[OPTIONS_RETRIES_MAX]; /* not-before of the last message that was handed to each retry topic */
-    struct commit committing;             /* sent and not answered: one at a time; n 0: none */
+    struct commit committing[READERS];    /* sent and not answered: one at a time; n 0: none */
     struct item *first;
     size_t n_items, n_ordinary;
     bool draining;
@@ -103,6 +105,16 @@ static int64_t wall(const struct intake *i)
 static int64_t common(const struct intake *i)
 {
     return leases_time_ms(i->o.env->leases);
+}
+
+static enum reader reader_of(const struct intake *i, const char *topic)
+{
+    return !i->reader[READER_OTHERS] || !strcmp(topic, i->o.topic_jobs) ? READER_JOBS : READER_OTHERS;
+}
+
+static struct kafka_in *in_of(const struct intake *i, const char *topic)
+{
+    return i->reader[reader_of(i, topic)];
 }
 
 /* The rotation has the job while it runs. */
@@ -580,7 +592,7 @@ static void pause_at(struct intake *i, int index, const struct kafka_message_in 
 {
     struct gate *g = &i->gates[index];
     *g = (struct gate){cause, !strcmp(m->topic, i->o.topic_urgent), m->offset, due_ms, g->ahead_ms};
-    if (kafka_in_pause(i->in, m->topic, m->partition) < 0)
+    if (kafka_in_pause(in_of(i, m->topic), m->topic, m->partition) < 0)
         LOG(LOG_LEVEL_WARN, "pause-failed", "a partition could not be paused", LOG_S("kafka.topic", m->topic));
     if (cause == PAUSED_UNTIL) arm_gates(i);
 }
@@ -612,7 +624,7 @@ static void resume_gate(struct intake *i, int index)
     struct gate *g = &i->gates[index];
     if (g->cause == RUNNING || i->draining) return;
     if (!offsets_name(i->offsets, index, &topic, &partition, &epoch)) return;
-    if (kafka_in_resume(i->in, topic, partition, g->offset) == 0) g->cause = RUNNING;
+    if (kafka_in_resume(in_of(i, topic), topic, partition, g->offset) == 0) g->cause = RUNNING;
 }
 
 static size_t limit_of(const struct intake *i, bool urgent)
@@ -748,8 +760,9 @@ static int track(struct intake *i, const char *topic, int32_t partition)
  * commit would pass it. */
 static void fetch_again(struct intake *i, const struct kafka_message_in *m)
 {
-    int rc = kafka_in_pause(i->in, m->topic, m->partition);
-    if (rc == 0) rc = kafka_in_resume(i->in, m->topic, m->partition, m->offset);
+    struct kafka_in *in = in_of(i, m->topic);
+    int rc = kafka_in_pause(in, m->topic, m->partition);
+    if (rc == 0) rc = kafka_in_resume(in, m->topic, m->partition, m->offset);
     if (rc < 0)
         LOG(LOG_LEVEL_WARN, "read-again", "no memory: a message comes again after the next rebalance only",
             LOG_S("kafka.topic", m->topic), LOG_I("kafka.partition", m->partition), LOG_I("kafka.offset", m->offset),
@@ -798,8 +811,8 @@ void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n)
     for (size_t k = 0; k < n; k++) (void)track(i, p[k].topic, p[k].partition); /* no memory: its first message does */
 }
 
-/* Finished offsets of the tracked partitions; only those of p when given. */
-static void collect(struct intake *i, const struct kafka_partition *p, size_t n, struct commit *ret)
+/* Finished offsets of the partitions that one consumer reads; only those of p when given. */
+static void collect(struct intake *i, enum reader reader, const struct kafka_partition *p, size_t n, struct commit *ret)
 {
     const size_t most = offsets_count(i->offsets);
     *ret = (struct commit){calloc(most ? most : 1, sizeof(*ret->p)), calloc(most ? most : 1, sizeof(*ret->of)), 0};
@@ -809,7 +822,7 @@ static void collect(struct intake *i, const struct kafka_partition *p, size_t n,
         uint32_t epoch;
         int64_t offset;
         if (!offsets_name(i->offsets, (int)k, &topic, &partition, &epoch) ||
-            !offsets_to_commit(i->offsets, (int)k, &offset))
+            !offsets_to_commit(i->offsets, (int)k, &offset) || reader_of(i, topic) != reader)
             continue;
         bool wanted = p == NULL;
         for (size_t x = 0; x < n && !wanted; x++) wanted = p[x].partition == partition && !strcmp(p[x].topic, topic);
@@ -831,13 +844,17 @@ static void end_commit(struct intake *i, struct commit *c, bool done)
 
 static void commit_sync(struct intake *i, const struct kafka_partition *only, size_t n_only, int64_t wait_ms)
 {
-    struct commit c;
-    collect(i, only, n_only, &c);
-    int rc = c.n ? kafka_in_commit_sync(i->in, c.p, c.n, wait_ms) : 0;
-    end_commit(i, &c, rc == 0);
-    if (rc < 0)
-        LOG(LOG_LEVEL_WARN, "commit-failed", "offsets were not committed; the messages come again and change nothing",
-            LOG_S("error.code", err_name(rc)));
+    for (enum reader reader = READER_JOBS; reader < READERS; reader++) {
+        struct commit c;
+        if (!i->reader[reader]) continue;
+        collect(i, reader, only, n_only, &c);
+        int rc = c.n ? kafka_in_commit_sync(i->reader[reader], c.p, c.n, wait_ms) : 0;
+        end_commit(i, &c, rc == 0);
+        if (rc < 0)
+            LOG(LOG_LEVEL_WARN, "commit-failed",
+                "offsets were not committed; the messages come again and change nothing",
+                LOG_S("error.code", err_name(rc)));
+    }
 }
 
 void intake_on_revoked(void *arg, const struct kafka_partition *p, size_t n, bool lost)
@@ -857,7 +874,15 @@ void intake_on_committed(void *arg, const struct kafka_partition *p, size_t n, i
     struct intake *i = arg;
     (void)p; /* what was sent is kept, with its epochs */
     (void)n;
-    end_commit(i, &i->committing, err == 0);
+    end_commit(i, &i->committing[READER_JOBS], err == 0);
+}
+
+void intake_on_others_committed(void *arg, const struct kafka_partition *p, size_t n, int err)
+{
+    struct intake *i = arg;
+    (void)p;
+    (void)n;
+    end_commit(i, &i->committing[READER_OTHERS], err == 0);
 }
 
 /* A head that is open for too long is copied to the longest rung, so that the commit moves on; the copy finds the lease
@@ -878,10 +903,11 @@ static void park_heads(struct intake *i)
 static void on_commit_timer(void *arg)
 {
     struct intake *i = arg;
-    if (i->in && !i->committing.n) {
-        collect(i, NULL, 0, &i->committing);
-        if (!i->committing.n || kafka_in_commit(i->in, i->committing.p, i->committing.n) < 0)
-            end_commit(i, &i->committing, false);
+    for (enum reader reader = READER_JOBS; reader < READERS; reader++) {
+        struct commit *c = &i->committing[reader];
+        if (!i->reader[reader] || c->n) continue;
+        collect(i, reader, NULL, 0, c);
+        if (!c->n || kafka_in_commit(i->reader[reader], c->p, c->n) < 0) end_commit(i, c, false);
     }
     if (!i->draining) park_heads(i);
     loop_timer_start(i->commit_timer, COMMIT_EVERY_MS);
@@ -996,7 +1022,7 @@ void intake_free(struct intake *i)
     if (i->commit_timer) loop_timer_free(i->commit_timer);
     if (i->gate_timer) loop_timer_free(i->gate_timer);
     if (i->lease_timer) loop_timer_free(i->lease_timer);
-    end_commit(i, &i->committing, false);
+    for (size_t k = 0; k < READERS; k++) end_commit(i, &i->committing[k], false);
     offsets_free(i->offsets);
     free(i->gates);
     if (i->engine && saga_count(i->engine) == 0)
@@ -1004,9 +1030,10 @@ void intake_free(struct intake *i)
     free(i);
 }
 
-void intake_bind(struct intake *i, struct kafka_in *in)
+void intake_bind(struct intake *i, struct kafka_in *jobs, struct kafka_in *others)
 {
-    i->in = in;
+    i->reader[READER_JOBS] = jobs;
+    i->reader[READER_OTHERS] = others;
 }
 
 static void wake(void *arg, struct saga *s)
@@ -1020,7 +1047,8 @@ void intake_drain(struct intake *i)
     if (i->draining) return;
     i->draining = true;
     i->o.env->draining = true;
-    if (i->in) kafka_in_stop_intake(i->in);
+    for (size_t k = 0; k < READERS; k++)
+        if (i->reader[k]) kafka_in_stop_intake(i->reader[k]);
     drop_waiting(i);
     saga_each(i->engine, wake, NULL);
     check_idle(i);
@@ -1028,7 +1056,7 @@ void intake_drain(struct intake *i)
 
 void intake_commit_now(struct intake *i, int64_t wait_ms)
 {
-    if (i->in) commit_sync(i, NULL, 0, wait_ms);
+    commit_sync(i, NULL, 0, wait_ms / READERS); /* one after the other */
 }
 
 size_t intake_in_flight(const struct intake *i)

@@ -29,13 +29,17 @@ struct intake_options {
 };
 MUST_CHECK int intake_new(struct loop *l, const struct intake_options *o, struct intake **ret_intake);
 void intake_free(struct intake *i);
-/* The consumer that the callbacks below belong to; before messages flow. */
-void intake_bind(struct intake *i, struct kafka_in *in);
+/* The consumers that the callbacks below belong to; before messages flow. One reads the jobs' topic, the other those of
+ * urgent and retried ones: the group's assignor counts the partitions of a member whatever their topic, and gives a
+ * newcomer those of the first topic by name, which would be nearly all that there is to do. NULL: none, or the first
+ * one reads all topics. */
+void intake_bind(struct intake *i, struct kafka_in *jobs, struct kafka_in *others);
 /* kafka_in callbacks; arg = the intake. */
 void intake_on_message(void *arg, const struct kafka_message_in *m);
 void intake_on_assigned(void *arg, const struct kafka_partition *p, size_t n);
 void intake_on_revoked(void *arg, const struct kafka_partition *p, size_t n, bool lost);
 void intake_on_committed(void *arg, const struct kafka_partition *p, size_t n, int err);
+void intake_on_others_committed(void *arg, const struct kafka_partition *p, size_t n, int err);
 /* A breaker has closed: the job that waited to be its probe goes on at once. */
 void intake_recovered(struct intake *i, const char *breaker);
 /* The job that waits for this breaker, or did last, NULL: none is here. Borrowed until the next call. */

@@ -15,6 +15,7 @@
 #define PROOF_FRESH_MS 2000
 #define LAG_AGAIN_MS   30000
 #define SET_ROUNDS     3
+#define INTENTS        5 /* of one run that came too late */
 
 /* ---- decide ---- */
 
@@ -256,7 +257,7 @@ static bool is_stale(const struct rotation *r)
 static enum keyslots_lag list_lag(const struct rotation *r)
 {
     if (r->has_journal) return KEYSLOTS_IN_STEP;
-    return keyslots_lags(&r->record, r->keys, r->n_keys, r->env->policy.create_doubt_ms, step_now_ms(r));
+    return step_list_lag(r);
 }
 
 /* Where nothing can be read, a first look takes the only listed key for the instance's. Not the one that the open
@@ -327,6 +328,7 @@ static struct saga_verdict intent(struct saga *s)
     struct rotation *r = ROTATION(s);
     if (s->attempt == 0) {
         begin_journal(r);
+        r->intent_mono_ms = clock_mono_ms(r->env->clock);
         r->journal.intent_ms = step_now_ms(r);
         r->journal.intent_last_ms = step_latest_ms(r);
         r->journal.intent_aws_ms = step_aws_ms(r);
@@ -340,9 +342,16 @@ static struct saga_verdict intent_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_INTENT);
 }
 
+/* What is found, or not found, after a lost reply is judged by the time of the intent (R4): one that Redis or Kafka
+ * took late, or that queued for long, is told anew before the call. Nothing was sent for it. */
 static struct saga_verdict create(struct saga *s)
 {
-    return step_aws(ROTATION(s), AWS_CREATE_ACCESS_KEY, NULL, AWS_KEY_ACTIVE);
+    struct rotation *r = ROTATION(s);
+    if (clock_mono_ms(r->env->clock) - r->intent_mono_ms <= CREATE_BEGIN_MS || MUTANT(EFFECT_FIRST))
+        return step_aws(r, AWS_CREATE_ACCESS_KEY, NULL, AWS_KEY_ACTIVE);
+    if (++r->intents < INTENTS) return saga_jump(INTENT);
+    rotation_note(r, ERR_TIMEOUT, true, "telling Redis and Kafka that a key will be made takes too long each time");
+    return saga_fail(ERR_TIMEOUT);
 }
 
 static struct saga_verdict create_got(struct saga *s, const void *result)

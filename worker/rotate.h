@@ -6,6 +6,9 @@
 
 #include "worker/steps.h"
 
+#define CREATE_BEGIN_MS                                                                                                \
+    60000 /* CreateAccessKey is begun so long after its intent at most, or the intent is told anew */
+
 enum rotate_row {
     LEASE,
     LIST,

@@ -86,11 +86,14 @@ struct rotation {
     int64_t aws_ms, aws_mono_ms; /* AWS's time in its last reply, and when that came; TIME_NONE none yet */
     enum instance_seen seen;
     char seen_id[AWS_KEY_ID_MAX];
-    int64_t read_mono_ms; /* when the read that told it began */
+    int64_t read_mono_ms;    /* when the read that told it began */
+    int64_t doubted_mono_ms; /* since when that is doubted (step_shows_old); 0 it is not */
     enum instance_proof proof;
     enum aws_used used;
     int64_t used_at_ms;
     struct keyslots_out slots;
+    int64_t intent_mono_ms; /* when the create that is not sent yet was intended */
+    unsigned intents;       /* how often */
     unsigned settled;
     bool told_offered; /* this run's `offered` is on the events: the pair may be written */
     int64_t settle_began_mono_ms, settle_ok_mono_ms;

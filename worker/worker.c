@@ -31,8 +31,8 @@
 #define HEARTBEAT_MAX_MS  10000
 #define PARK_HEAD_MS      120000
 #define COMMIT_WAIT_MS    3000
-#define LEAVE_WAIT_MS     3000
-#define LINGER_MS         5 /* each transition waits so long: a tenth less CPU for 2 % more time (tests/bench) */
+#define LEAVE_WAIT_MS     1500 /* each of the two consumers */
+#define LINGER_MS         5    /* each transition waits so long: a tenth less CPU for 2 % more time (tests/bench) */
 
 struct worker {
     const struct options *o;
@@ -51,7 +51,7 @@ struct worker {
     struct budget_store budgets;
     struct leases leases;
     struct kafka_out *out;
-    struct kafka_in *in;
+    struct kafka_in *in, *others; /* two members of the group, see intake_bind() */
     struct breakers *breakers;
     struct breakers_share *share;
     struct report *report;
@@ -183,9 +183,14 @@ static void on_kafka_log(void *arg, int level, const char *fac, const char *text
 /* ---- probes ---------------------------------------------------------------------------------------------------------
  */
 
+static bool has_joined(const struct worker *w)
+{
+    return w->in && kafka_in_steady(w->in) && w->others && kafka_in_steady(w->others);
+}
+
 static bool is_ready(const struct worker *w)
 {
-    return w->redis_ready && !w->draining && !w->failed && w->in && kafka_in_steady(w->in);
+    return w->redis_ready && !w->draining && !w->failed && has_joined(w);
 }
 
 static int on_request(void *arg, const struct http_server_request *req, struct buf *body, const char **ret_content_type)
@@ -198,8 +203,8 @@ static int on_request(void *arg, const struct http_server_request *req, struct b
         return alive ? 200 : 503;
     }
     if (!strcmp(req->path, "/readyz")) {
-        buf_addf(body, "redis %s\nkafka %s\n%s", w->redis_ready ? "ok" : "down",
-                 w->in && kafka_in_steady(w->in) ? "ok" : "joining", w->draining ? "draining\n" : "");
+        buf_addf(body, "redis %s\nkafka %s\n%s", w->redis_ready ? "ok" : "down", has_joined(w) ? "ok" : "joining",
+                 w->draining ? "draining\n" : "");
         return is_ready(w) ? 200 : 503;
     }
     if (!strcmp(req->path, "/metrics")) {
@@ -216,19 +221,21 @@ static void on_budget(void *arg, const struct aws_pace_view *v)
     const char *family = aws_family_name(v->family);
     static const char *const labels[] = {"account", "family"};
     const struct {
+        enum metric_type type;
         const char *name, *help;
         double value;
     } rows[] = {
-        {"keyroll_budget_rate", "Calls per second that all workers together may make", v->rate_per_s},
-        {"keyroll_budget_worked", "Calls per second that the account was seen to bear", v->base_per_s},
-        {"keyroll_budget_waiting", "Calls of this worker that wait for the budget", v->waiting},
-        {"keyroll_budget_held", "Calls that this worker has reserved", v->held},
-        {"keyroll_budget_calls", "Calls of this worker let through so far", (double)v->calls},
-        {"keyroll_budget_throttled", "Calls of this worker that AWS throttled so far", (double)v->throttled},
-        {"keyroll_budget_asks", "Times this worker asked Redis for its share so far", (double)v->asks},
+        {METRIC_GAUGE, "keyroll_budget_rate", "Calls per second that all workers together may make", v->rate_per_s},
+        {METRIC_GAUGE, "keyroll_budget_worked", "Calls per second that the account was seen to bear", v->base_per_s},
+        {METRIC_GAUGE, "keyroll_budget_waiting", "Calls of this worker that wait for the budget", v->waiting},
+        {METRIC_GAUGE, "keyroll_budget_held", "Calls that this worker has reserved", v->held},
+        {METRIC_COUNTER, "keyroll_budget_calls_total", "Calls of this worker let through", (double)v->calls},
+        {METRIC_COUNTER, "keyroll_budget_throttled_total", "Calls of this worker that AWS throttled",
+         (double)v->throttled},
+        {METRIC_COUNTER, "keyroll_budget_asks_total", "Times this worker asked Redis for its share", (double)v->asks},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        metric_set(metric_new(m, METRIC_GAUGE, rows[i].name, rows[i].help, labels[0], labels[1], NULL, 0), v->account,
+        metric_set(metric_new(m, rows[i].type, rows[i].name, rows[i].help, labels[0], labels[1], NULL, 0), v->account,
                    family, rows[i].value);
 }
 
@@ -493,12 +500,15 @@ static void on_committed(void *arg, const struct kafka_partition *p, size_t n, i
     intake_on_committed(((struct worker *)arg)->intake, p, n, err);
 }
 
-static int make_consumer(struct worker *w, char **reterr)
+static void on_others_committed(void *arg, const struct kafka_partition *p, size_t n, int err)
+{
+    intake_on_others_committed(((struct worker *)arg)->intake, p, n, err);
+}
+
+/* One member of the group. */
+static int make_consumer(struct worker *w, const char *const *topics, size_t n, struct kafka_in **ret_in, char **reterr)
 {
     const struct options *o = w->o;
-    const char *topics[2 + OPTIONS_RETRIES_MAX] = {o->topic_jobs, o->topic_urgent};
-    size_t n = 2;
-    for (size_t i = 0; i < o->retry_delays.n; i++) topics[n++] = o->topic_retry[i];
     const struct kafka_in_options k = {.brokers = o->brokers,
                                        .group = o->group,
                                        .client_id = o->worker_id,
@@ -511,12 +521,21 @@ static int make_consumer(struct worker *w, char **reterr)
                                        .on_message = on_message,
                                        .on_assigned = on_assigned,
                                        .on_revoked = on_revoked,
-                                       .on_committed = on_committed,
+                                       .on_committed = ret_in == &w->in ? on_committed : on_others_committed,
                                        .on_fatal = on_kafka_fatal,
                                        .on_log = on_kafka_log,
                                        .arg = w};
-    int rc = kafka_in_new(w->loop, &k, &w->in, reterr);
-    if (!rc) intake_bind(w->intake, w->in);
+    return kafka_in_new(w->loop, &k, ret_in, reterr);
+}
+
+static int make_consumers(struct worker *w, char **reterr)
+{
+    const char *others[1 + OPTIONS_RETRIES_MAX] = {w->o->topic_urgent};
+    size_t n = 1;
+    for (size_t i = 0; i < w->o->retry_delays.n; i++) others[n++] = w->o->topic_retry[i];
+    int rc = make_consumer(w, (const char *const[]){w->o->topic_jobs}, 1, &w->in, reterr);
+    if (!rc) rc = make_consumer(w, others, n, &w->others, reterr);
+    if (!rc) intake_bind(w->intake, w->in, w->others);
     return rc;
 }
 
@@ -547,8 +566,8 @@ static int make_timers(struct worker *w, char **reterr)
 int worker_new(struct loop *l, const struct options *o, struct worker **ret_worker, char **reterr)
 {
     typedef int make_fn(struct worker *, char **);
-    static make_fn *const parts[] = {make_timers,   make_escrow, make_aws,      make_instance, make_redis,
-                                     make_producer, make_intake, make_consumer, make_probes};
+    static make_fn *const parts[] = {make_timers,   make_escrow, make_aws,       make_instance, make_redis,
+                                     make_producer, make_intake, make_consumers, make_probes};
     struct worker *w = calloc(1, sizeof(*w));
     if (!w) return ERR_NOMEM;
     w->o = o;
@@ -570,8 +589,9 @@ int worker_run(struct worker *w)
         LOG_S("aws.identity", aws_creds_source(w->creds)), LOG_S("keyroll.librdkafka", kafka_version()));
     loop_run(w->loop);
     if (w->draining && !w->failed) intake_commit_now(w->intake, COMMIT_WAIT_MS);
+    intake_bind(w->intake, NULL, NULL);
     kafka_in_free(TAKE(w->in), LEAVE_WAIT_MS);
-    intake_bind(w->intake, NULL);
+    kafka_in_free(TAKE(w->others), LEAVE_WAIT_MS);
     LOG0(LOG_LEVEL_INFO, "stop", w->drained ? "drained" : "stopped");
     return w->drained && !w->failed ? 0 : 1;
 }
@@ -581,6 +601,7 @@ void worker_free(struct worker *w)
     if (!w) return;
     http_server_free(w->server);
     kafka_in_free(w->in, LEAVE_WAIT_MS);
+    kafka_in_free(w->others, LEAVE_WAIT_MS);
     if (w->share) breakers_share_bind(w->share, w->breakers, NULL);
     kafka_out_free(w->out, COMMIT_WAIT_MS);
     intake_free(w->intake);

@@ -1,7 +1,9 @@
-/* The container endpoint's credentials, its address, and trace headers: a set of credentials is whole or there is none;
- * no address is allowed that libcurl would take for another host; a trace goes on in form or begins anew. */
+/* The container endpoint's credentials, its address, the instance's role, and trace headers: a set of credentials is
+ * whole or there is none; no address is allowed that libcurl would take for another host; a role is one word of a path;
+ * a trace goes on in form or begins anew. */
 #include "lib/aws_container.h"
 #include "lib/aws_creds.h"
+#include "lib/aws_imds.h"
 #include "lib/trace.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -11,6 +13,13 @@ static void address(const char *text)
     const char *host = text + 7;
     size_t authority = strcspn(host, "/?#\\");
     FUZZ_REQUIRE(authority > 0 && !memchr(host, '@', authority));
+}
+
+static void role(const char *text, size_t size)
+{
+    char name[AWS_IMDS_ROLE_MAX];
+    if (aws_imds_role(text, size, name) < 0) return;
+    FUZZ_REQUIRE(name[0] && strlen(name) < sizeof(name) && !strpbrk(name, "/?#%\\ \r\n"));
 }
 
 static void trace(const char *text)
@@ -36,6 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     FUZZ_REQUIRE(secret_count() == 0);
     address(text);
+    role(text, size);
     trace(text);
     return 0;
 }

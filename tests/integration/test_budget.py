@@ -44,7 +44,7 @@ class Meter:
                 for name in total:
                     if 'family="sts"' in sample:
                         continue  # a limit of its own, which the sandbox does not have
-                    if sample.startswith(f"keyroll_budget_{name}{{"):
+                    if sample.startswith(f"keyroll_budget_{name}_total{{"):
                         total[name] += value
                         key = sample.split("{")[1]
                         by_budget.setdefault(key, {"calls": 0, "throttled": 0, "asks": 0})[name] += value

@@ -92,9 +92,9 @@ def start(tmp_path, kafka, redis_server):
 
 
 def test_a_person_is_told_at_least_once_and_hardly_twice(start, tmp_path):
-    installed, receiver = start(7, failures=1)
+    installed, receiver = start(8, failures=1)
     fleet = installed.fleet
-    by_hand, rolled = fleet.names[5:]
+    by_hand, rolled, failing = fleet.names[5:]
     fleet.write_inventory([{**row, "profile": "assisted"} if row["licence"] == by_hand else row for row in fleet.rows()])
     scheduler = installed.scheduler()
     wait_for("every licence to be looked at", lambda: all(
@@ -103,20 +103,22 @@ def test_a_person_is_told_at_least_once_and_hardly_twice(start, tmp_path):
     by_command = lambda: [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []  # noqa: E731
 
     # Two that fail alike before the pivot, one that fails after it, one whose key a stranger deletes, one whose pair a person
-    # has to paste, and a campaign that is stopped.
+    # has to paste, one that fails though AWS accepts its key, and a campaign that is stopped.
     refused, alike, stuck, drifted = fleet.names[:4]
     for name in (refused, alike):
         fleet.fault({"match": {"action": "CreateAccessKey", "user": f"SynergistExpress-{name}"}, "effect": "refuse:AccessDenied:403"})
-    fleet.fault({"match": {"action": "TestAws", "licence": stuck}, "effect": "refuse:404600:200"})
+    for name in (stuck, failing):
+        fleet.fault({"match": {"action": "TestAws", "licence": name}, "effect": "refuse:404600:200"})
     fleet.control("POST", "stranger", {"licence": drifted, "op": "delete"})
     installed.keyroll.run("rotate", refused, alike, stuck, by_hand)
     installed.keyroll.run("campaign start --name spring --filter", f"licence={rolled}")
     installed.keyroll.run("campaign stop spring --reason", "enough")
-    look = json.dumps({"version": "keyroll.trigger/1", "action": "failing", "licence": drifted, "reason": "a test"}).encode()
-    for topic, value in (("triggers", look), ("jobs", b"not a job")):
+    looks = [json.dumps({"version": "keyroll.trigger/1", "action": "failing", "licence": name, "reason": "a test"}).encode()
+             for name in (drifted, failing)]
+    for topic, value in (*(("triggers", look) for look in looks), ("jobs", b"not a job")):
         installed.kafka.produce(f"{installed.name}.{topic}", value)
         installed.foreign.append(value)
-    needed = {("stuck", refused), ("stuck", alike), ("stuck", stuck), ("drifted", drifted), ("dead letter", ""),
+    needed = {("stuck", refused), ("stuck", alike), ("stuck", stuck), ("drifted", drifted), ("failing", failing), ("dead letter", ""),
               ("awaiting operator", by_hand), ("campaign stopped", "spring")}
     wait_for("all to be told in both ways", lambda: all(
         needed <= set(notices(bodies)) for bodies in (receiver.bodies, by_command())), 90, poll_s=0.5)

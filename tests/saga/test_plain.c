@@ -34,12 +34,6 @@ static bool in_quarantine(struct sim_world *w)
     return sim_state(w) == RECORD_QUARANTINE && !sim_leased(w) && !sim_messages(w);
 }
 
-static bool rotated(struct sim_world *w)
-{
-    struct record r;
-    return sim_record(w, &r) && r.rotation > 0 && !sim_leased(w) && !sim_messages(w);
-}
-
 /* ---- the whole life -----------------------------------------------------------------------------------------------
  */
 
@@ -266,82 +260,30 @@ static void a_copy_that_cannot_look(void **state)
     sim_world_free(w);
 }
 
-/* The rotation is told as done, and the next look shows what the instance held before it. */
-static void a_stale_read(const char *table, const char *step, unsigned skip, bool with_key)
+/* The instance's own test fails. Where its key lives no rotation mends that: a person is told. */
+static void a_failing_instance(enum aws_key_status status, bool told)
 {
-    struct sim_rule rules[] = {
-        {SIM_ANY, .table = table, .step = step, .skip = skip, .fault = {SIM_STALE, 0}},
-        {SIM_ANY, .op = "write key", .skip = 1000}, /* counts */
-    };
-    struct sim_rule *stale = &rules[0], *writes = &rules[1];
+    struct record r;
     struct sim_options o = plain_options(1);
-    o.copies = 2;
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
+    o.policy.observe = o.rotation.observe = true; /* it is only looked at */
     struct sim_world *w = sim_world_new(&o);
-    if (with_key) sim_start_plain(w);
-    sim_schedule(w);
-    if (!strcmp(table, "audit")) {
-        assert_true(sim_run_until(w, rotated, DAY_MS));
-        stale->skip = 0;
-        sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
-    }
-    assert_becomes_current(w);
-    assert_true(stale->hit);
-    assert_int_equal(w->truth.creates, 1);
-    assert_int_equal(writes->seen, 1);
-    sim_world_free(w);
-}
-
-static void a_stale_read_asks_nobody(void **state)
-{
-    (void)state;
-    a_stale_read("rotate", "read", 1, false);
-    a_stale_read("rotate", "read", 1, true);
-    a_stale_read("audit", "read", 1000, false);
-    a_stale_read("audit", "read", 1000, true);
-}
-
-/* What is there still when an old value can no longer be shown is no stale read: it is told. */
-static void what_stays_is_drift(void **state)
-{
-    (void)state;
-    struct sim_world *w = make(NULL);
-    sim_schedule(w);
-    assert_true(sim_run_until(w, rotated, DAY_MS));
-    sim_truth_write(&w->truth, "AKIAOTHERACCOUNTSKEY", "x", SIM_BY_STRANGER, w->sim.mono_ms);
+    put(w, status, true);
+    sim_instance_fail_tests(w->instance, true);
     sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
-    sim_run_for(w, w->o.can.write_life_ms + 60000);
-    assert_int_equal(sim_state(w), RECORD_DRIFTED);
-    assert_reason_names(w, "AKIAOTHERACCOUNTSKEY");
-    assert_becomes(w, RECORD_DRIFTED);
+    sim_run_for(w, 60000);
+    assert_true(sim_record(w, &r));
+    assert_int_equal(r.state, RECORD_CURRENT);
+    assert_int_equal(r.error, told ? ERR_INSTANCE_TEST : 0);
+    assert_non_null(strstr(r.reason, told ? "is Active in AWS: look at the instance" : "own test failed"));
     sim_world_free(w);
 }
 
-static void delete_new(struct sim_world *w)
-{
-    sim_truth_delete(&w->truth, w->truth.keys[1].id, SIM_BY_STRANGER);
-}
-
-/* The write of the new key lands late, after a stranger deleted that key and the instance was looked at for the last
- * time: what keyroll offered is not called another one's. */
-static void a_deleted_key_lands_late(void **state)
+static void an_instance_that_fails_is_told(void **state)
 {
     (void)state;
-    struct sim_rule rules[] = {
-        {SIM_ANY, .table = "rotate", .step = "set", .op = "write key", .fault = {SIM_LATE_EFFECT, 100000}},
-        {SIM_ANY, .table = "rotate", .step = "read back", .skip = 1, .act = delete_new},
-        {SIM_ANY, .table = "rotate", .step = "review", .fault = {SIM_LATE_ANSWER, 0}}};
-    struct sim_options o = plain_options(1);
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
-    struct sim_world *w = sim_world_new(&o);
-    sim_start_plain(w);
-    sim_schedule(w);
-    assert_becomes_current(w);
-    assert_true(rules[2].hit);
-    assert_int_equal(w->truth.creates, 2);
-    sim_world_free(w);
+    a_failing_instance(AWS_KEY_ACTIVE, true);
+    a_failing_instance(AWS_KEY_INACTIVE, false);
+    a_failing_instance(AWS_KEY_EXPIRED, false);
 }
 
 static struct sim_rule *refuse_later;
@@ -1110,9 +1052,7 @@ int main(void)
         cmocka_unit_test(a_lost_pivot_where_nothing_is_read),
         cmocka_unit_test(a_lost_pivot_and_a_restore),
         cmocka_unit_test(a_copy_that_cannot_look),
-        cmocka_unit_test(a_stale_read_asks_nobody),
-        cmocka_unit_test(what_stays_is_drift),
-        cmocka_unit_test(a_deleted_key_lands_late),
+        cmocka_unit_test(an_instance_that_fails_is_told),
         cmocka_unit_test(observe_changes_nothing),
         cmocka_unit_test(an_audit_that_failed),
         cmocka_unit_test(an_audit_that_became_a_dead_letter),

@@ -57,6 +57,7 @@ void *malloc(size_t bytes)
     } else if (free_blocks[at]) {
         b = &free_blocks[at]->head;
         free_blocks[at] = free_blocks[at]->next;
+        __builtin_prefetch(free_blocks[at]); /* it was freed long ago: the next malloc() would wait for it */
     } else {
         b = carve(sizeof(*b) + at * STEP);
         if (b) b->size = at * STEP;

@@ -155,8 +155,16 @@ static void moved_hook(void *arg, struct saga *s, const struct saga_step *from, 
 {
     struct sim_worker *k = worker_of(arg);
     struct sim_entry *e = s->row == 0 ? entry_of(arg, ROTATION(s)) : NULL;
-    sim_say(&k->world->sim, "%s %s: %s -> %s%s%s", k->name, s->table->kind, from->name, to ? to->name : "end",
-            err ? " " : "", err ? err_name(err) : "");
+    const char *const words[] = {k->name,
+                                 " ",
+                                 s->table->kind,
+                                 ": ",
+                                 from->name,
+                                 " -> ",
+                                 to ? to->name : "end",
+                                 err ? " " : "",
+                                 err ? err_name(err) : ""};
+    sim_say_words(&k->world->sim, ARRAY_LEN(words), words); /* most of what is said */
     if (e) e->more = false;
     real.moved(arg, s, from, to, err, took_ms);
 }
@@ -210,7 +218,7 @@ void sim_intake_start(struct sim_worker *k)
                                      .on_idle = sim_worker_drained,
                                      .arg = k};
     if (intake_new(l, &o, &k->intake) < 0) abort();
-    intake_bind(k->intake, &k->in);
+    intake_bind(k->intake, &k->in, NULL);
 }
 
 void sim_intake_drop(struct sim_worker *k)

@@ -19,6 +19,7 @@
 #define JOBS_MAX   64
 #define CELLS_MAX  4096
 #define SEEDS_ONCE 20 /* that a process takes at a time */
+#define CHUNK      500 /* histories: how fast the fastest of such chunks was is told, since others use the machine, too */
 #define TRIES      20 /* histories for each time that a cell is short of */
 #define TOPUP_SEED UINT64_C(1000000000000)
 
@@ -79,7 +80,7 @@ struct part { /* of one process */
     struct sim_coverage coverage;
     uint64_t n, more, events;
     unsigned states[16], heals;
-    double took_s;
+    double took_s, events_a_second; /* of the fastest chunk */
 };
 struct caught {
     char violation[400];
@@ -139,9 +140,25 @@ static void one_of_many(const struct args *a, struct shared *v, struct part *min
     if (atomic_fetch_add(&v->failed, 1) < a->failures) tell(&h);
 }
 
+struct chunk { /* where it began */
+    uint64_t n, events;
+    double at_s;
+};
+
+/* Events, since one history has many more of them than another. */
+static void end_chunk(struct chunk *c, struct part *mine)
+{
+    if (mine->n - c->n < CHUNK) return;
+    const double now = seconds(), rate = (double)(mine->events - c->events) / (now - c->at_s);
+    if (rate > mine->events_a_second) mine->events_a_second = rate;
+    *c = (struct chunk){mine->n, mine->events, now};
+}
+
 static void work_seeds(const struct args *a, struct shared *v, struct part *mine)
 {
+    struct chunk chunk = {.at_s = seconds()};
     for (;;) {
+        end_chunk(&chunk, mine);
         const uint64_t first = a->from + atomic_fetch_add(&v->next, SEEDS_ONCE), end = a->from + a->count;
         if (first >= end) return;
         for (uint64_t seed = first; seed < end && seed < first + SEEDS_ONCE; seed++) {
@@ -179,6 +196,7 @@ static void merge(const struct args *a, const struct shared *v, struct part *all
         all->events += p->events;
         all->took_s += p->took_s;
         all->heals += p->heals;
+        if (p->events_a_second > all->events_a_second) all->events_a_second = p->events_a_second;
         for (int k = 0; k < 16; k++) all->states[k] += p->states[k];
     }
 }
@@ -208,8 +226,11 @@ static int many(const struct args *a)
     const unsigned failed = atomic_load(&v->failed);
     if (all->n < a->count && !failed) fine = false;
     if (a->coverage && fine && !failed && sim_coverage_print(&all->coverage, a->coverage, stdout)) fine = false;
-    printf("%" PRIu64 " histories, %.0f per second and core, %.0f events each; %u broke an invariant\n", all->n,
-           (double)(all->n + all->more) / all->took_s, (double)all->events / (double)all->n, failed);
+    const double each = (double)all->events / (double)all->n;
+    if (!(all->events_a_second > 0)) all->events_a_second = (double)all->events / all->took_s; /* not one whole chunk */
+    printf("%" PRIu64
+           " histories, %.0f a second of CPU (%.0f when it was fastest), %.0f events each; %u broke an invariant\n",
+           all->n, (double)(all->n + all->more) / all->took_s, all->events_a_second / each, each, failed);
     printf("  %u of them had to end without a person\n", all->heals);
     for (int i = 0; i < 16; i++)
         if (all->states[i]) printf("  %-18s %u\n", record_state_name((enum record_state)i), all->states[i]);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOTS 1024 /* a power of two */
+#define SLOTS 64 /* a power of two */
 
 struct slot {
     char *bytes; /* owned; NULL: empty */

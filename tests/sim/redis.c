@@ -9,12 +9,14 @@
 
 #include "lib/err.h"
 #include "lib/mutant.h"
+#include "lib/text.h"
 #include "tests/sim/redis_db.h"
 
 #include <assert.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,6 +148,18 @@ static struct redis_value *pull(lua_State *l, struct sim_reply *reply)
     return v;
 }
 
+/* As Redis writes a number: "%.17g", which is the digits alone where it is whole and has no more than 15 of them. */
+static void push_number(lua_State *l, double n)
+{
+    char text[40];
+    const int64_t whole = n > -1e15 && n < 1e15 ? (int64_t)n : INT64_MAX;
+    if ((double)whole == n && (whole || !signbit(n)))
+        text_int(text, whole);
+    else
+        snprintf(text, sizeof(text), "%.17g", n);
+    lua_pushstring(l, text);
+}
+
 static int redis_call(lua_State *l)
 {
     struct sim_redis *r = lua.server;
@@ -153,10 +167,8 @@ static int redis_call(lua_State *l)
     int n = lua_gettop(l);
     if (n < 1 || n > 99) return luaL_error(l, "wrong number of arguments");
     for (int i = 1; i <= n; i++) {
-        if (lua_type(l, i) == LUA_TNUMBER) { /* as Redis: %.17g */
-            char text[40];
-            snprintf(text, sizeof(text), "%.17g", (double)lua_tonumber(l, i));
-            lua_pushstring(l, text);
+        if (lua_type(l, i) == LUA_TNUMBER) {
+            push_number(l, lua_tonumber(l, i));
             lua_replace(l, i);
         }
         if (lua_type(l, i) != LUA_TSTRING)

@@ -3,9 +3,10 @@
  * script that mixes them up must fail here too. */
 #include "tests/sim/redis_db.h"
 
+#include "lib/text.h"
+
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,7 +126,8 @@ static struct sim_db_key *add_key(struct sim_db *db, const char *name)
         db->keys = must(realloc(db->keys, db->cap * sizeof(*db->keys)));
     }
     struct sim_db_key *k = &db->keys[db->n++];
-    *k = (struct sim_db_key){.name = copy_bytes(name, strlen(name)), .expire_ms = INT64_MAX};
+    const size_t len = strlen(name);
+    *k = (struct sim_db_key){.name = copy_bytes(name, len), .name_len = len, .expire_ms = INT64_MAX};
     return k;
 }
 
@@ -138,7 +140,8 @@ static void set_field(struct sim_db_key *k, const char *name, const char *data, 
             k->fields = must(realloc(k->fields, k->cap * sizeof(*k->fields)));
         }
         f = &k->fields[k->n++];
-        *f = (struct sim_db_field){.name = copy_bytes(name, strlen(name))};
+        const size_t name_len = strlen(name);
+        *f = (struct sim_db_field){.name = copy_bytes(name, name_len), .name_len = name_len};
     }
     free(f->data);
     f->data = copy_bytes(data, len);
@@ -169,29 +172,37 @@ static void remove_key(struct sim_db *db, struct sim_db_key *k)
 
 static struct sim_db_key *named(const struct sim_db *db, const char *name)
 {
+    const size_t len = strlen(name);
     for (size_t i = 0; i < db->n; i++)
-        if (!strcmp(db->keys[i].name, name)) return &db->keys[i];
+        if (db->keys[i].name_len == len && !memcmp(db->keys[i].name, name, len)) return &db->keys[i];
     return NULL;
+}
+
+/* As Redis: in its last millisecond it is there. */
+static bool lives(const struct sim_db_key *k, int64_t now_ms)
+{
+    return k->expire_ms >= now_ms;
 }
 
 const struct sim_db_key *sim_db_look(const struct sim_db *db, const char *name, int64_t now_ms)
 {
     const struct sim_db_key *k = named(db, name);
-    return k && k->expire_ms >= now_ms ? k : NULL; /* as Redis: in its last millisecond it is there */
+    return k && lives(k, now_ms) ? k : NULL;
 }
 
 struct sim_db_key *sim_db_find(struct sim_db *db, const char *name, int64_t now_ms)
 {
     struct sim_db_key *k = named(db, name);
-    if (!k || sim_db_look(db, name, now_ms)) return k;
+    if (!k || lives(k, now_ms)) return k;
     remove_key(db, k);
     return NULL;
 }
 
 const struct sim_db_field *sim_db_field(const struct sim_db_key *k, const char *name)
 {
+    const size_t len = strlen(name);
     for (size_t i = 0; i < k->n; i++)
-        if (!strcmp(k->fields[i].name, name)) return &k->fields[i];
+        if (k->fields[i].name_len == len && !memcmp(k->fields[i].name, name, len)) return &k->fields[i];
     return NULL;
 }
 
@@ -412,12 +423,11 @@ static struct redis_value *add_to(struct run *r, struct sim_db_key *k, const cha
                                   const char *refusal)
 {
     int64_t sum = 0;
-    char text[24];
+    char text[TEXT_INT_MAX];
     const struct sim_db_field *f = sim_db_field(k, field);
     if (f && !number(f->data, f->len, &sum)) return fail(r, refusal);
     if (__builtin_add_overflow(sum, by, &sum)) return fail(r, "ERR increment or decrement would overflow");
-    int n = snprintf(text, sizeof(text), "%" PRId64, sum);
-    set_field(k, field, text, (size_t)n);
+    set_field(k, field, text, text_int(text, sum));
     r->db->writes++;
     return integer(r, sum);
 }
@@ -513,12 +523,11 @@ static struct redis_value *cmd_scard(struct run *r)
 
 static struct redis_value *cmd_time(struct run *r)
 {
-    char text[24];
+    char text[TEXT_INT_MAX];
     struct redis_value *a = sim_reply_array(r->reply, 2);
-    int n = snprintf(text, sizeof(text), "%" PRId64, r->now_us / 1000000);
-    sim_reply_set(a, 0, sim_reply_string(r->reply, REDIS_STRING, text, (size_t)n));
-    n = snprintf(text, sizeof(text), "%" PRId64, r->now_us % 1000000);
-    sim_reply_set(a, 1, sim_reply_string(r->reply, REDIS_STRING, text, (size_t)n));
+    const int64_t parts[] = {r->now_us / 1000000, r->now_us % 1000000};
+    for (size_t i = 0; i < 2; i++)
+        sim_reply_set(a, i, sim_reply_string(r->reply, REDIS_STRING, text, text_int(text, parts[i])));
     return a;
 }
 
@@ -548,8 +557,9 @@ struct redis_value *sim_db_command(struct sim_db *db, size_t argc, const struct 
                                    struct sim_reply *reply)
 {
     struct run r = {db, argc, argv, now_us / 1000, now_us, reply, NULL};
+    const char first = argc ? *(const char *)argv[0].data & ~0x20 : '\0'; /* a capital */
     for (size_t i = 0; argc && i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcasecmp(commands[i].name, argv[0].data)) continue;
+        if (commands[i].name[0] != first || strcasecmp(commands[i].name, argv[0].data)) continue;
         if (argc < commands[i].least || argc > commands[i].most) return fail(&r, "ERR wrong number of arguments");
         return commands[i].run(&r);
     }

@@ -19,10 +19,11 @@ void sim_reply_free(struct sim_reply *r);
 
 struct sim_db_field {
     char *name, *data;
-    size_t len;
+    size_t name_len, len;
 };
 struct sim_db_key {
     char *name;
+    size_t name_len;
     bool is_hash, is_set; /* neither: a string in fields[0] */
     struct sim_db_field *fields;
     size_t n, cap;

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LINE_BYTES 400
+
 static int64_t wall_ms(void *self)
 {
     return sim_wall_ms(self);
@@ -136,13 +138,8 @@ bool sim_step(struct sim *s)
 /* ---- story --------------------------------------------------------------------------------------------------------
  */
 
-void sim_say(struct sim *s, const char *fmt, ...)
+static void say(struct sim *s, const char *line)
 {
-    char line[400];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(line, sizeof(line), fmt, ap);
-    va_end(ap);
     uint64_t h = (s->trace ^ (uint64_t)s->mono_ms) * 1099511628211u;
     for (const char *p = line; *p; p++) h = (h ^ (unsigned char)*p) * 1099511628211u;
     s->trace = h;
@@ -150,4 +147,27 @@ void sim_say(struct sim *s, const char *fmt, ...)
     int64_t t = s->mono_ms - 1000000;
     fprintf(s->story, "%4" PRId64 "d %02d:%02d:%02d.%03d  %s\n", t / 86400000, (int)(t / 3600000 % 24),
             (int)(t / 60000 % 60), (int)(t / 1000 % 60), (int)(t % 1000), line);
+}
+
+void sim_say(struct sim *s, const char *fmt, ...)
+{
+    char line[LINE_BYTES];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    say(s, line);
+}
+
+void sim_say_words(struct sim *s, size_t n, const char *const *words)
+{
+    char line[LINE_BYTES];
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t len = strnlen(words[i], sizeof(line) - 1 - at);
+        memcpy(line + at, words[i], len);
+        at += len;
+    }
+    line[at] = '\0';
+    say(s, line);
 }

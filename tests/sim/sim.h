@@ -52,6 +52,8 @@ static inline int64_t sim_wall_ms(const struct sim *s)
 }
 /* A line of the story: hashed, and printed with its time when there is a story. Never with an address in it. */
 void sim_say(struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The same of n words in a row, without a format. */
+void sim_say_words(struct sim *s, size_t n, const char *const *words);
 uint64_t sim_random(struct sim *s);
 /* least..most, both included. */
 int64_t sim_between(struct sim *s, int64_t least, int64_t most);

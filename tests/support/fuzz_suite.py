@@ -20,7 +20,8 @@ ROOT = SUPPORT.parent.parent
 BUILD = Path(os.environ.get("KEYROLL_BUILD", ROOT / "build")) / "fuzz"
 CORPUS = ROOT / "tests/fuzz/corpus"
 MESSAGES = ["tests/unit/vectors/messages/valid", "tests/unit/vectors/messages/invalid"]
-VECTORS = {"job": MESSAGES, "campaign": MESSAGES, "event": MESSAGES, "deadletter": MESSAGES,
+VECTORS = {"job": MESSAGES, "campaign": MESSAGES, "event": MESSAGES, "deadletter": MESSAGES, "json": MESSAGES,
+           "policy_file": ["tests/unit/vectors/policies/valid", "tests/unit/vectors/policies/invalid"],
            "profile": ["tests/unit/vectors/profile/valid", "tests/unit/vectors/profile/invalid"],
            "synergist_reply": ["tests/unit/vectors/synergist"]}
 LIMITS = ["-timeout=10", "-rss_limit_mb=1024", "-malloc_limit_mb=256", "-print_final_stats=1", "-max_len=16384"]

@@ -227,17 +227,22 @@ rootLogger.appenderRef.file.ref = file
         finally:
             reader.close()
 
-    def members(self, group):
-        """Returns how many members the group has. Each try has a client of its own: that of a whole life, having lived through
-        restarts, has been seen to wait for an answer that never came."""
+    def assignments(self, group):
+        """Returns [(client id, [(topic, partition)])] of the group's members. Each try has a client of its own: that of a whole life,
+        having lived through restarts, has been seen to wait for an answer that never came."""
         def ask():
             admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-            return len(admin.describe_consumer_groups([group], request_timeout=15)[group].result(20).members)
+            found = admin.describe_consumer_groups([group], request_timeout=15)[group].result(20).members
+            return [(one.client_id, [(place.topic, place.partition) for place in one.assignment.topic_partitions]) for one in found]
 
         for _ in range(2):
             with contextlib.suppress(confluent_kafka.KafkaException, TimeoutError):
                 return ask()
         return ask()
+
+    def members(self, group):
+        """Returns how many clients are members of the group, by their ids: a worker is one, though it has two consumers."""
+        return len({client for client, _ in self.assignments(group)})
 
 
 class RedisServer(Server):

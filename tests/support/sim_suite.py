@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """sim_suite.py [KEYROLL-SIM ARGUMENTS]: the simulation suite. Builds with gcc and clang, runs the regressions, the histories
-(20,000; full 1,000,000) with the table of what they went through, the mutants, compares the traces of both builds, and runs the
+(20,000; full 1,000,000) with the table of what they went through, the mutants, compares the traces of all builds, and runs the
 regressions and some histories under ASan, UBSan and LSan. With arguments (--seed N): only those."""
 import os
 import subprocess
@@ -31,11 +31,14 @@ def build_one(build, preset):
 
 
 def compare_traces(build):
-    """Two runs of the gcc build and one of the clang build, each with address randomisation as the system has it."""
-    runs = [start(build / preset, "--traces", TRACES) for preset in ("release", "release", "clang")]
-    texts = [run.communicate()[0] for run in runs]
-    same = len(set(texts)) == 1 and texts[0].count("\n") == TRACES and not any(run.returncode for run in runs)
-    print(f"-- traces: {TRACES} of gcc, gcc again and clang {'are the same' if same else 'DIFFER'}", flush=True)
+    """Two runs of the gcc build and one of the clang build, each with address randomisation as the system has it; the first ones
+    of a sanitized build too, which has the C library's heap and numbers in place of heap.c and numbers.c."""
+    wanted = [("release", TRACES), ("release", TRACES), ("clang", TRACES), ("asan", TRACES // 6)]
+    runs = [start(build / preset, "--traces", n) for preset, n in wanted]
+    texts = [run.communicate()[0].splitlines() for run in runs]
+    same = not any(run.returncode for run in runs) and all(
+        len(text) == n and text == texts[0][:n] for text, (_, n) in zip(texts, wanted))
+    print(f"-- traces: {TRACES} of gcc, gcc again and clang, {TRACES // 6} sanitized {'are the same' if same else 'DIFFER'}", flush=True)
     return same
 
 

@@ -3,11 +3,13 @@
 
 #include "lib/buf.h"
 #include "lib/err.h"
+#include "lib/json_plain.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -75,9 +77,118 @@ static void what_stays_is_not_in_the_way(void **state)
     json_decref(kept);
 }
 
+/* The tree as text, or NULL; freed by the caller. */
+static char *told(json_t *root)
+{
+    char *text = root ? json_dumps(root, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    json_decref(root);
+    return text;
+}
+
+/* What json_plain.c reads itself; each must be the tree that jansson gives. */
+static void plain_texts_are_read_as_jansson_reads_them(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "{}",
+        "[]",
+        " {\t\"a\" :\n[ ] , \"b\":{ }\r} ",
+        "[true,false,null,\"\",\"x\",[[]],{\"\":{}}]",
+        "[0,-0,7,-7,999999999999999999,-999999999999999999]",
+        "{\"z\":1,\"a\":2,\"m\":\"a \x7f~/'\"}",
+        "[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]",
+    };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        char *mine = told(json_plain_read(texts[i], strlen(texts[i])));
+        char *jansson = told(json_loadb(texts[i], strlen(texts[i]), JSON_REJECT_DUPLICATES, NULL));
+        assert_non_null(mine);
+        assert_string_equal(mine, jansson);
+        free(mine);
+        free(jansson);
+    }
+}
+
+/* What it leaves to jansson, be it JSON or not; and each text that breaks off. */
+static void what_is_not_plain_is_left_to_jansson(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "",
+        " ",
+        "1",
+        "\"a\"",
+        "true",
+        "{\"a\":1,\"a\":2}",
+        "{\"a\":1,}",
+        "[1,]",
+        "[,1]",
+        "{,}",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{a:1}",
+        "[1 2]",
+        "[01]",
+        "[-]",
+        "[-01]",
+        "[+1]",
+        "[1.0]",
+        "[1e3]",
+        "[1E3]",
+        "[1x]",
+        "[.5]",
+        "[1000000000000000000]",
+        "[tru]",
+        "[truex]",
+        "[nul]",
+        "[\"\\u0041\"]",
+        "[\"\\n\"]",
+        "[\"\xc3\xa4\"]",
+        "[\"a\nb\"]",
+        "[\"a]",
+        "[]]",
+        "{}{}",
+        "[1]x",
+        "[//\n]",
+        "\xef\xbb\xbf{}",
+        "['a']",
+        "[NaN]",
+        "[1]\v",
+        "{\"0123456789012345678901234567890123456789012345678901234567890123\":1}",
+        "[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]",
+    };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        assert_null(json_plain_read(texts[i], strlen(texts[i])));
+    assert_null(json_plain_read("[1]\0", 4));
+    assert_null(json_plain_read("[\"a\0b\"]", 7));
+    assert_null(json_plain_read("{\"a\0b\":1}", 9));
+    static const char whole_text[] = "{\"a\":[1,true,\"b\",{\"c\":null}]}";
+    for (size_t len = 0; len + 1 < sizeof(whole_text) - 1; len++) assert_null(json_plain_read(whole_text, len));
+}
+
+/* Where it gives up halfway, nothing of it stays, and jansson's verdict is the one that counts. */
+static void giving_up_leaves_nothing(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"a\":[1,{\"b\":\"c\"}],\"d\":\"\\u00e4\",\"a\":1.5}";
+    json_t *root = NULL;
+    json_error_t where;
+    assert_int_equal(json_read(text, sizeof(text) - 1, JSON_REJECT_DUPLICATES, &root, &where), ERR_SYNTAX);
+    assert_true(json_arena_empty());
+    assert_int_equal(json_read(text, sizeof(text) - 1, 0, &root, NULL), 0);
+    assert_true(json_real_value(json_object_get(root, "a")) > 1.4);
+    json_decref(root);
+    assert_int_equal(json_read("7 ", 2, JSON_DECODE_ANY, &root, NULL), 0);
+    json_decref(root);
+    assert_true(json_arena_empty());
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(whole), cmocka_unit_test(broken_off),
-                                       cmocka_unit_test(what_stays_is_not_in_the_way)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(whole),
+                                       cmocka_unit_test(broken_off),
+                                       cmocka_unit_test(what_stays_is_not_in_the_way),
+                                       cmocka_unit_test(plain_texts_are_read_as_jansson_reads_them),
+                                       cmocka_unit_test(what_is_not_plain_is_left_to_jansson),
+                                       cmocka_unit_test(giving_up_leaves_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,6 +60,11 @@ static void what_is_told(void **state)
     const struct event drifted = {.type = EVENT_DRIFTED, .licence = "0001"};
     assert_true(notice_from_event(&drifted, &one));
     assert_string_equal(notice_kind_name(one.kind), "drifted");
+    struct event failing = {.type = EVENT_AUDITED, .licence = "0001", .reason = "the instance has no key"};
+    assert_false(notice_from_event(&failing, &one)); /* keyroll gives it one */
+    event_set_error(&failing, ERR_INSTANCE_TEST);
+    assert_true(notice_from_event(&failing, &one));
+    assert_string_equal(notice_kind_name(one.kind), "failing");
     struct campaign c = {.name = "leak", .state = CAMPAIGN_RUNNING, .why = "3 of 10 failed"};
     assert_false(notice_from_campaign(&c, &one));
     c.state = CAMPAIGN_STOPPED;

@@ -1,0 +1,156 @@
+/* What lags and what lands late: reads of the instance, the intent to create, a write of a key that is gone. A person
+ * is asked for none of it. */
+#include "tests/saga/saga_test.h"
+
+static bool rotated(struct sim_world *w)
+{
+    struct record r;
+    return sim_record(w, &r) && r.rotation > 0 && !sim_leased(w) && !sim_messages(w);
+}
+
+/* The rotation is told as done, and the next look shows what the instance held before it. */
+static void a_stale_read(const char *table, const char *step, unsigned skip, bool with_key)
+{
+    struct sim_rule rules[] = {
+        {SIM_ANY, .table = table, .step = step, .skip = skip, .fault = {SIM_STALE, 0}},
+        {SIM_ANY, .op = "write key", .skip = 1000}, /* counts */
+    };
+    struct sim_rule *stale = &rules[0], *writes = &rules[1];
+    struct sim_options o = plain_options(1);
+    o.copies = 2;
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    if (with_key) sim_start_plain(w);
+    sim_schedule(w);
+    if (!strcmp(table, "audit")) {
+        assert_true(sim_run_until(w, rotated, DAY_MS));
+        stale->skip = 0;
+        sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    }
+    assert_becomes_current(w);
+    assert_true(stale->hit);
+    assert_int_equal(w->truth.creates, 1);
+    assert_int_equal(writes->seen, 1);
+    sim_world_free(w);
+}
+
+static void a_stale_read_asks_nobody(void **state)
+{
+    (void)state;
+    a_stale_read("rotate", "read", 1, false);
+    a_stale_read("rotate", "read", 1, true);
+    a_stale_read("audit", "read", 1000, false);
+    a_stale_read("audit", "read", 1000, true);
+}
+
+/* The same when Redis's clock, by which the record has its times, was set in between. */
+static void a_stale_look(const char *step, int64_t by_ms)
+{
+    struct sim_rule stale = {SIM_ANY, .table = "audit", .step = step, .skip = 1000, .fault = {SIM_STALE, 0}};
+    struct sim_options o = plain_options(1);
+    o.rules = &stale;
+    o.n_rules = 1;
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, rotated, DAY_MS));
+    stale.skip = 0;
+    sim_step_redis_clock(w, by_ms);
+    sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    assert_becomes_current(w);
+    assert_true(stale.hit);
+    sim_world_free(w);
+}
+
+static void a_stale_look_when_a_clock_was_set(void **state)
+{
+    (void)state;
+    a_stale_look("survey", -600000);
+    a_stale_look("survey", 600000);
+    a_stale_look("read", -600000);
+}
+
+/* What is there still when an old value can no longer be shown is no stale read: it is told. */
+static void what_stays_is_drift(void **state)
+{
+    (void)state;
+    struct record r;
+    struct sim_options o = plain_options(1);
+    struct sim_world *w = sim_world_new(&o);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, rotated, DAY_MS));
+    sim_truth_write(&w->truth, "AKIAOTHERACCOUNTSKEY", "x", SIM_BY_STRANGER, w->sim.mono_ms);
+    sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    sim_run_for(w, w->o.can.write_life_ms + 60000);
+    assert_int_equal(sim_state(w), RECORD_DRIFTED);
+    assert_true(sim_record(w, &r));
+    assert_non_null(strstr(r.reason, "AKIAOTHERACCOUNTSKEY"));
+    assert_becomes(w, RECORD_DRIFTED);
+    sim_world_free(w);
+}
+
+/* R4: Kafka takes the intent only minutes later. What the create leaves is known by when it was sent, not by when it
+ * was intended: it is not believed absent too soon, nor called another one's. */
+static void told_late(unsigned minutes, enum sim_fault_kind kind)
+{
+    /* two messages a try, each for a minute */
+    struct sim_rule rules[] = {
+        {SIM_ANY, .step = "intent event", .times = 2 * minutes, .fault = {SIM_LATE_ANSWER, 0}},
+        {SIM_ANY, .table = "rotate", .step = "create", .fault = {kind, 0}},
+    };
+    struct sim_options o = plain_options(1);
+    rules[1].fault.delay_ms = kind == SIM_LATE_EFFECT ? o.rotation.skew_limit_ms - 1000 : 0;
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(rules[1].hit);
+    sim_world_free(w);
+}
+
+static void an_intent_that_is_told_late(void **state)
+{
+    (void)state;
+    told_late(4, SIM_LATE_EFFECT);
+    told_late(8, SIM_LATE_EFFECT);
+    told_late(18, SIM_LOST_AFTER);
+}
+
+static void delete_new(struct sim_world *w)
+{
+    sim_truth_delete(&w->truth, w->truth.keys[1].id, SIM_BY_STRANGER);
+}
+
+/* The write of the new key lands late, after a stranger deleted that key and the instance was looked at for the last
+ * time: what keyroll offered is not called another one's. */
+static void a_deleted_key_lands_late(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {
+        {SIM_ANY, .table = "rotate", .step = "set", .op = "write key", .fault = {SIM_LATE_EFFECT, 100000}},
+        {SIM_ANY, .table = "rotate", .step = "read back", .skip = 1, .act = delete_new},
+        {SIM_ANY, .table = "rotate", .step = "review", .fault = {SIM_LATE_ANSWER, 0}}};
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(rules[2].hit);
+    assert_int_equal(w->truth.creates, 2);
+    sim_world_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_stale_read_asks_nobody), cmocka_unit_test(a_stale_look_when_a_clock_was_set),
+        cmocka_unit_test(what_stays_is_drift),      cmocka_unit_test(an_intent_that_is_told_late),
+        cmocka_unit_test(a_deleted_key_lands_late),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
