@@ -121,7 +121,8 @@ static struct saga_verdict resume(struct rotation *r)
         if (rotate_is_offered(r)) return saga_jump(FORWARD);
         if (MUTANT(UNSEALABLE_AWAITED) && !r->secret)
             return rotate_wait_until(r, step_now_ms(r) + DOUBT_POLL_MS, RECORD_RETRY, "a mutant waits");
-        return saga_jump(r->secret ? SETTLE : UNDO);
+        return saga_jump(r->secret ? CREATED_EVENT
+                                   : UNDO); /* it may not have been told: R8's witness has to know the key */
     case JOURNAL_AWAIT:
         if (rotate_is_offered(r)) return saga_jump(FORWARD);
         if (!r->secret) return saga_jump(UNDO);

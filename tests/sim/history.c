@@ -280,8 +280,8 @@ static bool loss_asks(const struct sim_world *w, enum start start, bool restored
 {
     const unsigned losses = sim_redis_losses(w->redis);
     if (!losses) return false;
-    return w->went_back || losses > 1 || restored || w->old_first_look || w->slept || start == START_DEAD ||
-           !w->o.can.can_write || !w->o.can.can_read;
+    return w->went_back || losses > 1 || restored || w->old_first_look || start == START_DEAD || !w->o.can.can_write ||
+           !w->o.can.can_read;
 }
 
 /* Whatever calls failed, whoever crashed: keyroll ends that alone, unless one of these says why a person has to look.

@@ -154,7 +154,6 @@ static void on_wake(void *arg)
 static void froze(struct sim_client *c, int64_t ms)
 {
     struct sim_worker *k = (struct sim_worker *)c;
-    k->world->slept = true;
     if (ms > SESSION_MS) sim_after(&k->world->sim, SESSION_MS, on_silent, k, k);
     sim_after(&k->world->sim, ms, on_wake, k, k);
 }

@@ -164,7 +164,6 @@ struct sim_world {
     uint64_t state_before; /* hash of both when Redis went down */
     bool first_open;       /* the first rotation of all was open when Redis went */
     bool old_first_look;   /* a job from before the first record began when Redis had lost it */
-    bool slept;            /* a worker froze */
     bool refused;          /* a call was refused for good */
     bool instance_hurt;    /* a call to the instance did not simply go well */
     bool wrong;            /* a person pasted another pair than the one that was shown */
