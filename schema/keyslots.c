@@ -115,25 +115,33 @@ static void name_unexplained(const struct record *r, const struct aws_key *keys,
     snprintf(reason + len, RECORD_TEXT_MAX - len, "; nobody explains %s", ids);
 }
 
-/* When what the list contradicts was done or seen; TIME_NONE: it contradicts nothing. */
-static int64_t contradicted_ms(const struct record_key *k, const struct aws_key *a)
+static int64_t ago_ms(int64_t at_ms, int64_t now_ms)
+{
+    if (at_ms == TIME_NONE) return INT64_MAX;
+    return now_ms > at_ms ? now_ms - at_ms : at_ms - now_ms;
+}
+
+/* How long ago what the list contradicts was done or seen, by AWS's clock if that is known: Redis's may have been set
+ * since. INT64_MAX: it contradicts nothing. */
+static int64_t contradicted_ms(const struct record_key *k, const struct aws_key *a, int64_t now_ms, int64_t aws_ms)
 {
     const bool gone = k->role == KEY_CURRENT && !k->listed;
     const bool inactive = k->role != KEY_CURRENT && k->status == AWS_KEY_INACTIVE;
-    if (gone) return a ? k->inactive_ms : TIME_NONE;
-    if (!k->listed || k->rotation <= 0) return TIME_NONE; /* not made, nor set Inactive, by keyroll */
-    if (!a) return k->created_ms;
-    return inactive && a->status == AWS_KEY_ACTIVE ? k->inactive_ms : TIME_NONE;
+    if (gone) return a ? ago_ms(k->inactive_ms, now_ms) : INT64_MAX;
+    if (!k->listed || k->rotation <= 0) return INT64_MAX; /* not made, nor set Inactive, by keyroll */
+    if (!a) return ago_ms(k->created_ms, aws_ms == TIME_NONE ? now_ms : aws_ms);
+    if (!inactive || a->status != AWS_KEY_ACTIVE) return INT64_MAX;
+    bool by_aws = k->inactive_aws_ms != TIME_NONE && aws_ms != TIME_NONE;
+    return by_aws ? ago_ms(k->inactive_aws_ms, aws_ms) : ago_ms(k->inactive_ms, now_ms);
 }
 
 enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t doubt_ms,
-                                int64_t now_ms)
+                                int64_t now_ms, int64_t aws_ms)
 {
     enum keyslots_lag lag = KEYSLOTS_IN_STEP;
     for (size_t i = 0; i < r->n_keys; i++) {
         const struct record_key *k = &r->keys[i];
-        int64_t since = contradicted_ms(k, listed(keys, n_keys, k->id));
-        if (since == TIME_NONE || now_ms - since >= doubt_ms || since - now_ms >= doubt_ms) continue;
+        if (contradicted_ms(k, listed(keys, n_keys, k->id), now_ms, aws_ms) >= doubt_ms) continue;
         if (!k->listed) return KEYSLOTS_GONE_LISTED;
         lag = KEYSLOTS_BEHIND;
     }
@@ -146,7 +154,7 @@ bool keyslots_shows_old(const struct record *r, enum instance_seen seen, const c
     const struct record_key *k = record_current(r);
     if (!k || k->seen_ms == TIME_NONE || seen == INSTANCE_SEEN_UNKNOWN) return false;
     if (seen == INSTANCE_SEEN_ID && !strcmp(seen_id, k->id)) return false;
-    return now_ms - k->seen_ms < life_ms && k->seen_ms - now_ms < life_ms; /* or a clock was set */
+    return now_ms - k->seen_ms < life_ms;
 }
 
 /* What no rule allows (lib/mutant.h). */

@@ -52,11 +52,13 @@ enum keyslots_lag {
     KEYSLOTS_GONE_LISTED, /* shows the current key, which was found gone, and AWS brings none back. Believed, it would
                              keep the slot taken while the instance is cut off */
 };
-/* doubt_ms: for how long a list is doubted after what it contradicts, rotation_policy.create_doubt_ms. Pure. */
+/* doubt_ms: for how long a list is doubted after what it contradicts, rotation_policy.create_doubt_ms. aws_ms: now by
+ * AWS's clock, which CreateDate is of, too; TIME_NONE not known. Pure. */
 enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t doubt_ms,
-                                int64_t now_ms);
+                                int64_t now_ms, int64_t aws_ms);
 /* Instances lag, too: one that was seen to use the current key less than life_ms ago, and shows another or none, may
- * answer with what it held before. Look again: what stays is believed. life_ms: for how long it may show an old value,
+ * answer with what it held before. Look again: what stays for life_ms is believed, also where the clock was set back
+ * since and the last look seems to be still to come. life_ms: for how long an old value may be shown,
  * instance_abilities.write_life_ms. Pure. */
 bool keyslots_shows_old(const struct record *r, enum instance_seen seen, const char *seen_id, int64_t life_ms,
                         int64_t now_ms);

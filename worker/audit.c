@@ -96,8 +96,7 @@ static struct saga_verdict judge(struct saga *s)
     struct record *rec = &r->record;
     char drift[RECORD_TEXT_MAX];
     int64_t now = step_now_ms(r);
-    if (!r->error && keyslots_lags(rec, r->keys, r->n_keys, r->env->policy.create_doubt_ms, now) != KEYSLOTS_IN_STEP)
-        return saga_jump_in(LIST, LAG_LOOK_MS);
+    if (!r->error && step_list_lag(r) != KEYSLOTS_IN_STEP) return saga_jump_in(LIST, LAG_LOOK_MS);
     if (step_shows_old(r)) return saga_jump_in(LIST, LAG_LOOK_MS);
     bool drifted = keyslots_observe(rec, r->keys, r->n_keys, r->seen, r->seen_id, now, drift);
     if (drifted)

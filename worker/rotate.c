@@ -257,7 +257,7 @@ static bool is_stale(const struct rotation *r)
 static enum keyslots_lag list_lag(const struct rotation *r)
 {
     if (r->has_journal) return KEYSLOTS_IN_STEP;
-    return keyslots_lags(&r->record, r->keys, r->n_keys, r->env->policy.create_doubt_ms, step_now_ms(r));
+    return step_list_lag(r);
 }
 
 /* Where nothing can be read, a first look takes the only listed key for the instance's. Not the one that the open

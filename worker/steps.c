@@ -55,9 +55,21 @@ const struct aws_key *step_listed(const struct rotation *r, const char *id)
     return NULL;
 }
 
-bool step_shows_old(const struct rotation *r)
+enum keyslots_lag step_list_lag(const struct rotation *r)
 {
-    return keyslots_shows_old(&r->record, r->seen, r->seen_id, r->can.write_life_ms, step_now_ms(r));
+    return keyslots_lags(&r->record, r->keys, r->n_keys, r->env->policy.create_doubt_ms, step_now_ms(r),
+                         step_aws_ms(r));
+}
+
+bool step_shows_old(struct rotation *r)
+{
+    const int64_t life_ms = r->can.write_life_ms, now = clock_mono_ms(r->env->clock);
+    if (!keyslots_shows_old(&r->record, r->seen, r->seen_id, life_ms, step_now_ms(r))) {
+        r->doubted_mono_ms = 0;
+        return false;
+    }
+    if (!r->doubted_mono_ms) r->doubted_mono_ms = now;
+    return now - r->doubted_mono_ms < life_ms; /* whatever clock was set */
 }
 
 bool step_is_exposed(const struct rotation *r, const char *id)

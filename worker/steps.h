@@ -83,8 +83,10 @@ int64_t step_quarantine_end_ms(const struct rotation *r);
 /* Milliseconds that the key of an open journal may not be offered yet, since Redis may have lost that it was to be
  * deleted, and the call may still land (tests/model, PATIENT_SET); 0 = may go. */
 int64_t step_offer_patience_ms(const struct rotation *r);
+/* What was listed, against what is known (keyslots_lags). */
+enum keyslots_lag step_list_lag(const struct rotation *r);
 /* What was read may be what the instance held before (keyslots_shows_old): look again in LAG_LOOK_MS. */
-bool step_shows_old(const struct rotation *r);
+bool step_shows_old(struct rotation *r);
 const struct aws_key *step_listed(const struct rotation *r, const char *id);
 /* By the mark, as read last, or by the record. */
 bool step_is_exposed(const struct rotation *r, const char *id);

@@ -184,8 +184,8 @@ class PodWatch(processes.Process):
 
 
 def fleet_size(ci):
-    """Returns the number of licences: 2,000 at full size, else `ci`."""
-    return int(os.environ.get("KEYROLL_CLUSTER_LICENCES", 2000 if os.environ.get("KEYROLL_TEST_SIZE") == "full" else ci))
+    """Returns the number of licences: at full size 2,000 at least, else `ci`."""
+    return int(os.environ.get("KEYROLL_CLUSTER_LICENCES", max(ci, 2000) if os.environ.get("KEYROLL_TEST_SIZE") == "full" else ci))
 
 
 @pytest.fixture(autouse=True)

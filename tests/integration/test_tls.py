@@ -4,7 +4,7 @@ import json
 import confluent_kafka.admin
 import pytest
 
-from support import fleet, servers, tls
+from support import deployment, fleet, sandbox, servers, tls
 from support.processes import free_port
 from support.programs import Keyroll, Scheduler, Worker
 
@@ -30,28 +30,32 @@ def librdkafka(folder):
 # ---- Redis ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return tls.Authority(tmp_path_factory.mktemp("authority"))
+
+
 @pytest.fixture
-def redis_with_tls(tmp_path):
-    authority = tls.Authority(tmp_path)
+def redis_with_tls(tmp_path, authority):
     certificate, key = authority.certificate("redis", hosts=["localhost"])
     port = free_port()
     with servers.RedisServer(tmp_path, tls_port=port, tls_cert_file=certificate, tls_key_file=key,
-                             tls_ca_cert_file=authority.path, tls_auth_clients="no"):
-        yield port, authority.path
+                             tls_ca_cert_file=authority.path, tls_auth_clients="no") as server:
+        yield server, f"rediss://localhost:{port}", authority.path
 
 
 def test_redis_over_tls(tmp_path, redis_with_tls):
-    port, authority = redis_with_tls
-    done = Keyroll(tmp_path, settings(tmp_path, redis_url=f"rediss://localhost:{port}", ca_file=authority)).run("status")
+    _, url, ca = redis_with_tls
+    done = Keyroll(tmp_path, settings(tmp_path, redis_url=url, ca_file=ca)).run("status")
     assert done.status == 0, done
 
 
 def test_redis_with_another_name_or_authority_is_refused(tmp_path, redis_with_tls):
-    port, authority = redis_with_tls
-    by_address = Keyroll(tmp_path, settings(tmp_path, redis_url=f"rediss://127.0.0.1:{port}", ca_file=authority))
+    _, url, ca = redis_with_tls
+    by_address = Keyroll(tmp_path, settings(tmp_path, redis_url=url.replace("localhost", "127.0.0.1"), ca_file=ca))
     done = by_address.run("status", check=False)
     assert done.status == 1 and "mismatch" in done.err, done
-    unknown = Keyroll(tmp_path, settings(tmp_path, redis_url=f"rediss://localhost:{port}")).run("status", check=False)
+    unknown = Keyroll(tmp_path, settings(tmp_path, redis_url=url)).run("status", check=False)
     assert unknown.status == 1 and "certificate" in unknown.err, unknown
 
 
@@ -71,10 +75,10 @@ def test_redis_cluster_is_refused_at_start(tmp_path):
 # ---- Kafka ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def secure_kafka(tmp_path):
+@pytest.fixture(scope="module")
+def secure_kafka(tmp_path_factory, authority):
     """Apache Kafka with a SASL_SSL listener beside the plain one; the certificate is for localhost. Yields (address, CA)."""
-    authority = tls.Authority(tmp_path)
+    tmp_path = tmp_path_factory.mktemp("kafka")
     certificate, key = authority.certificate("kafka", hosts=["localhost"])
     keystore = tmp_path / "kafka-keystore.pem"
     keystore.write_text(key.read_text() + certificate.read_text())
@@ -119,6 +123,21 @@ def test_kafka_over_tls_with_sasl(tmp_path, secure_kafka):
     by_address = settings(tmp_path, **secure(address.replace("localhost", "127.0.0.1"), authority, "PLAIN"))
     refused = Keyroll(tmp_path, by_address).run("topics apply", check=False)
     assert refused.status != 0, "the certificate's name is checked"
+
+
+def test_a_fleet_is_rolled_over_tls(tmp_path, secure_kafka, redis_with_tls):
+    """Worker and scheduler, from the first look to the last old key deleted, with nothing but encrypted connections to both servers."""
+    server, address, ca = secure_kafka
+    redis_server, url, _ = redis_with_tls
+    mechanism = "SCRAM-SHA-512" if librdkafka(tmp_path) >= SCRAM_SINCE else "PLAIN"
+    with sandbox.SandboxFleet(tmp_path, 5) as small, \
+            deployment.Deployment(tmp_path, server, redis_server, small, redis_url=url, ca_file=ca,
+                                  **secure(address, ca, mechanism)) as made:
+        made.topics_apply()
+        made.worker()
+        made.scheduler()
+        made.wait_stage("current", 120)
+        assert made.finish("current") == []
 
 
 def test_scram_is_refused_where_librdkafka_cannot(tmp_path):

@@ -44,6 +44,33 @@ static void a_stale_read_asks_nobody(void **state)
     a_stale_read("audit", "read", 1000, true);
 }
 
+/* The same when Redis's clock, by which the record has its times, was set in between. */
+static void a_stale_look(const char *step, int64_t by_ms)
+{
+    struct sim_rule stale = {SIM_ANY, .table = "audit", .step = step, .skip = 1000, .fault = {SIM_STALE, 0}};
+    struct sim_options o = plain_options(1);
+    o.rules = &stale;
+    o.n_rules = 1;
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, rotated, DAY_MS));
+    stale.skip = 0;
+    sim_step_redis_clock(w, by_ms);
+    sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    assert_becomes_current(w);
+    assert_true(stale.hit);
+    sim_world_free(w);
+}
+
+static void a_stale_look_when_a_clock_was_set(void **state)
+{
+    (void)state;
+    a_stale_look("survey", -600000);
+    a_stale_look("survey", 600000);
+    a_stale_look("read", -600000);
+}
+
 /* What is there still when an old value can no longer be shown is no stale read: it is told. */
 static void what_stays_is_drift(void **state)
 {
@@ -121,9 +148,8 @@ static void a_deleted_key_lands_late(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_stale_read_asks_nobody),
-        cmocka_unit_test(what_stays_is_drift),
-        cmocka_unit_test(an_intent_that_is_told_late),
+        cmocka_unit_test(a_stale_read_asks_nobody), cmocka_unit_test(a_stale_look_when_a_clock_was_set),
+        cmocka_unit_test(what_stays_is_drift),      cmocka_unit_test(an_intent_that_is_told_late),
         cmocka_unit_test(a_deleted_key_lands_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -333,19 +333,36 @@ static const char *lease_token(struct sim_world *w)
     return sim_redis_peek(w->redis, key, "token", NULL);
 }
 
+/* Redis is about to drop the lease under its holder. */
+static void note_dropped(struct sim_world *w)
+{
+    const char *token = lease_token(w);
+    if (!token) return;
+    snprintf(w->dropped[w->n_dropped % SIM_DROPPED].token, STORE_TOKEN_MAX, "%s", token);
+    w->dropped[w->n_dropped++ % SIM_DROPPED].at_ms = w->sim.mono_ms;
+}
+
+static bool was_dropped(const struct sim_world *w, const char *token)
+{
+    for (size_t i = 0; i < SIM_DROPPED; i++)
+        if (!strcmp(w->dropped[i].token, token) && w->sim.mono_ms < w->dropped[i].at_ms + LEASE_TTL_MS) return true;
+    return false;
+}
+
 static void judge_lease(struct sim_world *w, const struct sim_worker *k, const char *what)
 {
     const struct rotation *r = k->calling;
     const char *token = lease_token(w);
-    if (!strcmp(k->client.step, "orphan")) return; /* R14 */
-    if (!sim_redis_losses(w->redis) && r->lease.user.number < w->effect_number)
+    const bool whole = sim_redis_losses(w->redis) == w->leases_evicted; /* Redis has all but leases */
+    if (!strcmp(k->client.step, "orphan")) return;                      /* R14 */
+    const bool dropped = was_dropped(w, r->lease.user.token);
+    if (whole && r->lease.user.number < w->effect_number)
         sim_violate(&w->truth, "I4: %s begins %s after its successor began something", k->name, what);
     w->effect_number = r->lease.user.number;
-    if (w->sim.mono_ms < w->lease_evicted_ms + LEASE_TTL_MS) return;
+    if (dropped) return;
     if (token && strcmp(token, r->lease.user.token))
         sim_violate(&w->truth, "I4: %s begins %s while another one holds the lease", k->name, what);
-    if (!token && !sim_redis_losses(w->redis))
-        sim_violate(&w->truth, "I4: %s begins %s without a lease", k->name, what);
+    if (!token && whole) sim_violate(&w->truth, "I4: %s begins %s without a lease", k->name, what);
 }
 
 static void judge_sealed(struct sim_world *w, const struct sim_worker *k, const char *key_id)
@@ -610,8 +627,8 @@ bool sim_run_quiet(struct sim_world *w, int days)
 
 void sim_set_redis_clock(struct sim_world *w, int64_t ahead_ms)
 {
+    note_dropped(w); /* it may end early, as after an eviction */
     sim_redis_set_clock(w->redis, ahead_ms);
-    w->lease_evicted_ms = w->sim.mono_ms; /* as after an eviction: what counts is the order of effects */
 }
 
 void sim_evict(struct sim_world *w, const char *what)
@@ -620,7 +637,8 @@ void sim_evict(struct sim_world *w, const char *what)
     store_key(&w->scheduler_store, SIM_USER_KEY, what, key);
     if ((lies(w, "journal") || sim_leased(w)) && (!strcmp(what, "journal") || !strcmp(what, "record")))
         w->went_back = true;
-    if (sim_redis_evict(w->redis, key) && !strcmp(what, "lease")) w->lease_evicted_ms = w->sim.mono_ms;
+    if (!strcmp(what, "lease")) note_dropped(w);
+    if (sim_redis_evict(w->redis, key) && !strcmp(what, "lease")) w->leases_evicted++;
 }
 
 /* ---- what Redis holds ---------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #include "worker/report.h"
 
 #define SIM_WORKERS_MAX 4
+#define SIM_DROPPED     4 /* the last so many */
 #define SIM_ACCOUNT     "123456789012"
 #define SIM_USER        "SynergistExpress-4711"
 #define SIM_LICENCE     "4711"
@@ -149,9 +150,14 @@ struct sim_world {
     int dead_error;
     struct sim_cell *cells;
     size_t n_cells, cap_cells;
-    int64_t lease_evicted_ms; /* a lease that Redis dropped fences nobody for its lifetime */
-    int64_t redis_ahead_ms;   /* its wall clock, by the happenings */
-    int64_t effect_number;    /* the lease's, under which the last effect was begun */
+    struct {
+        char token[STORE_TOKEN_MAX];
+        int64_t at_ms;
+    } dropped[SIM_DROPPED]; /* leases that Redis dropped under their holders, who cannot know for their lifetime */
+    unsigned n_dropped;
+    unsigned leases_evicted; /* of what counts as a loss */
+    int64_t redis_ahead_ms;  /* its wall clock, by the happenings */
+    int64_t effect_number;   /* the lease's, under which the last effect was begun */
     /* What may need a person's eyes (history.c) */
     bool stranger_hurts;   /* a stranger made a key, or changed one that is in use, newest or put away */
     bool went_back;        /* a failover or an eviction took record or journal back and left the rest (a flush: R8) */

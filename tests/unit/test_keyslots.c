@@ -395,7 +395,7 @@ static void changes_by_others_drift(void **state)
 
 static enum keyslots_lag lag(const struct scene *s)
 {
-    return keyslots_lags(&s->record, s->keys, s->n, DOUBT_MS, NOW);
+    return keyslots_lags(&s->record, s->keys, s->n, DOUBT_MS, NOW, TIME_NONE);
 }
 
 /* Its own word from a moment ago, or from a clock that went ahead by little, is doubted; nothing is doubted for ever.
@@ -447,6 +447,29 @@ static void a_list_that_does_not_show_our_new_key_yet(void **state)
     }
 }
 
+/* Redis's clock was set since; AWS's was not. */
+static void a_list_is_doubted_by_the_clock_of_aws(void **state)
+{
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        const int64_t at = NOW - 7 * DAY, aws = at + (old ? 301000 : 60000);
+        struct scene s;
+        begin(&s);
+        lists(&s, K1, AWS_KEY_ACTIVE);
+        struct record_key *k = knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE);
+        k->rotation = 7;
+        k->created_ms = at;
+        assert_int_equal(keyslots_lags(&s.record, s.keys, s.n, DOUBT_MS, NOW, aws),
+                         old ? KEYSLOTS_IN_STEP : KEYSLOTS_BEHIND);
+        lists(&s, K2, AWS_KEY_ACTIVE);
+        k = knows(&s, K1, KEY_REPLACED, AWS_KEY_INACTIVE);
+        k->rotation = 7;
+        k->inactive_aws_ms = at;
+        assert_int_equal(keyslots_lags(&s.record, s.keys, s.n, DOUBT_MS, NOW, aws),
+                         old ? KEYSLOTS_IN_STEP : KEYSLOTS_BEHIND);
+    }
+}
+
 static void a_list_that_shows_as_active_what_we_just_set_inactive(void **state)
 {
     (void)state;
@@ -475,7 +498,7 @@ static void a_read_that_may_show_what_was_there_before(void **state)
         bool old;
     } cases[] = {{NOW - 119000, K1, true},  {NOW - 119000, "", true},    {NOW - 119000, K3, true},
                  {NOW - 119000, K2, false}, {NOW - 119000, NULL, false}, {NOW - 120000, K1, false},
-                 {NOW + 119000, K1, true},  {NOW + 120000, K1, false}, /* a clock was set */
+                 {NOW + 119000, K1, true},  {NOW + 120000, K1, true}, /* a clock was set */
                  {TIME_NONE, K1, false}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct scene s;
@@ -600,6 +623,7 @@ int main(void)
         cmocka_unit_test(changes_by_others_drift),
         cmocka_unit_test(a_list_that_does_not_show_our_new_key_yet),
         cmocka_unit_test(a_read_that_may_show_what_was_there_before),
+        cmocka_unit_test(a_list_is_doubted_by_the_clock_of_aws),
         cmocka_unit_test(a_list_that_shows_a_current_key_that_was_found_gone),
         cmocka_unit_test(a_list_that_shows_as_active_what_we_just_set_inactive),
         cmocka_unit_test(drifted_and_excluded_stay),
