@@ -52,8 +52,9 @@ enum keyslots_lag {
     KEYSLOTS_GONE_LISTED, /* shows the current key, which was found gone, and AWS brings none back. Believed, it would
                              keep the slot taken while the instance is cut off */
 };
-/* doubt_ms: for how long a list is doubted after what it contradicts, rotation_policy.create_doubt_ms. aws_ms: now by
- * AWS's clock, which CreateDate is of, too; TIME_NONE not known. Pure. */
+/* doubt_ms: for how long a list is doubted after what it contradicts, rotation_policy.create_doubt_ms. now_ms: when
+ * the list was made, which what followed it may have delayed. aws_ms: the same by AWS's clock, which CreateDate is of,
+ * too; TIME_NONE not known. Pure. */
 enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *keys, size_t n_keys, int64_t doubt_ms,
                                 int64_t now_ms, int64_t aws_ms);
 /* Instances lag, too: one that was seen to use the current key less than life_ms ago, and shows another or none, may

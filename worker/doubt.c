@@ -122,7 +122,8 @@ struct saga_verdict doubt_deactivate(struct saga *s)
 struct saga_verdict doubt_inactive(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    if (r->journal.doubt_inactive_ms == TIME_NONE) r->journal.doubt_inactive_ms = step_latest_ms(r);
+    if (r->journal.doubt_inactive_ms == TIME_NONE)
+        r->journal.doubt_inactive_ms = step_latest_ms(r) + step_may_land_ms(r); /* what lands late ends no rest */
     return step_put_journal(r, JOURNAL_DOUBT);
 }
 

@@ -187,7 +187,7 @@ static struct saga_verdict begin_fall_back(struct rotation *r)
     text_copy(r->journal.key_new, sizeof(r->journal.key_new), back->id);
     text_copy(r->journal.key_old, sizeof(r->journal.key_old), lost->id);
     lost->role = KEY_REPLACED;
-    lost->rotation = r->record.rotation;
+    lost->rotation = r->journal.rotation; /* as plan_predecessor(): the record's may be lost, and its job needs one */
     lost->replaced_ms = now;
     lost->unseen = false;
     lost->next = lost->status == AWS_KEY_INACTIVE ? KEY_NEXT_REAP : KEY_NEXT_RETIRE;

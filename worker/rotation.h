@@ -83,6 +83,7 @@ struct rotation {
     struct aws_key *keys;
     size_t n_keys, max_keys; /* owned; listed, with room for one more. NULL before the first list */
     bool was_listed;
+    int64_t listed_mono_ms;      /* when */
     int64_t aws_ms, aws_mono_ms; /* AWS's time in its last reply, and when that came; TIME_NONE none yet */
     enum instance_seen seen;
     char seen_id[AWS_KEY_ID_MAX];

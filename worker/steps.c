@@ -57,8 +57,9 @@ const struct aws_key *step_listed(const struct rotation *r, const char *id)
 
 enum keyslots_lag step_list_lag(const struct rotation *r)
 {
-    return keyslots_lags(&r->record, r->keys, r->n_keys, r->env->policy.create_doubt_ms, step_now_ms(r),
-                         step_aws_ms(r));
+    const int64_t ago_ms = clock_mono_ms(r->env->clock) - r->listed_mono_ms, aws_ms = step_aws_ms(r);
+    return keyslots_lags(&r->record, r->keys, r->n_keys, r->env->policy.create_doubt_ms, step_now_ms(r) - ago_ms,
+                         aws_ms == TIME_NONE ? TIME_NONE : aws_ms - ago_ms);
 }
 
 bool step_shows_old(struct rotation *r)
@@ -620,6 +621,7 @@ struct saga_verdict step_list_got(struct saga *s, const void *result)
     r->n_keys = a->n_keys;
     memcpy(r->keys, a->keys, a->n_keys * sizeof(a->keys[0]));
     r->was_listed = true;
+    r->listed_mono_ms = clock_mono_ms(r->env->clock);
     r->error = 0;
     r->reason[0] = '\0';
     return saga_next();
@@ -631,11 +633,14 @@ int64_t step_patience_ms(const struct rotation *r)
     return step_left_ms(r, r->journal.patient_ms);
 }
 
+int64_t step_may_land_ms(const struct rotation *r)
+{
+    return r->may_land || r->resumed ? r->env->policy.skew_limit_ms : 0;
+}
+
 int64_t step_quarantine_end_ms(const struct rotation *r)
 {
-    const struct rotation_policy *p = &r->env->policy;
-    const bool late = r->may_land || r->resumed;
-    return step_now_ms(r) + p->quarantine_ms + (late ? p->skew_limit_ms : 0);
+    return step_now_ms(r) + r->env->policy.quarantine_ms + step_may_land_ms(r);
 }
 
 int64_t step_offer_patience_ms(const struct rotation *r)

@@ -76,9 +76,11 @@ int step_aws_error(struct rotation *r, const struct aws_result *a);
 int64_t step_behind_aws_ms(const struct rotation *r);
 /* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
 int64_t step_patience_ms(const struct rotation *r);
-/* When the quarantine ends of a key that this run set Inactive, by step_now_ms(). Where an earlier call to the same end
- * had no answer, or an earlier run made one, it begins when that call can no longer land: AWS takes it until its clock
- * limit (R7), and should somebody make the key Active meanwhile it goes Inactive again then, which no list tells. */
+/* How much longer a call that sets a key Inactive may land, ms: one had no answer, or an earlier run made one. AWS
+ * takes it until its clock limit (R7), and should somebody make the key Active meanwhile it goes Inactive again then,
+ * which no list tells; so whatever begins with that key's rest begins when it can no longer land. */
+int64_t step_may_land_ms(const struct rotation *r);
+/* When the quarantine ends of a key that this run set Inactive, by step_now_ms(). */
 int64_t step_quarantine_end_ms(const struct rotation *r);
 /* Milliseconds that the key of an open journal may not be offered yet, since Redis may have lost that it was to be
  * deleted, and the call may still land (tests/model, PATIENT_SET); 0 = may go. */

@@ -38,15 +38,25 @@ struct saga_verdict withdraw_wait(struct saga *s)
                              "the instance refused the new key: waiting until no late write can land");
 }
 
+/* Names each listed key: one may be nobody's, where Redis lost what it was made for. */
+static struct saga_verdict cannot_be_read(struct rotation *r)
+{
+    char text[RECORD_TEXT_MAX], ids[AWS_KEYS_MAX * (AWS_KEY_ID_MAX + 2)] = "";
+    size_t len = 0;
+    for (size_t i = 0; i < r->n_keys && len < sizeof(ids); i++)
+        len += (size_t)snprintf(ids + len, sizeof(ids) - len, "%s%s", i ? ", " : "", r->keys[i].id);
+    snprintf(text, sizeof(text),
+             "the instance refused %s and cannot be read: look which key it uses (%s), then run: keyroll adopt %s",
+             r->journal.key_new, ids, r->job->licence);
+    return rotate_ask_person(r, RECORD_AWAITING, text);
+}
+
 struct saga_verdict withdraw_judge(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, r->journal.key_new))
         return saga_next(); /* it landed: forward */
-    if (r->seen == INSTANCE_SEEN_UNKNOWN)
-        return rotate_ask_person(
-            r, RECORD_AWAITING,
-            "the instance refused the new key and cannot be read: look which key it uses, then run keyroll adopt");
+    if (r->seen == INSTANCE_SEEN_UNKNOWN) return cannot_be_read(r);
     if (step_patience_ms(r)) return rotate_patience(r);
     return saga_jump(WITHDRAW_DEACTIVATE);
 }

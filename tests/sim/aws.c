@@ -27,7 +27,7 @@ struct aws_op_sim {
     enum aws_op what;
     char key_id[AWS_KEY_ID_MAX], secret[SIM_SECRET_MAX];
     enum aws_key_status status;
-    int64_t sent_wall_ms;
+    int64_t sent_wall_ms, listed_ms;
     struct aws_result result;
 };
 
@@ -114,6 +114,7 @@ static void op_effect(struct sim_op *op)
         return;
     }
     t->asked_ms = op->begun_ms;
+    t->asked_listed_ms = o->listed_ms;
     switch (o->what) {
     case AWS_LIST_ACCESS_KEYS:
         list(o);
@@ -173,6 +174,7 @@ static int port_call(void *self, const struct aws_request *q, struct ticket t)
     if (q->key_id) snprintf(o->key_id, sizeof(o->key_id), "%s", q->key_id);
     if (q->probe_secret) snprintf(o->secret, sizeof(o->secret), "%s", secret_bytes(q->probe_secret));
     o->sent_wall_ms = sim_wall_ms(p->aws->o.net->sim);
+    o->listed_ms = p->aws->o.truth->listed_ms;
     o->result = (struct aws_result){.retry_after_ms = -1, .date_ms = o->sent_wall_ms, .sent_wall_ms = o->sent_wall_ms};
     const char *what =
         q->op == AWS_UPDATE_ACCESS_KEY && q->status == AWS_KEY_ACTIVE ? SIM_MAKES_ACTIVE : aws_op_name(q->op);

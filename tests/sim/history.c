@@ -276,15 +276,12 @@ static bool stranger_asks(const struct sim_world *w, const struct sim_plan *p, b
 /* tests/SAFETY.md, "Which histories still leave a second key": a record or journal that went back in time while the
  * rest stayed; a restored instance, or one that cannot be read, whose pair is lost; a job from before the first record
  * that comes when Redis has lost it. What is lost twice may not have been put back yet. */
-static bool loss_asks(const struct sim_world *w, const struct sim_plan *p, enum start start, bool restored)
+static bool loss_asks(const struct sim_world *w, enum start start, bool restored)
 {
-    static const int brings_old_jobs[] = {HAPPEN_OPERATOR, HAPPEN_LATE_COPY, HAPPEN_REDELIVER};
     const unsigned losses = sim_redis_losses(w->redis);
-    bool old_job = start == START_DEAD || w->slept || w->first_open;
-    for (size_t i = 0; i < ARRAY_LEN(brings_old_jobs); i++)
-        old_job = old_job || plans(p, SIM_HAPPENING_0 + brings_old_jobs[i]);
     if (!losses) return false;
-    return w->went_back || losses > 1 || restored || old_job || !w->o.can.can_write || !w->o.can.can_read;
+    return w->went_back || losses > 1 || restored || w->old_first_look || w->slept || start == START_DEAD ||
+           !w->o.can.can_write || !w->o.can.can_read;
 }
 
 /* Whatever calls failed, whoever crashed: keyroll ends that alone, unless one of these says why a person has to look.
@@ -299,7 +296,7 @@ static bool heals(struct sim_world *w, const struct sim_plan *p, enum start star
     if (start == START_TWO_KEYS || t->ghost || t->blinded) return false;
     if (restored && (start == START_DEAD || (held && held->exposed))) return false; /* no way back, no way forward */
     return !unread_asks(w, p, start, restored) && !stranger_asks(w, p, restored, exposed) &&
-           !loss_asks(w, p, start, restored);
+           !loss_asks(w, start, restored);
 }
 
 static void happen(struct sim_world *w, int n, int64_t arg)

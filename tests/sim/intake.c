@@ -150,6 +150,16 @@ static struct sim_entry *entry_of(struct intake *i, const struct rotation *r)
     return NULL;
 }
 
+/* A job from before the first record begins, and Redis has lost that record since: to the worker it is the first look.
+ */
+static void note_old_first_look(struct sim_world *w, const struct job *j)
+{
+    struct record r;
+    const bool old = j->reason == JOB_OPERATOR || j->created_at_ms <= sim_redis_lost_wall_ms(w->redis);
+    if (j->rotation > 0 || j->replace_key_id[0] || !old || !sim_redis_losses(w->redis)) return;
+    if (!sim_record(w, &r)) w->old_first_look = true;
+}
+
 static void moved_hook(void *arg, struct saga *s, const struct saga_step *from, const struct saga_step *to, int err,
                        int64_t took_ms)
 {
@@ -166,6 +176,7 @@ static void moved_hook(void *arg, struct saga *s, const struct saga_step *from, 
                                  err ? err_name(err) : ""};
     sim_say_words(&k->world->sim, ARRAY_LEN(words), words); /* most of what is said */
     if (e) e->more = false;
+    if (s->row == 0) note_old_first_look(k->world, ROTATION(s)->job);
     real.moved(arg, s, from, to, err, took_ms);
 }
 

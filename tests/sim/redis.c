@@ -40,6 +40,7 @@ struct sim_redis {
     bool down;
     int lose;
     unsigned losses;
+    int64_t lost_wall_ms;
     sim_fn *up;
     void *up_arg;
     sim_fn *effect;
@@ -388,11 +389,17 @@ struct redis_port sim_redis_port(struct sim_redis *r, struct sim_client *c)
     return (struct redis_port){&r->ports[r->n_ports++], port_eval, port_command};
 }
 
+static void note_loss(struct sim_redis *r)
+{
+    r->losses++;
+    r->lost_wall_ms = sim_wall_ms(r->net->sim);
+}
+
 void sim_redis_flush(struct sim_redis *r)
 {
     sim_say(r->net->sim, "Redis is flushed");
     sim_db_clear(&r->db);
-    r->losses++;
+    note_loss(r);
 }
 
 static void on_up(void *arg)
@@ -404,7 +411,7 @@ static void on_up(void *arg)
     if (n > r->n_snapshots) n = r->n_snapshots;
     if (r->lose < 0) sim_db_clear(&r->db);
     if (n) sim_db_copy(&r->db, &r->snapshots[(r->n_snapshots - n) % SNAPSHOTS]);
-    if (r->lose) r->losses++;
+    if (r->lose) note_loss(r);
     r->n_snapshots = 0;
     sim_say(r->net->sim, "Redis is back, %d writes lost", r->lose);
     if (r->up) r->up(r->up_arg);
@@ -459,6 +466,11 @@ unsigned sim_redis_losses(const struct sim_redis *r)
     return r->losses;
 }
 
+int64_t sim_redis_lost_wall_ms(const struct sim_redis *r)
+{
+    return r->lost_wall_ms;
+}
+
 /* ---- truth --------------------------------------------------------------------------------------------------------
  */
 
@@ -488,7 +500,7 @@ bool sim_redis_evict(struct sim_redis *r, const char *key)
     sim_reply_free(&reply);
     if (!was) return false;
     sim_say(r->net->sim, "Redis evicts %s", key);
-    r->losses++;
+    note_loss(r);
     return true;
 }
 

@@ -30,6 +30,8 @@ bool sim_redis_is_down(const struct sim_redis *r);
 const struct redis_server *sim_redis_server(const struct sim_redis *r);
 /* How many times it lost data (flush, or restart with lost writes). */
 unsigned sim_redis_losses(const struct sim_redis *r);
+/* Of the last one; 0 none. */
+int64_t sim_redis_lost_wall_ms(const struct sim_redis *r);
 
 /* The truth, for checkers: borrowed until the next command; NULL when absent. field NULL: the string under key. */
 const char *sim_redis_peek(struct sim_redis *r, const char *key, const char *field, size_t *ret_len);

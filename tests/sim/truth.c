@@ -234,7 +234,8 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
     if (k->made_by == SIM_BY_STRANGER && !k->was_shown && !passes_for_ours(t, k))
         sim_violate(t, "I3: %s is %s, though keyroll neither made it nor saw it in use", k->id, verb);
     /* a stranger came in between: after the call was sent, or after a look that is no older than it has to be */
-    bool unforeseen = t->outside_ms >= t->asked_ms || (t->outside_ms > t->listed_ms && !is_old(t, t->listed_ms));
+    bool unforeseen =
+        t->outside_ms >= t->asked_ms || (t->outside_ms > t->asked_listed_ms && !is_old(t, t->asked_listed_ms));
     if (k->made_by == SIM_BY_STRANGER && k->was_held && !unforeseen && !held && !sim_truth_works(t) &&
         could_be_seen(t, k))
         sim_violate(t, "I3: %s is %s while the instance has no other accepted key", k->id, verb);
@@ -242,7 +243,7 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
     judge_rest(t, k);
     bool lived = k->was_offered || k->was_held;
     if (!lived) return;
-    if (k->status == AWS_KEY_ACTIVE && !(k->changed_outside && k->outside_ms > t->listed_ms))
+    if (k->status == AWS_KEY_ACTIVE && !(k->changed_outside && k->outside_ms > t->asked_listed_ms))
         sim_violate(t, "R1: %s was offered to the instance and is deleted while Active", k->id);
     if (k->inactive_wall_ms == TIME_NONE ||
         (!k->changed_outside && sim_wall_ms(t->sim) - k->inactive_wall_ms < t->quarantine_ms))

@@ -60,6 +60,7 @@ struct sim_truth {
     int64_t listed_ms;           /* last time keyroll saw a list */
     int64_t outside_ms;          /* last time a stranger touched any key */
     int64_t asked_ms;            /* when the call whose effect comes now was begun: it was decided before */
+    int64_t asked_listed_ms;     /* listed_ms of then: a call may land after another worker's look */
     int64_t intent_ms;           /* when keyroll meant to send its last CreateAccessKey; -1 never */
     bool held_accepted;          /* the instance once held an accepted key */
     unsigned creates, deletes;   /* by keyroll */

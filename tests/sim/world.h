@@ -163,6 +163,7 @@ struct sim_world {
     bool went_back;        /* a failover or an eviction took record or journal back and left the rest (a flush: R8) */
     uint64_t state_before; /* hash of both when Redis went down */
     bool first_open;       /* the first rotation of all was open when Redis went */
+    bool old_first_look;   /* a job from before the first record began when Redis had lost it */
     bool slept;            /* a worker froze */
     bool refused;          /* a call was refused for good */
     bool instance_hurt;    /* a call to the instance did not simply go well */
