@@ -14,6 +14,7 @@
 #define CHECK_POLLS    5
 #define PROOF_FRESH_MS 2000
 #define LAG_AGAIN_MS   30000
+#define GATE_LOOK_MS   60000
 #define SET_ROUNDS     3
 #define INTENTS        5 /* of one run that came too late */
 
@@ -313,14 +314,19 @@ static struct saga_verdict gate(struct saga *s)
     return rc < 0 ? saga_fail(rc) : saga_wait();
 }
 
+/* Whoever paused, or set the allowance, may take that back before it ends by itself. */
+static struct saga_verdict held_at_gate(struct rotation *r, int64_t wait_ms, const char *why)
+{
+    return rotate_wait_until(r, step_now_ms(r) + (wait_ms < GATE_LOOK_MS ? wait_ms : GATE_LOOK_MS), RECORD_NEW, why);
+}
+
 static struct saga_verdict gate_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
     const struct store_reply *g = result;
-    if (g->err == ERR_PAUSED) return rotate_wait_until(r, step_now_ms(r) + 60000, RECORD_NEW, g->text);
+    if (g->err == ERR_PAUSED) return held_at_gate(r, GATE_LOOK_MS, g->text);
     if (g->err == ERR_RATE_LIMITED)
-        return rotate_wait_until(r, step_now_ms(r) + g->wait_ms, RECORD_NEW,
-                                 "max_rotations_per_hour is used up; raise it, or wait");
+        return held_at_gate(r, g->wait_ms, "max_rotations_per_hour is used up; raise it, or wait");
     return g->err ? saga_fail(g->err) : saga_next();
 }
 

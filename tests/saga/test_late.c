@@ -145,12 +145,29 @@ static void a_deleted_key_lands_late(void **state)
     sim_world_free(w);
 }
 
+/* What was put off for want of allowance does not wait for an hour when that is raised. */
+static void a_raised_allowance_is_noticed(void **state)
+{
+    (void)state;
+    struct sim_options o = plain_options(1);
+    o.rotation.max_per_hour = 0;
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_for(w, 20 * 60000);
+    assert_int_equal(w->truth.creates, 0);
+    for (unsigned i = 0; i < SIM_WORKERS_MAX; i++) w->workers[i].env.policy.max_per_hour = 20;
+    sim_run_for(w, 2 * 60000);
+    assert_int_equal(w->truth.creates, 1);
+    sim_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stale_read_asks_nobody), cmocka_unit_test(a_stale_look_when_a_clock_was_set),
         cmocka_unit_test(what_stays_is_drift),      cmocka_unit_test(an_intent_that_is_told_late),
-        cmocka_unit_test(a_deleted_key_lands_late),
+        cmocka_unit_test(a_deleted_key_lands_late), cmocka_unit_test(a_raised_allowance_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
