@@ -65,7 +65,8 @@ enum keyslots_lag step_list_lag(const struct rotation *r)
 bool step_shows_old(struct rotation *r)
 {
     const int64_t life_ms = r->can.write_life_ms, now = clock_mono_ms(r->env->clock);
-    if (!keyslots_shows_old(&r->record, r->seen, r->seen_id, life_ms, step_now_ms(r))) {
+    const bool unknown = step_listed(r, r->seen_id) && !record_find(&r->record, r->seen_id);
+    if (unknown || r->kept_secret || !keyslots_shows_old(&r->record, r->seen, r->seen_id, life_ms, step_now_ms(r))) {
         r->doubted_mono_ms = 0;
         return false;
     }

@@ -31,7 +31,7 @@ static void a_stale_read(const char *table, const char *step, unsigned skip, boo
     assert_becomes_current(w);
     assert_true(stale->hit);
     assert_int_equal(w->truth.creates, 1);
-    assert_int_equal(writes->seen, 1);
+    assert_in_range(writes->seen, 1, with_key ? 2 : 1); /* a kept pair is simply written again */
     sim_world_free(w);
 }
 
@@ -72,6 +72,37 @@ static void a_stale_look_when_a_clock_was_set(void **state)
 }
 
 /* What is there still when an old value can no longer be shown is no stale read: it is told. */
+/* Neither can be what the instance held before, or nothing is lost if it is: nobody waits for the end of a lag. */
+static void what_is_no_old_value_is_acted_on_at_once(void **state)
+{
+    (void)state;
+    struct sim_options o = plain_options(1);
+    struct sim_world *w = sim_world_new(&o);
+    struct sim_key *other;
+    sim_start_plain(w);
+    const struct sim_key before = w->truth.keys[0];
+    sim_schedule(w);
+    assert_true(sim_run_until(w, rotated, DAY_MS));
+    const char *given = w->truth.instance.id;
+    char id[sizeof(w->truth.instance.id)];
+    snprintf(id, sizeof(id), "%s", given);
+    sim_restore_instance(w, &before); /* the pair is kept until the predecessor is gone */
+    sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    sim_run_for(w, 30000);
+    assert_string_equal(w->truth.instance.id, id);
+    sim_world_free(w);
+
+    w = sim_world_new(&o);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, rotated, DAY_MS));
+    assert_int_equal(sim_truth_create(&w->truth, SIM_BY_STRANGER, &other), 0);
+    sim_truth_write(&w->truth, other->id, other->secret, SIM_BY_STRANGER, w->sim.mono_ms);
+    sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    sim_run_for(w, 10000);
+    assert_int_equal(sim_state(w), RECORD_DRIFTED);
+    sim_world_free(w);
+}
+
 static void what_stays_is_drift(void **state)
 {
     (void)state;
@@ -165,9 +196,10 @@ static void a_raised_allowance_is_noticed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_stale_read_asks_nobody), cmocka_unit_test(a_stale_look_when_a_clock_was_set),
-        cmocka_unit_test(what_stays_is_drift),      cmocka_unit_test(an_intent_that_is_told_late),
-        cmocka_unit_test(a_deleted_key_lands_late), cmocka_unit_test(a_raised_allowance_is_noticed),
+        cmocka_unit_test(a_stale_read_asks_nobody),      cmocka_unit_test(a_stale_look_when_a_clock_was_set),
+        cmocka_unit_test(what_stays_is_drift),           cmocka_unit_test(what_is_no_old_value_is_acted_on_at_once),
+        cmocka_unit_test(an_intent_that_is_told_late),   cmocka_unit_test(a_deleted_key_lands_late),
+        cmocka_unit_test(a_raised_allowance_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
