@@ -354,8 +354,10 @@ static struct saga_verdict intent_event(struct saga *s)
 static struct saga_verdict create(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    if (clock_mono_ms(r->env->clock) - r->intent_mono_ms <= CREATE_BEGIN_MS || MUTANT(EFFECT_FIRST))
+    if (clock_mono_ms(r->env->clock) - r->intent_mono_ms <= CREATE_BEGIN_MS || MUTANT(EFFECT_FIRST)) {
+        r->intents = 0; /* telling is not what takes long: a call may queue for as long as a budget binds */
         return step_aws(r, AWS_CREATE_ACCESS_KEY, NULL, AWS_KEY_ACTIVE);
+    }
     if (++r->intents < INTENTS) return saga_jump(INTENT);
     rotation_note(r, ERR_TIMEOUT, true, "telling Redis and Kafka that a key will be made takes too long each time");
     return saga_fail(ERR_TIMEOUT);

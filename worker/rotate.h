@@ -6,8 +6,8 @@
 
 #include "worker/steps.h"
 
-#define CREATE_BEGIN_MS                                                                                                \
-    60000 /* CreateAccessKey is begun so long after its intent at most, or the intent is told anew */
+/* CreateAccessKey is begun so long after its intent at most, or the intent is told anew. */
+#define CREATE_BEGIN_MS 20000
 
 enum rotate_row {
     LEASE,

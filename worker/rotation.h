@@ -94,7 +94,7 @@ struct rotation {
     int64_t used_at_ms;
     struct keyslots_out slots;
     int64_t intent_mono_ms; /* when the create that is not sent yet was intended */
-    unsigned intents;       /* how often */
+    unsigned intents;       /* how many were told too late, in a row */
     unsigned settled;
     bool told_offered; /* this run's `offered` is on the events: the pair may be written */
     int64_t settle_began_mono_ms, settle_ok_mono_ms;

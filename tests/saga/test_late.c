@@ -176,6 +176,28 @@ static void a_deleted_key_lands_late(void **state)
     sim_world_free(w);
 }
 
+/* A budget that binds lets a create queue for many times the life of its intent: that is no failure. */
+static void a_create_that_queues_burns_no_try(void **state)
+{
+    (void)state;
+    struct sim_rule unsent = {SIM_ANY, .table = "rotate", .step = "create", .times = 40, .fault = {SIM_UNSENT, 0}};
+    struct sim_options o = plain_options(1);
+    o.rules = &unsent;
+    o.n_rules = 1;
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    for (int minute = 0; minute < 60 && !rotated(w); minute++) {
+        struct record r;
+        sim_run_for(w, 60000);
+        if (sim_record(w, &r)) assert_int_equal(r.attempts, 0);
+    }
+    assert_true(rotated(w));
+    assert_true(unsent.hit >= 40);
+    assert_int_equal(w->truth.creates, 1);
+    sim_world_free(w);
+}
+
 /* What was put off for want of allowance does not wait for an hour when that is raised. */
 static void a_raised_allowance_is_noticed(void **state)
 {
@@ -199,7 +221,7 @@ int main(void)
         cmocka_unit_test(a_stale_read_asks_nobody),      cmocka_unit_test(a_stale_look_when_a_clock_was_set),
         cmocka_unit_test(what_stays_is_drift),           cmocka_unit_test(what_is_no_old_value_is_acted_on_at_once),
         cmocka_unit_test(an_intent_that_is_told_late),   cmocka_unit_test(a_deleted_key_lands_late),
-        cmocka_unit_test(a_raised_allowance_is_noticed),
+        cmocka_unit_test(a_raised_allowance_is_noticed), cmocka_unit_test(a_create_that_queues_burns_no_try),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,9 +18,9 @@
 #define QUOTA              2
 #define FLAP_LEAST_MS      1000 /* and two seconds more at most */
 #define PROOF_MS           5000 /* a pair was proven so shortly before it is written */
-/* R4: so long after an intent whose create had no answer a newcomer may be taken for ours: the minute in which it is
- * sent, and AWS's skew limit; a minute more for an intent that was repeated. */
-#define CREATE_LIFE_MS  (17 * 60000)
+/* R4: so long after an intent whose create had no answer a newcomer may be taken for ours: the 20 s in which it is
+ * begun and the 10 s that it may take, AWS's skew limit, and half a minute for an intent that was repeated. */
+#define CREATE_LIFE_MS  (16 * 60000)
 #define CREATE_SLACK_MS 5000
 #define LOOK_MOST_MS    300000       /* a retry or two of what comes between a look and its call */
 #define UNSEEN_MS       (40 * 60000) /* what the instance has held for so long shows in last-used (R11) */
