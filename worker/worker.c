@@ -183,9 +183,11 @@ static void on_kafka_log(void *arg, int level, const char *fac, const char *text
 /* ---- probes ---------------------------------------------------------------------------------------------------------
  */
 
+/* It takes jobs. The consumer of urgent and retried ones joins behind it, in a rebalance of its own: that takes until
+ * the next heartbeat, in which a group's other workers have those. */
 static bool has_joined(const struct worker *w)
 {
-    return w->in && kafka_in_steady(w->in) && w->others && kafka_in_steady(w->others);
+    return w->in && kafka_in_steady(w->in);
 }
 
 static bool is_ready(const struct worker *w)
