@@ -30,6 +30,18 @@ static inline struct sim_options plain_options(uint64_t seed)
     return o;
 }
 
+/* A plain start that the scheduler begins to look at, with these rules; borrowed, they may change while it runs. */
+static inline struct sim_world *begin_plain(struct sim_rule *rules, size_t n)
+{
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = n;
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    return w;
+}
+
 static inline void assert_well(const char *violation)
 {
     if (violation[0]) fail_msg("%s", violation);

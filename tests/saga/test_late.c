@@ -48,12 +48,7 @@ static void a_stale_read_asks_nobody(void **state)
 static void a_stale_look(const char *step, int64_t by_ms)
 {
     struct sim_rule stale = {SIM_ANY, .table = "audit", .step = step, .skip = 1000, .fault = {SIM_STALE, 0}};
-    struct sim_options o = plain_options(1);
-    o.rules = &stale;
-    o.n_rules = 1;
-    struct sim_world *w = sim_world_new(&o);
-    sim_start_plain(w);
-    sim_schedule(w);
+    struct sim_world *w = begin_plain(&stale, 1);
     assert_true(sim_run_until(w, rotated, DAY_MS));
     stale.skip = 0;
     sim_step_redis_clock(w, by_ms);
@@ -71,7 +66,6 @@ static void a_stale_look_when_a_clock_was_set(void **state)
     a_stale_look("read", -600000);
 }
 
-/* What is there still when an old value can no longer be shown is no stale read: it is told. */
 /* Neither can be what the instance held before, or nothing is lost if it is: nobody waits for the end of a lag. */
 static void what_is_no_old_value_is_acted_on_at_once(void **state)
 {
@@ -83,9 +77,8 @@ static void what_is_no_old_value_is_acted_on_at_once(void **state)
     const struct sim_key before = w->truth.keys[0];
     sim_schedule(w);
     assert_true(sim_run_until(w, rotated, DAY_MS));
-    const char *given = w->truth.instance.id;
     char id[sizeof(w->truth.instance.id)];
-    snprintf(id, sizeof(id), "%s", given);
+    memcpy(id, w->truth.instance.id, sizeof(id));
     sim_restore_instance(w, &before); /* the pair is kept until the predecessor is gone */
     sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
     sim_run_for(w, 30000);
@@ -103,6 +96,7 @@ static void what_is_no_old_value_is_acted_on_at_once(void **state)
     sim_world_free(w);
 }
 
+/* What is there still when an old value can no longer be shown is no stale read: it is told. */
 static void what_stays_is_drift(void **state)
 {
     (void)state;
@@ -130,13 +124,8 @@ static void told_late(unsigned minutes, enum sim_fault_kind kind)
         {SIM_ANY, .step = "intent event", .times = 2 * minutes, .fault = {SIM_LATE_ANSWER, 0}},
         {SIM_ANY, .table = "rotate", .step = "create", .fault = {kind, 0}},
     };
-    struct sim_options o = plain_options(1);
-    rules[1].fault.delay_ms = kind == SIM_LATE_EFFECT ? o.rotation.skew_limit_ms - 1000 : 0;
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
-    struct sim_world *w = sim_world_new(&o);
-    sim_start_plain(w);
-    sim_schedule(w);
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
+    rules[1].fault.delay_ms = kind == SIM_LATE_EFFECT ? w->o.rotation.skew_limit_ms - 1000 : 0;
     assert_becomes_current(w);
     assert_true(rules[1].hit);
     sim_world_free(w);
@@ -164,12 +153,7 @@ static void a_deleted_key_lands_late(void **state)
         {SIM_ANY, .table = "rotate", .step = "set", .op = "write key", .fault = {SIM_LATE_EFFECT, 100000}},
         {SIM_ANY, .table = "rotate", .step = "read back", .skip = 1, .act = delete_new},
         {SIM_ANY, .table = "rotate", .step = "review", .fault = {SIM_LATE_ANSWER, 0}}};
-    struct sim_options o = plain_options(1);
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
-    struct sim_world *w = sim_world_new(&o);
-    sim_start_plain(w);
-    sim_schedule(w);
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
     assert_becomes_current(w);
     assert_true(rules[2].hit);
     assert_int_equal(w->truth.creates, 2);
@@ -181,12 +165,7 @@ static void a_create_that_queues_burns_no_try(void **state)
 {
     (void)state;
     struct sim_rule unsent = {SIM_ANY, .table = "rotate", .step = "create", .times = 40, .fault = {SIM_UNSENT, 0}};
-    struct sim_options o = plain_options(1);
-    o.rules = &unsent;
-    o.n_rules = 1;
-    struct sim_world *w = sim_world_new(&o);
-    sim_start_plain(w);
-    sim_schedule(w);
+    struct sim_world *w = begin_plain(&unsent, 1);
     for (int minute = 0; minute < 60 && !rotated(w); minute++) {
         struct record r;
         sim_run_for(w, 60000);

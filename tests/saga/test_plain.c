@@ -231,12 +231,7 @@ static void no_way_back_is_left(void **state)
     (void)state;
     struct sim_rule rules[] = {{SIM_ANY, .table = "retire", .step = "deactivate", .act = fail_tests_for_an_hour},
                                {SIM_ANY, .table = "retire", .step = "back", .act = delete_first}};
-    struct sim_options o = plain_options(1);
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
-    struct sim_world *w = sim_world_new(&o);
-    sim_start_plain(w);
-    sim_schedule(w);
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
     assert_becomes_current(w);
     assert_true(rules[1].hit);
     sim_world_free(w);
@@ -759,12 +754,7 @@ static void pair_lost_during_the_repair(void **state)
     (void)state;
     struct sim_rule rules[] = {{SIM_ANY, .table = "audit", .skip = 8, .act = restore_old},
                                {SIM_ANY, .step = "set", .skip = 1, .fault = {SIM_CRASH_BEFORE, 0}, .act = flush}};
-    struct sim_options o = plain_options(1);
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
-    struct sim_world *w = sim_world_new(&o);
-    sim_start_plain(w);
-    sim_schedule(w);
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
     sim_run_quiet(w, DAYS);
     assert_true(rules[1].hit);
     assert_well(sim_check_current(w));
@@ -778,12 +768,7 @@ static void exposed_before_a_revival(void **state)
     struct sim_rule rules[] = {{SIM_ANY, .step = "read back", .act = deactivate_new},
                                {SIM_ANY, .step = "review", .act = mark_new},
                                {SIM_ANY, .step = "revive"}};
-    struct sim_options o = plain_options(1);
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
-    struct sim_world *w = sim_world_new(&o);
-    sim_start_plain(w);
-    sim_schedule(w);
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
     sim_run_quiet(w, DAYS);
     assert_well(sim_check_end(w));
     assert_true(rules[1].hit && !rules[2].hit);
@@ -933,12 +918,7 @@ static void a_newcomer_made_active_again_asks(void **state)
     (void)state;
     struct sim_rule rules[] = {{SIM_ANY, .step = "create", .fault = {SIM_LOST_AFTER, 0}},
                                {SIM_ANY, .step = "doubt inactive", .act = make_newest_active}};
-    struct sim_options o = plain_options(1);
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
-    struct sim_world *w = sim_world_new(&o);
-    sim_start_plain(w);
-    sim_schedule(w);
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
     assert_becomes(w, RECORD_AWAITING);
     assert_int_equal(w->truth.deletes, 0);
     sim_world_free(w);

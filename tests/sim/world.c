@@ -512,10 +512,8 @@ void sim_step_redis_clock(struct sim_world *w, int64_t by_ms)
 
 void sim_redis_goes(struct sim_world *w)
 {
-    struct record r;
     if (sim_redis_is_down(w->redis)) return;
     w->state_before = state_hash(w);
-    if (lies(w, "journal") && sim_record(w, &r) && r.rotation == 0) w->first_open = true;
 }
 
 static void on_redis_up(void *arg)
