@@ -16,9 +16,10 @@
  * rebalance that cannot be noted is fatal: its partitions would be read by nobody while the group takes them for
  * served.
  *
- * Ending: close through a queue of its own, with a deadline; then destroy in a thread. A consumer below 2.3 that never
- * had an assignment is not closed (it may crash there, librdkafka 2.3.0's change log): its membership times out. One
- * that could not be closed in time gives its partitions up before it is destroyed (give_up()). */
+ * Ending: close through a queue of its own, with a deadline; then destroy in a thread. A consumer that is joining waits
+ * for its first assignment before (await_assignment()). Below 2.3 one that never had any is not closed: it may crash
+ * there (librdkafka 2.3.0's change log), and its membership times out. One that could not be closed in time gives its
+ * partitions up before it is destroyed (give_up()). */
 #include "lib/kafka_in.h"
 
 #include "lib/clock.h"
@@ -465,6 +466,27 @@ int kafka_in_commit_sync(struct kafka_in *k, const struct kafka_partition *p, si
 
 /* ---- life ---- */
 
+/* The group knows it, and it has no assignment yet. */
+static bool is_joining(const struct kafka_in *k)
+{
+    if (k->was_assigned || k->is_fatal || !k->rk) return false;
+    char *id = rd_kafka_memberid(k->rk);
+    bool is_known = id && *id;
+    if (id) rd_kafka_mem_free(k->rk, id);
+    return is_known;
+}
+
+/* Of one that is joining: a leave is read by the broker behind the join only, and the group would keep the member for a
+ * session timeout. librdkafka below 2.3 cannot even be destroyed then: it asserts a state that the first assignment
+ * makes (its issue 4312). */
+static void await_assignment(struct kafka_in *k, int64_t end_mono_ms)
+{
+    while (is_joining(k) && clock_mono_ms(k->clock) < end_mono_ms) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(k->rk, 20);
+        if (m) rd_kafka_message_destroy(m);
+    }
+}
+
 /* Frees what is there; the consumer may be half-built. */
 static void destroy(struct kafka_in *k)
 {
@@ -475,7 +497,8 @@ static void destroy(struct kafka_in *k)
     kafka_wake_free(k->wake);
     k->wake = NULL;
     loop_timer_free(TAKE(k->missed_timer));
-    bool ended = !k->rk || kafka_destroy(k->rk, DESTROY_WAIT_MS);
+    bool cannot_end = rd_kafka_version() < CLOSE_VERSION && is_joining(k); /* see await_assignment() */
+    bool ended = !k->rk || (!cannot_end && kafka_destroy(k->rk, DESTROY_WAIT_MS));
     for (size_t i = 0; i < k->n_parts; i++) free(k->parts[i].topic);
     free(k->parts);
     free(k->copy);
@@ -527,6 +550,7 @@ static void finish(struct kafka_in *k)
 {
     int64_t end = clock_mono_ms(k->clock) + k->close_wait_ms;
     rd_kafka_queue_io_event_enable(k->queue, -1, NULL, 0);
+    await_assignment(k, end);
     if (k->was_assigned || rd_kafka_version() >= CLOSE_VERSION) leave_group(k, end);
     destroy(k);
 }

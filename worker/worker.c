@@ -58,7 +58,7 @@ struct worker {
     struct intake *intake;
     struct metrics *metrics;
     struct http_server *server;
-    struct loop_timer *register_timer, *drain_timer;
+    struct loop_timer *register_timer, *drain_timer, *others_timer;
     struct rotation_env env;
     bool redis_ready, draining, drained, failed, told_ready;
 };
@@ -492,6 +492,13 @@ static void on_assigned(void *arg, const struct kafka_partition *p, size_t n)
     intake_on_assigned(((struct worker *)arg)->intake, p, n);
 }
 
+static void on_jobs_assigned(void *arg, const struct kafka_partition *p, size_t n)
+{
+    struct worker *w = arg;
+    intake_on_assigned(w->intake, p, n);
+    if (!w->others) loop_timer_start(w->others_timer, 0); /* not in here: this one is still being assigned */
+}
+
 static void on_revoked(void *arg, const struct kafka_partition *p, size_t n, bool lost)
 {
     intake_on_revoked(((struct worker *)arg)->intake, p, n, lost);
@@ -521,7 +528,7 @@ static int make_consumer(struct worker *w, const char *const *topics, size_t n, 
                                        .session_timeout_ms = o->session_timeout_ms,
                                        .heartbeat_ms = o->heartbeat_ms,
                                        .on_message = on_message,
-                                       .on_assigned = on_assigned,
+                                       .on_assigned = ret_in == &w->in ? on_jobs_assigned : on_assigned,
                                        .on_revoked = on_revoked,
                                        .on_committed = ret_in == &w->in ? on_committed : on_others_committed,
                                        .on_fatal = on_kafka_fatal,
@@ -530,15 +537,28 @@ static int make_consumer(struct worker *w, const char *const *topics, size_t n, 
     return kafka_in_new(w->loop, &k, ret_in, reterr);
 }
 
-static int make_consumers(struct worker *w, char **reterr)
+static int make_jobs_consumer(struct worker *w, char **reterr)
 {
-    const char *others[1 + OPTIONS_RETRIES_MAX] = {w->o->topic_urgent};
-    size_t n = 1;
-    for (size_t i = 0; i < w->o->retry_delays.n; i++) others[n++] = w->o->topic_retry[i];
     int rc = make_consumer(w, (const char *const[]){w->o->topic_jobs}, 1, &w->in, reterr);
-    if (!rc) rc = make_consumer(w, others, n, &w->others, reterr);
-    if (!rc) intake_bind(w->intake, w->in, w->others);
+    if (!rc) intake_bind(w->intake, w->in, NULL);
     return rc;
+}
+
+/* The consumer of urgent and retried jobs, once the jobs' one is a member: did it happen to join first, the other would
+ * learn of its own place by a heartbeat only, and the worker would be ready so much later. */
+static void make_others_consumer(void *arg)
+{
+    struct worker *w = arg;
+    const char *topics[1 + OPTIONS_RETRIES_MAX] = {w->o->topic_urgent};
+    AUTO_FREE char *why = NULL;
+    size_t n = 1;
+    if (w->others || w->draining) return;
+    for (size_t i = 0; i < w->o->retry_delays.n; i++) topics[n++] = w->o->topic_retry[i];
+    int rc = make_consumer(w, topics, n, &w->others, &why);
+    if (rc < 0)
+        on_kafka_fatal(w, why ? why : err_text(rc));
+    else
+        intake_bind(w->intake, w->in, w->others);
 }
 
 static int make_probes(struct worker *w, char **reterr)
@@ -558,7 +578,8 @@ static int make_timers(struct worker *w, char **reterr)
     w->metrics = metrics_new();
     w->register_timer = loop_timer_new(w->loop, register_worker, w);
     w->drain_timer = loop_timer_new(w->loop, on_drain_deadline, w);
-    int rc = w->metrics && w->register_timer && w->drain_timer ? 0 : ERR_NOMEM;
+    w->others_timer = loop_timer_new(w->loop, make_others_consumer, w);
+    int rc = w->metrics && w->register_timer && w->drain_timer && w->others_timer ? 0 : ERR_NOMEM;
     if (!rc) rc = loop_signal(w->loop, SIGTERM, on_sigterm, w);
     if (!rc) rc = loop_signal(w->loop, SIGINT, on_sigterm, w);
     if (rc < 0) *reterr = reason("start", err_text(rc));
@@ -568,8 +589,8 @@ static int make_timers(struct worker *w, char **reterr)
 int worker_new(struct loop *l, const struct options *o, struct worker **ret_worker, char **reterr)
 {
     typedef int make_fn(struct worker *, char **);
-    static make_fn *const parts[] = {make_timers,   make_escrow, make_aws,       make_instance, make_redis,
-                                     make_producer, make_intake, make_consumers, make_probes};
+    static make_fn *const parts[] = {make_timers,   make_escrow, make_aws,           make_instance, make_redis,
+                                     make_producer, make_intake, make_jobs_consumer, make_probes};
     struct worker *w = calloc(1, sizeof(*w));
     if (!w) return ERR_NOMEM;
     w->o = o;
@@ -624,6 +645,7 @@ void worker_free(struct worker *w)
     escrow_free(w->escrow);
     if (w->register_timer) loop_timer_free(w->register_timer);
     if (w->drain_timer) loop_timer_free(w->drain_timer);
+    if (w->others_timer) loop_timer_free(w->others_timer);
     metrics_free(w->metrics);
     free(w);
 }

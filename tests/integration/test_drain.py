@@ -52,6 +52,15 @@ def finish(made, count, lost_replies=0):
     assert totals["outages"] == totals["orphan_keys"] == totals["unexplained_keys"] == 0, totals
 
 
+def test_the_group_forgets_who_leaves_as_soon_as_it_is_ready(tmp_path, kafka, redis_server):
+    """Its second member is still joining then: left in the group, it would hold up whoever comes next for a session timeout."""
+    with sandbox.SandboxFleet(tmp_path, 1) as fleet, deployment.Deployment(tmp_path, kafka, redis_server, fleet, **REAL) as made:
+        made.topics_apply()
+        for _ in range(3):
+            assert made.worker().drain() == 0
+            assert kafka.members(made.group) == 0
+
+
 def test_sigterm_under_load(busy, size):
     count, latency_ms = size
     worker, = busy.workers
