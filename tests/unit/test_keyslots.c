@@ -324,6 +324,32 @@ static void foreign_key_in_the_instance_drifts(void **state)
     assert_int_equal(decide(&s), SLOT_PERSON);
 }
 
+/* A key of ours that was refused and taken back, and whose write landed later than any should. */
+static void a_withdrawn_key_in_the_instance_is_no_strangers(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    lists(&s, K1, AWS_KEY_ACTIVE);
+    lists(&s, K2, AWS_KEY_INACTIVE);
+    knows(&s, K1, KEY_CURRENT, AWS_KEY_ACTIVE);
+    knows(&s, K2, KEY_UNUSED, AWS_KEY_INACTIVE);
+    s.record.state = RECORD_FAILED;
+    sees(&s, K2);
+    record_find(&s.record, K2)->offered_ms = NOW - 3600000;
+    assert_false(observe(&s));
+    s.in.pair_kept = true;
+    assert_int_equal(decide(&s), SLOT_REPAIR);
+    assert_string_equal(s.out.key_id, K1);
+    s.in.pair_kept = false;
+    assert_int_equal(decide(&s), SLOT_DRIFTED);
+    assert_string_equal(s.out.key_id, K2);
+    assert_non_null(strstr(s.out.reason, "took back"));
+
+    record_find(&s.record, K2)->offered_ms = TIME_NONE; /* never offered: somebody else gave it */
+    assert_true(observe(&s));
+}
+
 /* A key that was touched, and one that nobody explains: the person hears of both. */
 static void a_drift_names_the_unexplained_key(void **state)
 {
@@ -618,6 +644,7 @@ int main(void)
         cmocka_unit_test(stale_job_without_a_key_has_nothing_to_do),
         cmocka_unit_test(restored_instance_is_repaired_with_the_kept_pair),
         cmocka_unit_test(foreign_key_in_the_instance_drifts),
+        cmocka_unit_test(a_withdrawn_key_in_the_instance_is_no_strangers),
         cmocka_unit_test(a_drift_names_the_unexplained_key),
         cmocka_unit_test(a_question_names_every_unexplained_key),
         cmocka_unit_test(changes_by_others_drift),
