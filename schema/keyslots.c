@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define YOUNG_MS 3600000 /* a key is given to its instance before it is so old: see keyslots_shows_old() */
+
 static const struct aws_key *listed(const struct aws_key *keys, size_t n, const char *id)
 {
     for (size_t i = 0; i < n; i++)
@@ -156,12 +158,13 @@ enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *ke
 }
 
 bool keyslots_shows_old(const struct record *r, enum instance_seen seen, const char *seen_id, int64_t life_ms,
-                        int64_t now_ms)
+                        int64_t now_ms, int64_t aws_ms)
 {
     const struct record_key *k = record_current(r);
     if (!k || k->seen_ms == TIME_NONE || seen == INSTANCE_SEEN_UNKNOWN) return false;
     if (seen == INSTANCE_SEEN_ID && !strcmp(seen_id, k->id)) return false;
-    return now_ms - k->seen_ms < life_ms;
+    bool young = k->rotation > 0 && k->created_ms != TIME_NONE && aws_ms != TIME_NONE;
+    return now_ms - k->seen_ms < life_ms || (young && aws_ms - k->created_ms < YOUNG_MS + life_ms);
 }
 
 /* What no rule allows (lib/mutant.h). */

@@ -45,10 +45,15 @@ static void a_stale_read_asks_nobody(void **state)
 }
 
 /* The same when Redis's clock, by which the record has its times, was set in between. */
-static void a_stale_look(const char *step, int64_t by_ms)
+static void a_stale_look(const char *step, int64_t by_ms, bool with_key)
 {
     struct sim_rule stale = {SIM_ANY, .table = "audit", .step = step, .skip = 1000, .fault = {SIM_STALE, 0}};
-    struct sim_world *w = begin_plain(&stale, 1);
+    struct sim_options o = plain_options(1);
+    o.rules = &stale;
+    o.n_rules = 1;
+    struct sim_world *w = sim_world_new(&o);
+    if (with_key) sim_start_plain(w);
+    sim_schedule(w);
     assert_true(sim_run_until(w, rotated, DAY_MS));
     stale.skip = 0;
     sim_step_redis_clock(w, by_ms);
@@ -61,9 +66,12 @@ static void a_stale_look(const char *step, int64_t by_ms)
 static void a_stale_look_when_a_clock_was_set(void **state)
 {
     (void)state;
-    a_stale_look("survey", -600000);
-    a_stale_look("survey", 600000);
-    a_stale_look("read", -600000);
+    a_stale_look("survey", -600000, true);
+    a_stale_look("survey", 600000, true);
+    a_stale_look("read", -600000, true);
+    a_stale_look("read", 600000, true);
+    a_stale_look("read", -600000, false);
+    a_stale_look("read", 600000, false); /* the instance shows no key, and the pair is not kept */
 }
 
 /* Neither can be what the instance held before, or nothing is lost if it is: nobody waits for the end of a lag. */

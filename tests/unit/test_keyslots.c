@@ -529,12 +529,23 @@ static void a_read_that_may_show_what_was_there_before(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct scene s;
         begin(&s);
-        assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_ID, K1, 120000, NOW)); /* the first look */
+        assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_ID, K1, 120000, NOW, NOW)); /* the first look */
         knows(&s, K1, KEY_REPLACED, AWS_KEY_ACTIVE);
         knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE)->seen_ms = cases[i].seen_ms;
         if (cases[i].shows) sees(&s, cases[i].shows);
-        assert_int_equal(keyslots_shows_old(&s.record, s.in.seen, s.in.seen_id, 120000, NOW), cases[i].old);
+        assert_int_equal(keyslots_shows_old(&s.record, s.in.seen, s.in.seen_id, 120000, NOW, NOW), cases[i].old);
     }
+    struct scene s; /* Redis's clock was set a day ahead after the last look: AWS's tells how old the key is at most */
+    begin(&s);
+    struct record_key *k = knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE);
+    k->seen_ms = NOW - 86400000;
+    k->created_ms = NOW - 3600000;
+    k->rotation = 7;
+    assert_true(keyslots_shows_old(&s.record, INSTANCE_SEEN_NONE, "", 120000, NOW, NOW));
+    assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_NONE, "", 120000, NOW, TIME_NONE));
+    assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_NONE, "", 120000, NOW, NOW + 120000));
+    k->rotation = 0; /* not given by keyroll */
+    assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_NONE, "", 120000, NOW, NOW));
 }
 
 static void drifted_and_excluded_stay(void **state)
