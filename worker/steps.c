@@ -66,7 +66,8 @@ bool step_shows_old(struct rotation *r)
 {
     const int64_t life_ms = r->can.write_life_ms, now = clock_mono_ms(r->env->clock);
     const bool unknown = step_listed(r, r->seen_id) && !record_find(&r->record, r->seen_id);
-    if (unknown || r->kept_secret || !keyslots_shows_old(&r->record, r->seen, r->seen_id, life_ms, step_now_ms(r))) {
+    const bool old = keyslots_shows_old(&r->record, r->seen, r->seen_id, life_ms, step_now_ms(r), step_aws_ms(r));
+    if (unknown || r->kept_secret || !old) {
         r->doubted_mono_ms = 0;
         return false;
     }
@@ -355,6 +356,12 @@ struct saga_verdict step_lease_got(struct saga *s, const void *result)
     const struct breaker_port *b = &r->env->breakers;
     if (b->blocked && b->blocked(b->self, r->job, name)) return saga_fail(ERR_BREAKER_OPEN);
     r->record.parked[0] = '\0';
+    if (r->no_profile) { /* under the lease, so that the record tells it */
+        rotation_note(r, ERR_INVALID, true,
+                      "no profile \"%s\" in profiles_dir of the worker: add it there, or mend the inventory",
+                      r->job->profile);
+        return saga_fail(ERR_INVALID);
+    }
     if (!r->has_journal || s->table == table_of(r->journal.kind)) return saga_next();
     r->again = s->table != &audit_table;
     s->table = table_of(r->journal.kind); /* every table begins with the same row */
