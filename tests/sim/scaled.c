@@ -161,10 +161,11 @@ static void take_jobs(void);
 static bool aws_takes(const struct task *j, enum aws_family f)
 {
     struct bucket *b = &buckets[j->account][f];
+    const double full = limit_per_s > 1 ? limit_per_s : 1;
     if (limit_per_s <= 0) return true;
     b->tokens += limit_per_s * (double)(sim.mono_ms - b->filled_ms) / 1000;
     b->filled_ms = sim.mono_ms;
-    if (b->tokens > limit_per_s) b->tokens = limit_per_s > 1 ? limit_per_s : 1;
+    if (b->tokens > full) b->tokens = full;
     if (b->tokens < 1) return false;
     b->tokens -= 1;
     return true;
