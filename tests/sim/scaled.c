@@ -423,8 +423,10 @@ static void tell_all(void)
         if (k->gone || !k->ready) continue;
         struct metrics *m = metrics_new();
         gauge(m, "keyroll_jobs_in_flight", NULL, NULL, k->n);
-        budget_metrics_begin(m);
-        aws_pace_each(k->pace, budget_metrics_add, m);
+        struct budget_metrics b;
+        budget_metrics_begin(&b, m);
+        aws_pace_each(k->pace, budget_metrics_add, &b);
+        budget_metrics_end(&b, k->n);
         tell(k->name, m);
     }
     struct metrics *m = metrics_new();
