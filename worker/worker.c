@@ -194,8 +194,10 @@ static int on_request(void *arg, const struct http_server_request *req, struct b
 static void on_collect(void *arg)
 {
     struct worker *w = arg;
-    budget_metrics_begin(w->metrics);
-    aws_call_budgets(w->aws, budget_metrics_add, w->metrics);
+    struct budget_metrics budgets;
+    budget_metrics_begin(&budgets, w->metrics);
+    aws_call_budgets(w->aws, budget_metrics_add, &budgets);
+    budget_metrics_end(&budgets, w->intake ? intake_in_flight(w->intake) : 0);
     breakers_share_collect(w->share, w->metrics, w->redis_ready);
     struct loop_stats s;
     loop_stats(w->loop, &s);

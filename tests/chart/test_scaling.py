@@ -23,18 +23,36 @@ SCRAPE_S = 30  # the PodMonitor's interval
 LOOK_S = 15    # --horizontal-pod-autoscaler-sync-period
 PLACES = 800   # of max_in_flight 1000, without the urgent share
 MOST = 12
-TOLD = ("keyroll_jobs_in_flight", "keyroll_budget_waiting", "keyroll_due", "keyroll_rotations_waiting", "keyroll_leader")
+TOLD = ("keyroll_jobs_in_flight", "keyroll_jobs_working", "keyroll_budget_waiting", "keyroll_due", "keyroll_rotations_waiting", "keyroll_leader")
 BEGIN_S = 1700000000
 GONE = struct.unpack("<d", struct.pack("<Q", 0x7ff0000000000002))[0]  # Prometheus's mark of a series that is scraped no more
 
 
-@pytest.fixture(scope="module")
-def scaled():
-    """The ScaledObject as the chart renders it."""
-    objects = list(yaml.safe_load_all(template("full", "--set", f"autoscaling.maxReplicas={MOST}").stdout))
+def rendered(kind, autoscaling):
+    """The spec of the one object of that kind, as the chart renders it."""
+    objects = list(yaml.safe_load_all(template("full", "--set", f"autoscaling.maxReplicas={MOST},autoscaling.kind={autoscaling}").stdout))
     monitor = next(one for one in objects if one and one["kind"] == "PodMonitor")
     assert {one["interval"] for one in monitor["spec"]["podMetricsEndpoints"]} == {f"{SCRAPE_S}s"}
-    return next(one for one in objects if one and one["kind"] == "ScaledObject")["spec"]
+    return next(one for one in objects if one and one["kind"] == kind)["spec"]
+
+
+@pytest.fixture(scope="module")
+def keda():
+    """(query, threshold, fewest, most, behaviour) of the ScaledObject."""
+    spec = rendered("ScaledObject", "keda")
+    trigger, = spec["triggers"]
+    assert spec["minReplicaCount"] >= 1  # else pollingInterval and cooldownPeriod would count
+    return (trigger["metadata"]["query"], float(trigger["metadata"]["threshold"]), spec["minReplicaCount"], spec["maxReplicaCount"],
+            spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"])
+
+
+@pytest.fixture(scope="module")
+def hpa():
+    """The same of the HorizontalPodAutoscaler without KEDA: an average over the pods is a sum against the sum of the targets."""
+    spec = rendered("HorizontalPodAutoscaler", "hpa")
+    metric, = spec["metrics"]
+    return (f'sum({metric["pods"]["metric"]["name"]}{{namespace="keyroll"}})', float(metric["pods"]["target"]["averageValue"]),
+            spec["minReplicas"], spec["maxReplicas"], spec["behavior"])
 
 
 class Store:
@@ -116,16 +134,12 @@ class Fleet:
 
 
 class Autoscaler:
-    """KEDA's target for an average, and the HorizontalPodAutoscaler behind it."""
+    """A target for an average, and the HorizontalPodAutoscaler that keeps it."""
 
     TOLERANCE = 0.1
 
-    def __init__(self, spec):
-        trigger, = spec["triggers"]
-        self.query, self.threshold = trigger["metadata"]["query"], float(trigger["metadata"]["threshold"])
-        self.least, self.most = spec["minReplicaCount"], spec["maxReplicaCount"]
-        assert self.least >= 1  # else pollingInterval and cooldownPeriod would count
-        behaviour = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    def __init__(self, query, threshold, least, most, behaviour):
+        self.query, self.threshold, self.least, self.most = query, threshold, least, most
         self.up, self.down = behaviour["scaleUp"], behaviour["scaleDown"]
         self.replicas, self.changes = self.least, []  # (second, replicas before)
         self.wished = [(0, self.least)]  # (second, wish); at first what there is, as the controller does it
@@ -156,17 +170,16 @@ class Autoscaler:
 
 
 @pytest.fixture
-def simulate(scaled, store):
+def simulate(keda, store):
     """Runs a story, for so many minutes or until there are so many replicas. change: {minute: what is told to the fleet then}.
 
     Returns the replicas at each look, and the fleet.
     """
     fleets = []
 
-    def run(minutes, due, accounts, change, until=None, query=None):
-        fleet, scaler, history, told = Fleet(due, accounts), Autoscaler(scaled), [], []
+    def run(minutes, due, accounts, change, until=None, by=None):
+        fleet, scaler, history, told = Fleet(due, accounts), Autoscaler(*(by or keda)), [], []
         fleets.append(fleet)
-        scaler.query = query or scaler.query
         assert set(re.findall(r"keyroll_\w+", scaler.query)) <= set(TOLD)
         for now in range(0, 60 * minutes, LOOK_S):
             if now % 60 == 0 and now // 60 in change:
@@ -236,7 +249,17 @@ def test_up_when_aws_bears_more(simulate):
     assert set(history[:looks(8)]) == {2} and max(history) == 4
 
 
-def test_these_stories_can_fail(simulate):
+def test_without_keda_not_when_awss_budget_binds(simulate, hpa):
+    history, _ = simulate(10, 20000, 1, {0: "limit 3"}, by=hpa)
+    assert set(history) == {2}
+
+
+def test_without_keda_up_and_down_again(simulate, hpa):
+    history, fleet = simulate(28, 45000, 40, {0: "limit 40"}, by=hpa)
+    assert max(history) >= 6 and fleet.rotated == 45000 and history[-1] == 2
+
+
+def test_these_stories_can_fail(simulate, keda):
     """A query that asks for nothing but what is due brings workers that the account cannot feed."""
-    history, _ = simulate(10, 20000, 1, {0: "limit 3"}, until=MOST, query='sum(keyroll_due{namespace="keyroll"})')
+    history, _ = simulate(10, 20000, 1, {0: "limit 3"}, until=MOST, by=('sum(keyroll_due{namespace="keyroll"})', *keda[1:]))
     assert max(history) == MOST

@@ -161,10 +161,11 @@ static void take_jobs(void);
 static bool aws_takes(const struct task *j, enum aws_family f)
 {
     struct bucket *b = &buckets[j->account][f];
+    const double full = limit_per_s > 1 ? limit_per_s : 1;
     if (limit_per_s <= 0) return true;
     b->tokens += limit_per_s * (double)(sim.mono_ms - b->filled_ms) / 1000;
     b->filled_ms = sim.mono_ms;
-    if (b->tokens > limit_per_s) b->tokens = limit_per_s > 1 ? limit_per_s : 1;
+    if (b->tokens > full) b->tokens = full;
     if (b->tokens < 1) return false;
     b->tokens -= 1;
     return true;
@@ -422,8 +423,10 @@ static void tell_all(void)
         if (k->gone || !k->ready) continue;
         struct metrics *m = metrics_new();
         gauge(m, "keyroll_jobs_in_flight", NULL, NULL, k->n);
-        budget_metrics_begin(m);
-        aws_pace_each(k->pace, budget_metrics_add, m);
+        struct budget_metrics b;
+        budget_metrics_begin(&b, m);
+        aws_pace_each(k->pace, budget_metrics_add, &b);
+        budget_metrics_end(&b, k->n);
         tell(k->name, m);
     }
     struct metrics *m = metrics_new();

@@ -25,13 +25,15 @@ static double sum_of(const char *text, const char *name)
 static void tell(struct metrics *m, struct buf *out, unsigned waiting, uint64_t calls)
 {
     char account[16];
-    budget_metrics_begin(m);
+    struct budget_metrics b;
+    budget_metrics_begin(&b, m);
     for (unsigned i = 0; i < ACCOUNTS; i++) {
         snprintf(account, sizeof account, "%012u", i);
         const struct aws_pace_view v = {
             .account = account, .family = AWS_FAMILY_READ, .waiting = waiting, .calls = calls, .rate_per_s = 8};
-        budget_metrics_add(m, &v);
+        budget_metrics_add(&b, &v);
     }
+    budget_metrics_end(&b, 4 * ACCOUNTS);
     buf_reset(out);
     assert_int_equal(metrics_write(m, out), 0);
 }
@@ -42,11 +44,13 @@ static void all_accounts_count(void **state)
     AUTO_BUF struct buf out;
     buf_init(&out, 1 << 20);
     struct metrics *m = metrics_new();
-    tell(m, &out, 7, 10);
+    tell(m, &out, 7, 10); /* more calls wait than there are jobs: not all of them are of jobs */
+    assert_non_null(strstr(buf_str(&out), "\nkeyroll_jobs_working 0\n"));
     tell(m, &out, 3, 20); /* each time anew */
     assert_true(sum_of(buf_str(&out), "keyroll_budget_waiting") == 3 * ACCOUNTS);
     assert_true(sum_of(buf_str(&out), "keyroll_budget_calls_total") == 20 * ACCOUNTS);
     assert_non_null(strstr(buf_str(&out), "keyroll_budget_rate{account=\"000000000000\",family=\"iam-read\"} 8\n"));
+    assert_non_null(strstr(buf_str(&out), "\nkeyroll_jobs_working 100\n"));
     metrics_free(m);
 }
 
