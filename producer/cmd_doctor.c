@@ -15,11 +15,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NAME          "doctor"
-#define KAFKA_MS      5000
-#define NO_SUCH_KEY   "AKIAKEYROLLDOCTOR000"
-#define ACCOUNTS_MAX  64
-#define WORKER_OLD_MS 300000 /* a worker that has not registered for so long is gone */
+#define NAME         "doctor"
+#define KAFKA_MS     5000
+#define NO_SUCH_KEY  "AKIAKEYROLLDOCTOR000"
+#define ACCOUNTS_MAX 64
 
 struct doctor {
     struct client *c;
@@ -116,18 +115,45 @@ static void check_kafka(struct doctor *d)
 /* ---- Redis and the workers ---- */
 
 struct workers {
-    json_t *list; /* worker id -> its registration */
+    const struct escrow *own; /* NULL: nothing to compare with */
+    size_t live, odd;
+    char first_odd[128];
 };
 
-static void copy_workers(void *into, const void *result)
+/* True when every key id of ours is among a worker's, and the other way round. */
+static bool same_keys(const struct escrow *e, const json_t *ids)
 {
-    struct workers *w = into;
+    size_t own = 0;
+    for (; e && escrow_key_id(e, own); own++) {
+        bool found = false;
+        json_t *id;
+        size_t i;
+        json_array_foreach((json_t *)(uintptr_t)ids, i, id) found =
+            found || strcmp(json_string_value(id) ? json_string_value(id) : "", escrow_key_id(e, own)) == 0;
+        if (!found) return false;
+    }
+    return own == json_array_size(ids);
+}
+
+static void hold_against(struct workers *w, const char *about, size_t len)
+{
+    AUTO_JSON json_t *o = json_loadb(about, len, 0, NULL);
+    if (!o) return;
+    w->live++;
+    if (!w->own || same_keys(w->own, json_object_get(o, "escrow"))) return;
+    const char *id = json_string_value(json_object_get(o, "worker"));
+    if (w->odd++ == 0) snprintf(w->first_odd, sizeof(w->first_odd), "%s", id ? id : "");
+}
+
+/* Each that gives signs of life (schema/lua/member_beat.lua); all end when the last of them does. */
+static void see_workers(void *into, const void *result)
+{
     const struct redis_reply *r = result;
     if (r->err || r->value->type != REDIS_ARRAY) return;
-    for (size_t i = 0; i + 1 < r->value->count; i += 2) {
-        const struct redis_value *id = redis_item(r->value, i), *doc = redis_item(r->value, i + 1);
-        json_t *o = id && doc ? json_loadb(doc->str, doc->len, 0, NULL) : NULL;
-        if (o) json_object_set_new(w->list, id->str, o);
+    for (size_t i = 1; i < r->value->count; i += 2) {
+        const struct redis_value *one = redis_item(r->value, i);
+        const char *about = one && one->str ? memchr(one->str, ' ', one->len) : NULL;
+        if (about) hold_against(into, about + 1, one->len - (size_t)(about + 1 - one->str));
     }
 }
 
@@ -154,21 +180,6 @@ static bool check_redis(struct doctor *d)
     return true;
 }
 
-/* True when every key id of ours is among a worker's, and the other way round. */
-static bool same_keys(const struct escrow *e, const json_t *ids)
-{
-    size_t own = 0;
-    for (; e && escrow_key_id(e, own); own++) {
-        bool found = false;
-        json_t *id;
-        size_t i;
-        json_array_foreach((json_t *)(uintptr_t)ids, i, id) found =
-            found || strcmp(json_string_value(id) ? json_string_value(id) : "", escrow_key_id(e, own)) == 0;
-        if (!found) return false;
-    }
-    return own == json_array_size(ids);
-}
-
 static struct escrow *load_escrow(struct doctor *d)
 {
     AUTO_FREE char *why = NULL;
@@ -185,30 +196,18 @@ static struct escrow *load_escrow(struct doctor *d)
 static void check_workers(struct doctor *d)
 {
     char key[STORE_KEY_MAX];
-    struct workers w = {json_object()};
-    store_key(&d->c->store, NULL, "workers", key);
-    const char *const words[] = {"HGETALL", key};
     struct escrow *e = load_escrow(d);
-    if (client_command(d->c, 2, words, copy_workers, &w) < 0) d->c->error[0] = '\0';
-    const char *id;
-    json_t *one;
-    size_t live = 0, odd = 0;
-    char first[128] = "";
-    json_object_foreach(w.list, id, one)
-    {
-        if (clock_wall_ms(&clock_system) - json_integer_value(json_object_get(one, "at_ms")) > WORKER_OLD_MS) continue;
-        live++;
-        if (!e || same_keys(e, json_object_get(one, "escrow"))) continue;
-        if (odd++ == 0) snprintf(first, sizeof first, "%s", id);
-    }
-    tell(d, live > 0, "workers", live ? "%zu registered in the last minutes" : "%zu: start keyroll-worker", live);
-    if (live && e)
-        tell(d, odd == 0, "escrow keys",
-             odd ? "%zu workers (%s first) have other keys than this machine: give all the same files"
-                 : "%zu workers differ",
-             odd, first);
+    struct workers w = {.own = e};
+    store_key(&d->c->store, NULL, "members", key);
+    const char *const words[] = {"HGETALL", key};
+    if (client_command(d->c, 2, words, see_workers, &w) < 0) d->c->error[0] = '\0';
+    tell(d, w.live > 0, "workers", w.live ? "%zu running" : "%zu: start keyroll-worker", w.live);
+    if (w.live && e)
+        tell(d, w.odd == 0, "escrow keys",
+             w.odd ? "%zu workers (%s first) have other keys than this machine: give all the same files"
+                   : "%zu workers differ",
+             w.odd, w.first_odd);
     escrow_free(e);
-    json_decref(w.list);
 }
 
 /* ---- AWS ---- */

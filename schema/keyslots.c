@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define YOUNG_MS 3600000 /* a key is given to its instance before it is so old: see keyslots_shows_old() */
+
 static const struct aws_key *listed(const struct aws_key *keys, size_t n, const char *id)
 {
     for (size_t i = 0; i < n; i++)
@@ -77,16 +79,23 @@ static const char *changed(const struct record_key *k, const struct aws_key *a)
     return NULL;
 }
 
+/* A key that keyroll offered and took back: its write landed later than the profile says that it can (write_life_ms).
+ */
+static bool was_offered(const struct record_key *k)
+{
+    return k && k->role == KEY_UNUSED && k->offered_ms != TIME_NONE;
+}
+
 static bool seen_drifts(const struct record *r, enum instance_seen seen, const char *seen_id,
                         char reason[RECORD_TEXT_MAX])
 {
     const struct record_key *current = record_current(r);
     if (seen != INSTANCE_SEEN_ID) return false;
     const struct record_key *k = record_find_const(r, seen_id);
-    if (k && (k->role == KEY_CURRENT || k->role == KEY_REPLACED)) return false;
+    if (k && (k->role == KEY_CURRENT || k->role == KEY_REPLACED || was_offered(k))) return false;
     snprintf(reason, RECORD_TEXT_MAX,
-             "the instance uses %s, which keyroll did not give it (it gave %s); run: keyroll adopt %s", seen_id,
-             current ? current->id : "none", r->licence);
+             "the instance uses %s, which keyroll does not know as given to it (that is %s); run: keyroll adopt %s",
+             seen_id, current ? current->id : "none", r->licence);
     return true;
 }
 
@@ -149,12 +158,13 @@ enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *ke
 }
 
 bool keyslots_shows_old(const struct record *r, enum instance_seen seen, const char *seen_id, int64_t life_ms,
-                        int64_t now_ms)
+                        int64_t now_ms, int64_t aws_ms)
 {
     const struct record_key *k = record_current(r);
     if (!k || k->seen_ms == TIME_NONE || seen == INSTANCE_SEEN_UNKNOWN) return false;
     if (seen == INSTANCE_SEEN_ID && !strcmp(seen_id, k->id)) return false;
-    return now_ms - k->seen_ms < life_ms;
+    bool young = k->rotation > 0 && k->created_ms != TIME_NONE && aws_ms != TIME_NONE;
+    return now_ms - k->seen_ms < life_ms || (young && aws_ms - k->created_ms < YOUNG_MS + life_ms);
 }
 
 /* What no rule allows (lib/mutant.h). */
@@ -307,6 +317,13 @@ static bool decide_seen(const struct keyslots_in *in, const struct record_key *c
         answer(out, SLOT_FALL_BACK, in->seen_id,
                "the instance went back to %s and the pair of %s is lost: %s is retired", in->seen_id, current->id,
                current->id);
+        return true;
+    }
+    if (in->seen == INSTANCE_SEEN_ID && was_offered(record_find_const(in->record, in->seen_id))) {
+        answer(out, SLOT_DRIFTED, in->seen_id,
+               "the instance uses %s, which it was offered and keyroll took back (a write that landed late?); run: "
+               "keyroll adopt %s",
+               in->seen_id, in->record->licence);
         return true;
     }
     answer(out, SLOT_DRIFTED, in->seen == INSTANCE_SEEN_ID ? in->seen_id : "",

@@ -59,10 +59,11 @@ enum keyslots_lag keyslots_lags(const struct record *r, const struct aws_key *ke
                                 int64_t now_ms, int64_t aws_ms);
 /* Instances lag, too: one that was seen to use the current key less than life_ms ago, and shows another or none, may
  * answer with what it held before. Look again: what stays for life_ms is believed, also where the clock was set back
- * since and the last look seems to be still to come. life_ms: for how long an old value may be shown,
- * instance_abilities.write_life_ms. Pure. */
+ * since and the last look seems to be still to come. Where it was set forwards, how long ago that look was is not
+ * known: so AWS's clock tells of a key of ours that it was made within the hour. life_ms: for how long an old value may
+ * be shown, instance_abilities.write_life_ms. aws_ms: now by AWS's clock, TIME_NONE not known. Pure. */
 bool keyslots_shows_old(const struct record *r, enum instance_seen seen, const char *seen_id, int64_t life_ms,
-                        int64_t now_ms);
+                        int64_t now_ms, int64_t aws_ms);
 /* Brings the record in line with what was listed and seen: status of each known key, `listed`, `seen_ms`; a record that
  * is NEW adopts a plain world (one key in use, others none). Returns true when something was changed by others (drift),
  * with the reason. Pure. */

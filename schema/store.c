@@ -640,7 +640,7 @@ int store_leader_take(struct store *s, const char *token, int64_t ttl_ms, struct
     return eval(s, &script_leader_take, 1, &a, CALL_LEADER, t);
 }
 
-int store_member_beat(struct store *s, const char *token, int64_t life_ms, struct ticket t)
+int store_member_beat(struct store *s, const char *token, int64_t life_ms, const char *about, struct ticket t)
 {
     char k[STORE_KEY_MAX], n[24];
     struct args a = {.n = 0};
@@ -648,6 +648,7 @@ int store_member_beat(struct store *s, const char *token, int64_t life_ms, struc
     adds(&a, k);
     adds(&a, token);
     addn(&a, life_ms, n);
+    adds(&a, about);
     return eval(s, &script_member_beat, 1, &a, CALL_NUMBER, t);
 }
 

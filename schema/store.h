@@ -141,9 +141,11 @@ MUST_CHECK int store_leader_take(struct store *s, const char *token, int64_t ttl
 /* Gives it back; nothing happens when it is not ours (reply.version 0). */
 MUST_CHECK int store_leader_release(struct store *s, const char *token, struct ticket t);
 
-/* A worker's sign of life, good for life_ms ("kr:members", schema/lua/member_beat.lua). reply.version: how many workers
- * give one, this one included. */
-MUST_CHECK int store_member_beat(struct store *s, const char *token, int64_t life_ms, struct ticket t);
+/* A worker's sign of life, good for life_ms ("kr:members", schema/lua/member_beat.lua), and what it tells of itself,
+ * which stands behind the first space of the hash's value. reply.version: how many workers give one, this one included.
+ */
+MUST_CHECK int store_member_beat(struct store *s, const char *token, int64_t life_ms, const char *about,
+                                 struct ticket t);
 
 /* A campaign's document, under the revision that the caller knows: expected, 0 = there is none yet; the document holds
  * the next one. reply.err: ERR_JOURNAL_VERSION when somebody else changed it meanwhile. All documents are the hash

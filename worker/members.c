@@ -6,10 +6,12 @@
 #include "lib/loop.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct members {
     struct store *store;
     struct loop_timer *timer;
+    char *about; /* owned */
     void (*changed)(void *arg, size_t n);
     void *arg;
     size_t n;
@@ -29,20 +31,21 @@ static void on_counted(void *self, uint64_t id, const void *result)
 static void beat(void *arg)
 {
     struct members *m = arg;
-    (void)!store_member_beat(m->store, m->token, MEMBERS_LIFE_MS,
+    (void)!store_member_beat(m->store, m->token, MEMBERS_LIFE_MS, m->about,
                              (struct ticket){on_counted, m, 0}); /* a miss is made good by the next one */
     loop_timer_start(m->timer, MEMBERS_BEAT_MS);
 }
 
-int members_new(struct loop *l, struct store *store, void (*changed)(void *arg, size_t n), void *arg,
+int members_new(struct loop *l, struct store *store, const char *about, void (*changed)(void *arg, size_t n), void *arg,
                 struct members **ret_members)
 {
     struct members *m = calloc(1, sizeof(*m));
     if (!m) return ERR_NOMEM;
     *m = (struct members){.store = store, .changed = changed, .arg = arg, .n = 1};
     m->timer = loop_timer_new(l, beat, m);
-    if (!m->timer) {
-        free(m);
+    m->about = strdup(about);
+    if (!m->timer || !m->about) {
+        members_free(m);
         return ERR_NOMEM;
     }
     store_opid(store, m->token);
@@ -59,5 +62,6 @@ void members_free(struct members *m)
 {
     if (!m) return;
     loop_timer_free(m->timer);
+    free(m->about);
     free(m);
 }

@@ -11,9 +11,10 @@
 
 struct loop;
 struct members;
-/* changed: the number of workers is another one, >= 1; it is 1 until Redis told. ERR_NOMEM. */
-MUST_CHECK int members_new(struct loop *l, struct store *store, void (*changed)(void *arg, size_t n), void *arg,
-                           struct members **ret_members);
+/* about: what the worker tells of itself, for the doctor; a JSON object, is copied. changed: the number of workers is
+ * another one, >= 1; it is 1 until Redis told. ERR_NOMEM. */
+MUST_CHECK int members_new(struct loop *l, struct store *store, const char *about, void (*changed)(void *arg, size_t n),
+                           void *arg, struct members **ret_members);
 /* Gives a sign now, and from now on again and again: once Redis can be reached. While it cannot, the last number
  * holds. */
 void members_beat(struct members *m);

@@ -87,8 +87,8 @@ static struct saga_verdict resume_set(struct rotation *r)
     if (r->seen == INSTANCE_SEEN_ID && strcmp(r->seen_id, j->key_old) && !record_find(&r->record, r->seen_id)) {
         char text[RECORD_TEXT_MAX];
         snprintf(text, sizeof(text),
-                 "the instance uses %s, which keyroll did not give it (it gave %s); run: keyroll adopt %s", r->seen_id,
-                 j->key_new, r->job->licence);
+                 "the instance uses %s, which keyroll does not know as given to it (that is %s); run: keyroll adopt %s",
+                 r->seen_id, j->key_new, r->job->licence);
         return rotate_ask_person(r, RECORD_DRIFTED, text);
     }
     if (j->assisted) {

@@ -27,12 +27,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define REGISTER_EVERY_MS 20000
-#define HEARTBEAT_MAX_MS  10000
-#define PARK_HEAD_MS      120000
-#define COMMIT_WAIT_MS    3000
-#define LEAVE_WAIT_MS     1500 /* each of the two consumers */
-#define LINGER_MS         5    /* each transition waits so long: a tenth less CPU for 2 % more time (tests/bench) */
+#define HEARTBEAT_MAX_MS 10000
+#define PARK_HEAD_MS     120000
+#define COMMIT_WAIT_MS   3000
+#define LEAVE_WAIT_MS    1500 /* each of the two consumers */
+#define LINGER_MS        5    /* each transition waits so long: a tenth less CPU for 2 % more time (tests/bench) */
 
 struct worker {
     const struct options *o;
@@ -58,7 +57,7 @@ struct worker {
     struct intake *intake;
     struct metrics *metrics;
     struct http_server *server;
-    struct loop_timer *register_timer, *drain_timer, *others_timer;
+    struct loop_timer *drain_timer, *others_timer;
     struct rotation_env env;
     bool redis_ready, draining, drained, failed, told_ready;
 };
@@ -109,31 +108,6 @@ static void check_server(struct worker *w, const struct redis_server *s)
             LOG_S("redis.maxmemory_policy", s->maxmemory_policy));
 }
 
-static void on_ignored(void *self, uint64_t id, const void *result)
-{
-    (void)self;
-    (void)id;
-    (void)result;
-}
-
-/* Tells the doctor which escrow keys this worker has. */
-static void register_worker(void *arg)
-{
-    struct worker *w = arg;
-    char key[STORE_KEY_MAX], ids[160] = "", value[400];
-    for (size_t i = 0; escrow_key_id(w->escrow, i); i++)
-        snprintf(ids + strlen(ids), sizeof(ids) - strlen(ids), "%s\"%s\"", i ? "," : "", escrow_key_id(w->escrow, i));
-    snprintf(value, sizeof(value), "{\"version\":\"%s\",\"escrow\":[%s],\"at_ms\":%lld,\"in_flight\":%zu}",
-             KEYROLL_VERSION, ids, (long long)clock_wall_ms(&clock_system), intake_in_flight(w->intake));
-    store_key(&w->store, NULL, "workers", key);
-    const struct redis_arg args[] = {
-        {"HSET", 4}, {key, strlen(key)}, {w->o->worker_id, strlen(w->o->worker_id)}, {value, strlen(value)}};
-    struct redis_port port = redis_port(w->redis);
-    (void)!port.command(port.self, ARRAY_LEN(args), args,
-                        (struct ticket){on_ignored, NULL, 0}); /* a miss is made good at the next time */
-    loop_timer_start(w->register_timer, REGISTER_EVERY_MS);
-}
-
 static void on_members(void *arg, size_t n)
 {
     struct worker *w = arg;
@@ -162,7 +136,6 @@ static void on_redis_state(void *arg, enum redis_state s, const struct redis_ser
     LOG(LOG_LEVEL_INFO, "redis-ready", "connected to Redis", LOG_S("redis.version", server->version));
     if (store_server_seen(&w->store, server, (struct ticket){on_server_seen, w, 0}) < 0)
         LOG0(LOG_LEVEL_WARN, "redis-busy", "Redis could not be asked");
-    register_worker(w);
     members_beat(w->members);
 }
 
@@ -371,6 +344,24 @@ static int make_escrow(struct worker *w, char **reterr)
     return options_escrow(w->o, &w->escrow, reterr);
 }
 
+/* What the doctor is told of this worker; NULL without memory. Caller frees. */
+static char *about(const struct worker *w)
+{
+    AUTO_JSON json_t *o =
+        json_pack("{s:s, s:s, s:[]}", "worker", w->o->worker_id, "version", KEYROLL_VERSION, "escrow");
+    for (size_t i = 0; o && escrow_key_id(w->escrow, i); i++) {
+        if (json_array_append_new(json_object_get(o, "escrow"), json_string(escrow_key_id(w->escrow, i))) < 0)
+            return NULL;
+    }
+    return o ? json_dumps(o, JSON_COMPACT) : NULL;
+}
+
+static int make_members(struct worker *w)
+{
+    AUTO_FREE char *text = about(w);
+    return text ? members_new(w->loop, &w->store, text, on_members, w, &w->members) : ERR_NOMEM;
+}
+
 static int make_redis(struct worker *w, char **reterr)
 {
     AUTO_SECRET struct secret *password = NULL;
@@ -384,7 +375,7 @@ static int make_redis(struct worker *w, char **reterr)
         return rc;
     }
     store_init(&w->store, redis_port(w->redis), &rng_system, w->o->redis_prefix, w->o->lease_ttl_ms);
-    rc = members_new(w->loop, &w->store, on_members, w, &w->members);
+    rc = make_members(w);
     if (rc < 0) {
         *reterr = reason("members", err_text(rc));
         return rc;
@@ -576,10 +567,9 @@ static int make_probes(struct worker *w, char **reterr)
 static int make_timers(struct worker *w, char **reterr)
 {
     w->metrics = metrics_new();
-    w->register_timer = loop_timer_new(w->loop, register_worker, w);
     w->drain_timer = loop_timer_new(w->loop, on_drain_deadline, w);
     w->others_timer = loop_timer_new(w->loop, make_others_consumer, w);
-    int rc = w->metrics && w->register_timer && w->drain_timer && w->others_timer ? 0 : ERR_NOMEM;
+    int rc = w->metrics && w->drain_timer && w->others_timer ? 0 : ERR_NOMEM;
     if (!rc) rc = loop_signal(w->loop, SIGTERM, on_sigterm, w);
     if (!rc) rc = loop_signal(w->loop, SIGINT, on_sigterm, w);
     if (rc < 0) *reterr = reason("start", err_text(rc));
@@ -643,7 +633,6 @@ void worker_free(struct worker *w)
     report_free(w->report);
     leases_done(&w->leases);
     escrow_free(w->escrow);
-    if (w->register_timer) loop_timer_free(w->register_timer);
     if (w->drain_timer) loop_timer_free(w->drain_timer);
     if (w->others_timer) loop_timer_free(w->others_timer);
     metrics_free(w->metrics);

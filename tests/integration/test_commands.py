@@ -59,6 +59,7 @@ def test_doctor_finds_everything_in_order(made):
     assert json.loads(done.out)["ok"] and {"settings", "Kafka", "topics", "Redis", "Redis persistence", "Redis eviction", "escrow key",
                                            "workers", "escrow keys", "inventory", "AWS identity", "ListAccessKeys", "UpdateAccessKey",
                                            "DeleteAccessKey", "instance"} <= set(checks(done)), done
+    assert checks(done)["workers"]["text"] == "1 running"
 
 
 def test_doctor_says_what_to_do(made, tmp_path):
@@ -71,7 +72,7 @@ def test_doctor_says_what_to_do(made, tmp_path):
     other = tmp_path / "other.key"
     other.touch(0o600)
     other.write_bytes(os.urandom(32))
-    wait_for("the worker to register", lambda: installed.redis_server.client().exists("kr:workers"), 20)
+    wait_for("the worker to register", lambda: installed.redis_server.client().exists("kr:members"), 20)
     done = installed.keyroll.run("doctor", "--json", "--escrow-key-file", other, check=False)
     found = checks(done)
     assert done.status == 3, done

@@ -45,10 +45,15 @@ static void a_stale_read_asks_nobody(void **state)
 }
 
 /* The same when Redis's clock, by which the record has its times, was set in between. */
-static void a_stale_look(const char *step, int64_t by_ms)
+static void a_stale_look(const char *step, int64_t by_ms, bool with_key)
 {
     struct sim_rule stale = {SIM_ANY, .table = "audit", .step = step, .skip = 1000, .fault = {SIM_STALE, 0}};
-    struct sim_world *w = begin_plain(&stale, 1);
+    struct sim_options o = plain_options(1);
+    o.rules = &stale;
+    o.n_rules = 1;
+    struct sim_world *w = sim_world_new(&o);
+    if (with_key) sim_start_plain(w);
+    sim_schedule(w);
     assert_true(sim_run_until(w, rotated, DAY_MS));
     stale.skip = 0;
     sim_step_redis_clock(w, by_ms);
@@ -61,9 +66,12 @@ static void a_stale_look(const char *step, int64_t by_ms)
 static void a_stale_look_when_a_clock_was_set(void **state)
 {
     (void)state;
-    a_stale_look("survey", -600000);
-    a_stale_look("survey", 600000);
-    a_stale_look("read", -600000);
+    a_stale_look("survey", -600000, true);
+    a_stale_look("survey", 600000, true);
+    a_stale_look("read", -600000, true);
+    a_stale_look("read", 600000, true);
+    a_stale_look("read", -600000, false);
+    a_stale_look("read", 600000, false); /* the instance shows no key, and the pair is not kept */
 }
 
 /* Neither can be what the instance held before, or nothing is lost if it is: nobody waits for the end of a lag. */
@@ -160,6 +168,32 @@ static void a_deleted_key_lands_late(void **state)
     sim_world_free(w);
 }
 
+static bool holds_newest(struct sim_world *w)
+{
+    return w->truth.n == 2 && !strcmp(w->truth.instance.id, w->truth.keys[1].id);
+}
+
+/* A refused write lands when its key was taken back long ago, later than the profile says that it can. Nothing here can
+ * make that whole without the pair of the key before; but it is told as what it is: keyroll's own key. */
+static void a_write_that_outlives_its_life(void **state)
+{
+    (void)state;
+    struct record r;
+    struct sim_rule rule = {SIM_ANY, .table = "rotate", .step = "set", .fault = {SIM_REFUSED_LATER, HOUR_MS}};
+    struct sim_world *w = begin_plain(&rule, 1);
+    assert_true(sim_run_until(w, holds_newest, DAY_MS));
+    sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    sim_run_for(w, 10 * 60000);
+    assert_true(sim_record(w, &r));
+    assert_int_equal(r.state, RECORD_DRIFTED);
+    assert_null(strstr(r.reason, "did not give"));
+    assert_non_null(strstr(r.reason, w->truth.keys[1].id));
+    assert_non_null(strstr(r.reason, "took back"));
+    assert_int_equal(w->truth.creates, 1);
+    assert_int_equal(sim_truth_count(&w->truth), 2);
+    sim_world_free(w);
+}
+
 /* A budget that binds lets a create queue for many times the life of its intent: that is no failure. */
 static void a_create_that_queues_burns_no_try(void **state)
 {
@@ -197,10 +231,15 @@ static void a_raised_allowance_is_noticed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_stale_read_asks_nobody),      cmocka_unit_test(a_stale_look_when_a_clock_was_set),
-        cmocka_unit_test(what_stays_is_drift),           cmocka_unit_test(what_is_no_old_value_is_acted_on_at_once),
-        cmocka_unit_test(an_intent_that_is_told_late),   cmocka_unit_test(a_deleted_key_lands_late),
-        cmocka_unit_test(a_raised_allowance_is_noticed), cmocka_unit_test(a_create_that_queues_burns_no_try),
+        cmocka_unit_test(a_stale_read_asks_nobody),
+        cmocka_unit_test(a_stale_look_when_a_clock_was_set),
+        cmocka_unit_test(what_stays_is_drift),
+        cmocka_unit_test(what_is_no_old_value_is_acted_on_at_once),
+        cmocka_unit_test(an_intent_that_is_told_late),
+        cmocka_unit_test(a_deleted_key_lands_late),
+        cmocka_unit_test(a_raised_allowance_is_noticed),
+        cmocka_unit_test(a_create_that_queues_burns_no_try),
+        cmocka_unit_test(a_write_that_outlives_its_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

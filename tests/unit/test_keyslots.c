@@ -324,6 +324,32 @@ static void foreign_key_in_the_instance_drifts(void **state)
     assert_int_equal(decide(&s), SLOT_PERSON);
 }
 
+/* A key of ours that was refused and taken back, and whose write landed later than any should. */
+static void a_withdrawn_key_in_the_instance_is_no_strangers(void **state)
+{
+    (void)state;
+    struct scene s;
+    begin(&s);
+    lists(&s, K1, AWS_KEY_ACTIVE);
+    lists(&s, K2, AWS_KEY_INACTIVE);
+    knows(&s, K1, KEY_CURRENT, AWS_KEY_ACTIVE);
+    knows(&s, K2, KEY_UNUSED, AWS_KEY_INACTIVE);
+    s.record.state = RECORD_FAILED;
+    sees(&s, K2);
+    record_find(&s.record, K2)->offered_ms = NOW - 3600000;
+    assert_false(observe(&s));
+    s.in.pair_kept = true;
+    assert_int_equal(decide(&s), SLOT_REPAIR);
+    assert_string_equal(s.out.key_id, K1);
+    s.in.pair_kept = false;
+    assert_int_equal(decide(&s), SLOT_DRIFTED);
+    assert_string_equal(s.out.key_id, K2);
+    assert_non_null(strstr(s.out.reason, "took back"));
+
+    record_find(&s.record, K2)->offered_ms = TIME_NONE; /* never offered: somebody else gave it */
+    assert_true(observe(&s));
+}
+
 /* A key that was touched, and one that nobody explains: the person hears of both. */
 static void a_drift_names_the_unexplained_key(void **state)
 {
@@ -503,12 +529,23 @@ static void a_read_that_may_show_what_was_there_before(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct scene s;
         begin(&s);
-        assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_ID, K1, 120000, NOW)); /* the first look */
+        assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_ID, K1, 120000, NOW, NOW)); /* the first look */
         knows(&s, K1, KEY_REPLACED, AWS_KEY_ACTIVE);
         knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE)->seen_ms = cases[i].seen_ms;
         if (cases[i].shows) sees(&s, cases[i].shows);
-        assert_int_equal(keyslots_shows_old(&s.record, s.in.seen, s.in.seen_id, 120000, NOW), cases[i].old);
+        assert_int_equal(keyslots_shows_old(&s.record, s.in.seen, s.in.seen_id, 120000, NOW, NOW), cases[i].old);
     }
+    struct scene s; /* Redis's clock was set a day ahead after the last look: AWS's tells how old the key is at most */
+    begin(&s);
+    struct record_key *k = knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE);
+    k->seen_ms = NOW - 86400000;
+    k->created_ms = NOW - 3600000;
+    k->rotation = 7;
+    assert_true(keyslots_shows_old(&s.record, INSTANCE_SEEN_NONE, "", 120000, NOW, NOW));
+    assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_NONE, "", 120000, NOW, TIME_NONE));
+    assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_NONE, "", 120000, NOW, NOW + 120000));
+    k->rotation = 0; /* not given by keyroll */
+    assert_false(keyslots_shows_old(&s.record, INSTANCE_SEEN_NONE, "", 120000, NOW, NOW));
 }
 
 static void drifted_and_excluded_stay(void **state)
@@ -618,6 +655,7 @@ int main(void)
         cmocka_unit_test(stale_job_without_a_key_has_nothing_to_do),
         cmocka_unit_test(restored_instance_is_repaired_with_the_kept_pair),
         cmocka_unit_test(foreign_key_in_the_instance_drifts),
+        cmocka_unit_test(a_withdrawn_key_in_the_instance_is_no_strangers),
         cmocka_unit_test(a_drift_names_the_unexplained_key),
         cmocka_unit_test(a_question_names_every_unexplained_key),
         cmocka_unit_test(changes_by_others_drift),

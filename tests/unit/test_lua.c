@@ -448,7 +448,7 @@ static const struct spec specs[] = {
     {{"leader_release", lua_leader_release}, 1, {LEADER}, "t", "0 1"},
     {{"campaign_put", lua_campaign_put}, 2, {DOCS, REVISIONS}, "cnoD", "\"OK\" \"VERSION\""},
     {{"budget_take", lua_budget_take}, 1, {BUDGET}, "nbnnRhRn", "positive"},
-    {{"member_beat", lua_member_beat}, 1, {MEMBERS}, "om", "1 2"},
+    {{"member_beat", lua_member_beat}, 1, {MEMBERS}, "omD", "1 2"},
     {{"trigger_take", lua_trigger_take}, 2, {SEEN, HOUR}, "omn", "\"TAKEN\" \"SEEN\" \"LIMITED\""},
 };
 static unsigned reached[ARRAY_LEN(specs)][8];
@@ -730,7 +730,7 @@ static const char *lead(const char *token)
 
 static const char *member(const char *token)
 {
-    const char *const words[] = {keys[MEMBERS], token, "15000"};
+    const char *const words[] = {keys[MEMBERS], token, "15000", "{\"worker\":\"w 1\"}"};
     return ask("member_beat", words, 1, ARRAY_LEN(words));
 }
 
