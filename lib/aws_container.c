@@ -10,6 +10,7 @@
 #include "lib/aws_sts.h"
 #include "lib/err.h"
 #include "lib/http.h"
+#include "lib/json.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -76,7 +77,8 @@ static void wipe(json_t *root, const char *name)
 
 int aws_container_parse(const char *body, size_t len, struct aws_identity **ret_identity)
 {
-    json_t *root = json_loadb(body, len, 0, NULL);
+    json_t *root = NULL;
+    if (json_read(body, len, 0, &root, NULL) == ERR_NOMEM) return ERR_NOMEM;
     const char *id = json_string_value(json_object_get(root, "AccessKeyId"));
     const char *secret = json_string_value(json_object_get(root, "SecretAccessKey"));
     const char *token = json_string_value(json_object_get(root, "Token"));
@@ -96,7 +98,8 @@ int aws_container_parse(const char *body, size_t len, struct aws_identity **ret_
 /* What a refusal says: {"code": ..., "message": ...}. */
 static void refusal(const struct http_reply *reply, char out[200])
 {
-    json_t *root = json_loadb(reply->body, reply->body_len, 0, NULL);
+    json_t *root = NULL;
+    (void)!json_read(reply->body, reply->body_len, 0, &root, NULL); /* NULL: the status alone is told */
     const char *code = json_string_value(json_object_get(root, "code"));
     const char *text = json_string_value(json_object_get(root, "message"));
     char line[200];
@@ -121,7 +124,9 @@ static void on_reply(void *self, uint64_t id, const void *result)
         refusal(reply, message);
     } else {
         err = aws_container_parse(reply->body, reply->body_len, &identity);
-        if (err) (void)snprintf(message, sizeof(message), "the container endpoint's answer holds no credentials");
+        if (err)
+            (void)snprintf(message, sizeof(message), "%s",
+                           err == ERR_NOMEM ? err_text(err) : "the container endpoint's answer holds no credentials");
     }
     if (err_class(err) == ERR_CLASS_UNKNOWN) err = ERR_AWS_CREDENTIALS; /* nothing was changed by asking */
     q->done(q->arg, err, message, identity);

@@ -10,6 +10,7 @@
 #include "lib/buf.h"
 #include "lib/err.h"
 #include "lib/http.h"
+#include "lib/json.h"
 #include "lib/secret.h"
 
 #include <assert.h>
@@ -196,7 +197,8 @@ static void take_credentials(struct request *q, const struct http_reply *reply)
     char message[200] = "", line[200];
     int rc = aws_container_parse(reply->body, reply->body_len, &identity);
     if (rc == ERR_NET_BAD_REPLY) {
-        json_t *root = json_loadb(reply->body, reply->body_len, 0, NULL);
+        json_t *root = NULL;
+        (void)!json_read(reply->body, reply->body_len, 0, &root, NULL); /* NULL: no code is told */
         const char *code = json_string_value(json_object_get(root, "Code"));
         const char *text = json_string_value(json_object_get(root, "Message"));
         (void)snprintf(line, sizeof(line), "instance metadata holds no credentials of role %s: %.40s %.60s", q->role,

@@ -1,7 +1,8 @@
 /* One process's share of a call budget that all workers of an account have in common. A budget is a timeline of slots,
  * one call each; a process reserves some slots ahead (schema/lua/budget_take.lua), keeps them here and uses each when
- * its time has come. So the account sees evenly spaced calls whoever makes them, and what a dead process had reserved
- * is merely not used. Pure: time comes as an argument, nothing is read or sent. */
+ * its time has come. So the account sees evenly spaced calls whoever makes them, and what a process that died or left
+ * had reserved is merely not used: BUDGET_BATCH + BUDGET_LOW calls at most, once. Pure: time comes as an argument,
+ * nothing is read or sent. */
 #ifndef KEYROLL_BUDGET_H
 #define KEYROLL_BUDGET_H
 

@@ -241,6 +241,17 @@ void metric_set(struct metric *m, const char *v1, const char *v2, double value)
     if (s) s->value = value;
 }
 
+void metric_raise(struct metric *m, const char *v1, const char *v2, double value)
+{
+    struct series *s = find(m, v1, v2);
+    if (s && s->value < value) s->value = value;
+}
+
+void metric_zero(struct metric *m)
+{
+    for (size_t i = 0; m && i < m->n_series; i++) m->series[i]->value = 0;
+}
+
 void metric_observe(struct metric *m, const char *v1, const char *v2, double value)
 {
     struct series *s = find(m, v1, v2);

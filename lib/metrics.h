@@ -21,6 +21,10 @@ void metric_add(struct metric *m, const char *v1, const char *v2,
                 double amount); /* counter, gauge; NULL metric is ignored */
 void metric_set(struct metric *m, const char *v1, const char *v2,
                 double value); /* gauge; a counter that is kept elsewhere */
+/* gauge: no less than this from now on. What is folded into "other" shows the worst. */
+void metric_raise(struct metric *m, const char *v1, const char *v2, double value);
+/* All its series are 0 again, for what is added up or raised anew at each exposition. */
+void metric_zero(struct metric *m);
 void metric_observe(struct metric *m, const char *v1, const char *v2, double value); /* histogram */
 /* Called before each exposition, to fill gauges. */
 void metrics_on_collect(struct metrics *m, void (*fn)(void *arg), void *arg);

@@ -4,6 +4,7 @@
 #include "lib/aws_creds.h"
 #include "lib/err.h"
 #include "lib/escrow.h"
+#include "lib/json.h"
 #include "lib/kafka_admin.h"
 #include "producer/command.h"
 #include "producer/fleet.h"
@@ -117,6 +118,7 @@ static void check_kafka(struct doctor *d)
 struct workers {
     const struct escrow *own; /* NULL: nothing to compare with */
     size_t live, odd;
+    bool no_memory;
     char first_odd[128];
 };
 
@@ -137,8 +139,10 @@ static bool same_keys(const struct escrow *e, const json_t *ids)
 
 static void hold_against(struct workers *w, const char *about, size_t len)
 {
-    AUTO_JSON json_t *o = json_loadb(about, len, 0, NULL);
-    if (!o) return;
+    AUTO_JSON json_t *o = NULL;
+    int rc = json_read(about, len, 0, &o, NULL);
+    if (rc == ERR_NOMEM) w->no_memory = true;
+    if (rc < 0) return;
     w->live++;
     if (!w->own || same_keys(w->own, json_object_get(o, "escrow"))) return;
     const char *id = json_string_value(json_object_get(o, "worker"));
@@ -201,6 +205,7 @@ static void check_workers(struct doctor *d)
     store_key(&d->c->store, NULL, "members", key);
     const char *const words[] = {"HGETALL", key};
     if (client_command(d->c, 2, words, see_workers, &w) < 0) d->c->error[0] = '\0';
+    if (w.no_memory) tell(d, false, "workers", "no memory to read what they tell");
     tell(d, w.live > 0, "workers", w.live ? "%zu running" : "%zu: start keyroll-worker", w.live);
     if (w.live && e)
         tell(d, w.odd == 0, "escrow keys",

@@ -1,6 +1,7 @@
 /* keyroll status: what is known of each licence: state, keys, what happens next and why. Reads Redis and the inventory
  * only. */
 #include "lib/err.h"
+#include "lib/json.h"
 #include "producer/circuits.h"
 #include "producer/command.h"
 #include "producer/policies.h"
@@ -166,7 +167,8 @@ static void copy_breakers(void *into, const void *result)
     for (size_t i = 0; i + 1 < r->value->count; i += 2) {
         const struct redis_value *k = redis_item(r->value, i), *v = redis_item(r->value, i + 1);
         bool now = v && v->str && circuits_open_now(v->str, clock_wall_ms(&clock_system));
-        json_t *one = now ? json_loads(v->str, JSON_REJECT_DUPLICATES, NULL) : NULL;
+        json_t *one = NULL;
+        if (now) (void)!json_read(v->str, v->len, JSON_REJECT_DUPLICATES, &one, NULL); /* NULL: it is not shown */
         if (k && k->str && json_is_object(one))
             json_object_set_new(e->breakers, k->str, one);
         else

@@ -17,6 +17,7 @@
 #include "lib/err.h"
 #include "lib/escrow.h"
 #include "lib/http.h"
+#include "lib/json.h"
 #include "lib/loop.h"
 #include "lib/redis.h"
 #include "producer/broker.h"
@@ -113,7 +114,8 @@ static void tell(const char *fmt, ...)
 /* The message of a JSON line, the line itself when it is none. */
 static void plain_words(const char *line, char *out, size_t size)
 {
-    AUTO_JSON json_t *root = json_loads(line, 0, NULL);
+    AUTO_JSON json_t *root = NULL;
+    (void)!json_read(line, strlen(line), 0, &root, NULL); /* NULL: the line itself */
     const char *message = json_string_value(json_object_get(root, "message"));
     const char *detail = json_string_value(json_object_get(root, "error.message"));
     snprintf(out, size, "%s%s%s", message ? message : line, detail ? ": " : "", detail ? detail : "");

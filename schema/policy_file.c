@@ -9,6 +9,7 @@
 #include "lib/buf.h"
 #include "lib/clock.h"
 #include "lib/err.h"
+#include "lib/json.h"
 #include "lib/text.h"
 #include "schema/message.h"
 
@@ -435,7 +436,7 @@ static void read_exclusions(struct reading *in, const json_t *v, struct policy_f
     if (!v || !check_array(in, v, LIST)) return;
     unsigned before = in->faults;
     f->exclusions = calloc(json_array_size(v) + 1, sizeof *f->exclusions);
-    in->no_memory = !f->exclusions;
+    in->no_memory = in->no_memory || !f->exclusions;
     for (size_t i = 0; f->exclusions && i < json_array_size(v); i++) {
         size_t at = enter_item(in, i);
         read_exclusion(in, json_array_get(v, i), &f->exclusions[f->n_exclusions++]);
@@ -519,13 +520,14 @@ int policy_file_decode(const char *bytes, size_t len, const struct policy_rules 
         fault(&in, "holds a NUL byte: save it as UTF-8 text");
         return ERR_SYNTAX;
     }
-    AUTO_JSON json_t *root = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &where);
-    if (!root && json_error_code(&where) == json_error_out_of_memory) return ERR_NOMEM;
-    if (!root) {
+    AUTO_JSON json_t *root = NULL;
+    int rc = json_read(bytes, len, JSON_REJECT_DUPLICATES, &root, &where);
+    if (rc == ERR_NOMEM) return rc;
+    if (rc < 0) {
         fault(&in, "not JSON, line %d column %d: %.160s", where.line, where.column, where.text);
         return ERR_SYNTAX;
     }
-    int rc = read_root(&in, root, base, &f);
+    rc = read_root(&in, root, base, &f);
     if (rc < 0)
         policy_file_done(&f);
     else

@@ -238,7 +238,7 @@ static void read_peek(const struct redis_value *v, struct store_peek *u)
 static void complete_peek(struct call *c, const struct redis_reply *reply)
 {
     struct store_peek_reply r = {.err = reply->err};
-    AUTO_FREE struct store_peek *users = calloc(c->n ? c->n : 1, sizeof(*users));
+    struct store_peek *users = calloc(c->n ? c->n : 1, sizeof(*users));
     if (!r.err && !users) r.err = ERR_NOMEM;
     if (!r.err && (reply->value->type != REDIS_ARRAY || reply->value->count != c->n)) r.err = ERR_NET_BAD_REPLY;
     if (!r.err) {
@@ -247,6 +247,7 @@ static void complete_peek(struct call *c, const struct redis_reply *reply)
         r.users = users;
     }
     ticket_complete(c->t, &r);
+    free(users);
 }
 
 static void on_reply(void *self, uint64_t id, const void *result)
@@ -503,12 +504,9 @@ int store_gate(struct store *s, const char *account, int64_t most_per_hour, stru
     return eval(s, &script_gate, 3, &a, CALL_GATE, t);
 }
 
-int store_peek(struct store *s, const char *const *user_keys, size_t n, struct ticket t)
+static int send_peek(struct store *s, const char *const *user_keys, size_t n, struct user_keys *keys, struct ticket t)
 {
-    if (n > STORE_PEEK_MAX) return ERR_TOO_LARGE;
-    AUTO_FREE struct user_keys *keys = malloc((n ? n : 1) * sizeof(*keys));
-    AUTO_FREE struct redis_arg *v = malloc((n ? n : 1) * 4 * sizeof(*v));
-    if (!keys || !v) return ERR_NOMEM;
+    struct redis_arg v[4 * STORE_PEEK_MAX];
     for (size_t i = 0; i < n; i++) {
         struct args a = {.n = 0};
         add_user(s, &a, user_keys[i], 4, &keys[i]);
@@ -518,6 +516,15 @@ int store_peek(struct store *s, const char *const *user_keys, size_t n, struct t
     if (!mine.self) return ERR_NOMEM;
     int rc = s->redis.eval(s->redis.self, &script_peek, n * 4, n * 4, v, mine);
     if (rc < 0) free(mine.self);
+    return rc;
+}
+
+int store_peek(struct store *s, const char *const *user_keys, size_t n, struct ticket t)
+{
+    if (n > STORE_PEEK_MAX) return ERR_TOO_LARGE;
+    struct user_keys *keys = malloc((n ? n : 1) * sizeof(*keys));
+    int rc = keys ? send_peek(s, user_keys, n, keys, t) : ERR_NOMEM;
+    free(keys);
     return rc;
 }
 

@@ -4,6 +4,7 @@
 #include "schema/trigger.h"
 
 #include "lib/err.h"
+#include "lib/json.h"
 #include "lib/text.h"
 
 #include <stdarg.h>
@@ -219,9 +220,10 @@ static int read_any(const json_t *root, unsigned depth, struct trigger *t, struc
     if (json_object_get(root, "detail-type")) return read_eventbridge(root, t, fault);
     const json_t *sns = json_object_get(root, "Message");
     if (json_is_string(sns) && strcmp(TEXT(root, "Type"), "Notification") == 0) {
-        AUTO_JSON json_t *inner =
-            json_loadb(json_string_value(sns), json_string_length(sns), JSON_REJECT_DUPLICATES, NULL);
-        return inner ? read_any(inner, depth + 1, t, fault) : refuse(ERR_SYNTAX, fault, "Message: not JSON");
+        AUTO_JSON json_t *inner = NULL;
+        int rc = json_read(json_string_value(sns), json_string_length(sns), JSON_REJECT_DUPLICATES, &inner, NULL);
+        if (rc == ERR_NOMEM) return rc;
+        return rc < 0 ? refuse(ERR_SYNTAX, fault, "Message: not JSON") : read_any(inner, depth + 1, t, fault);
     }
     if (*TEXT(root, "specversion")) {
         set_kind(t, TEXT(root, "source"), TEXT(root, "type"));

@@ -154,7 +154,7 @@ static void poll_now(void *arg)
 
 static void one_metric(void *arg, const char *name, const struct breaker *one)
 {
-    metric_set(arg, name, NULL, (double)one->state);
+    metric_raise(arg, name, NULL, (double)one->state); /* of many, an open one is seen in "other", too */
 }
 
 void breakers_share_collect(struct breakers_share *s, struct metrics *m, bool redis_ready)
@@ -162,6 +162,7 @@ void breakers_share_collect(struct breakers_share *s, struct metrics *m, bool re
     struct metric *state =
         metric_new(m, METRIC_GAUGE, "keyroll_breaker_state", "Breakers of this worker: 0 closed, 1 half-open, 2 open",
                    "breaker", NULL, NULL, 0);
+    metric_zero(state);
     metric_set(state, "redis", NULL, redis_ready ? BREAKER_CLOSED : BREAKER_OPEN); /* its reconnects are the probes */
     if (s->b) breakers_each(s->b, one_metric, state);
 }

@@ -367,7 +367,7 @@ static void begin_or_hand_on(struct item *t)
     if (rc == 0) return;
     t->finishing = true;
     if (rc == ERR_INVALID)
-        hand_to_dead(t, NULL, rc, "begin", "the job names a profile that this worker does not have", 1, 0);
+        hand_to_dead(t, NULL, rc, "begin", "the job names no IAM user that can be", 1, 0);
     else
         hand_to_retry(t, 0, false, rc);
 }

@@ -19,7 +19,7 @@ int rotation_new(struct rotation_env *env, struct job *job, struct rotation **re
     r->env = env;
     r->job = job;
     int rc = job_key(job, key);
-    if (!rc && !env->instance.abilities(env->instance.self, job->profile, &r->can)) rc = ERR_INVALID;
+    r->no_profile = !env->instance.abilities(env->instance.self, job->profile, &r->can);
     if (rc < 0) {
         r->job = NULL;
         rotation_free(r);

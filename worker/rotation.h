@@ -66,6 +66,7 @@ struct rotation {
     struct aws_turn turn;         /* waited for before the lease */
     bool turned;
     struct instance_abilities can;
+    bool no_profile; /* the job names one that is not here: told in the record, nothing is done */
 
     /* What is known, loaded with the lease and kept up to date. */
     bool has_journal;

@@ -356,6 +356,12 @@ struct saga_verdict step_lease_got(struct saga *s, const void *result)
     const struct breaker_port *b = &r->env->breakers;
     if (b->blocked && b->blocked(b->self, r->job, name)) return saga_fail(ERR_BREAKER_OPEN);
     r->record.parked[0] = '\0';
+    if (r->no_profile) { /* under the lease, so that the record tells it */
+        rotation_note(r, ERR_INVALID, true,
+                      "no profile \"%s\" in profiles_dir of the worker: add it there, or mend the inventory",
+                      r->job->profile);
+        return saga_fail(ERR_INVALID);
+    }
     if (!r->has_journal || s->table == table_of(r->journal.kind)) return saga_next();
     r->again = s->table != &audit_table;
     s->table = table_of(r->journal.kind); /* every table begins with the same row */

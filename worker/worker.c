@@ -15,6 +15,7 @@
 #include "lib/synergist.h"
 #include "schema/budget_store.h"
 #include "worker/breakers_share.h"
+#include "worker/budget_metrics.h"
 #include "worker/calls.h"
 #include "worker/capacity.h"
 #include "worker/hosts.h"
@@ -190,34 +191,13 @@ static int on_request(void *arg, const struct http_server_request *req, struct b
     return 404;
 }
 
-static void on_budget(void *arg, const struct aws_pace_view *v)
-{
-    struct metrics *m = arg;
-    const char *family = aws_family_name(v->family);
-    static const char *const labels[] = {"account", "family"};
-    const struct {
-        enum metric_type type;
-        const char *name, *help;
-        double value;
-    } rows[] = {
-        {METRIC_GAUGE, "keyroll_budget_rate", "Calls per second that all workers together may make", v->rate_per_s},
-        {METRIC_GAUGE, "keyroll_budget_worked", "Calls per second that the account was seen to bear", v->base_per_s},
-        {METRIC_GAUGE, "keyroll_budget_waiting", "Calls of this worker that wait for the budget", v->waiting},
-        {METRIC_GAUGE, "keyroll_budget_held", "Calls that this worker has reserved", v->held},
-        {METRIC_COUNTER, "keyroll_budget_calls_total", "Calls of this worker let through", (double)v->calls},
-        {METRIC_COUNTER, "keyroll_budget_throttled_total", "Calls of this worker that AWS throttled",
-         (double)v->throttled},
-        {METRIC_COUNTER, "keyroll_budget_asks_total", "Times this worker asked Redis for its share", (double)v->asks},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        metric_set(metric_new(m, rows[i].type, rows[i].name, rows[i].help, labels[0], labels[1], NULL, 0), v->account,
-                   family, rows[i].value);
-}
-
 static void on_collect(void *arg)
 {
     struct worker *w = arg;
-    aws_call_budgets(w->aws, on_budget, w->metrics);
+    struct budget_metrics budgets;
+    budget_metrics_begin(&budgets, w->metrics);
+    aws_call_budgets(w->aws, budget_metrics_add, &budgets);
+    budget_metrics_end(&budgets, w->intake ? intake_in_flight(w->intake) : 0);
     breakers_share_collect(w->share, w->metrics, w->redis_ready);
     struct loop_stats s;
     loop_stats(w->loop, &s);

@@ -1,84 +1,145 @@
-"""The control loop of autoscaling, simulated: the chart's query, evaluated by promtool on the metrics of a simulated fleet of
-workers, and the chart's behaviour, carried out as Kubernetes documents it for the HorizontalPodAutoscaler
+"""The control loop of autoscaling, simulated: a fleet of workers in virtual time (tests/sim/scaled.c: their queues for the real
+budgets, with the shipped Lua, and an AWS that throttles), its metrics in a real Prometheus, which evaluates the chart's query,
+and the chart's behaviour, carried out as Kubernetes documents it for the HorizontalPodAutoscaler
 (kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale, "Algorithm details" and "Configurable scaling behavior").
 
-Time is simulated in steps of KEDA's polling interval. A job waits for its account's budget first, which lets so many begin in
-a second, then takes WORK_S; a worker takes on as many jobs as it has places.
+KEDA's pollingInterval and cooldownPeriod are for the way from none to one and back; with one replica or more KEDA is asked by the
+HorizontalPodAutoscaler, as often as that looks (keda.sh/docs/latest/reference/scaledobject-spec, "pollingInterval").
 """
-import functools
 import math
 import re
+import struct
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 from conftest import template
 
-STEP_S, WORK_S = 30, 20
-PLACES = 800  # of max_in_flight 1000, without the urgent share
+from support import programs, prometheus
+
+SCRAPE_S = 30  # the PodMonitor's interval
+LOOK_S = 15    # --horizontal-pod-autoscaler-sync-period
+PLACES = 800   # of max_in_flight 1000, without the urgent share
+MOST = 12
+TOLD = ("keyroll_jobs_in_flight", "keyroll_jobs_working", "keyroll_budget_waiting", "keyroll_due", "keyroll_rotations_waiting", "keyroll_leader")
+BEGIN_S = 1700000000
+GONE = struct.unpack("<d", struct.pack("<Q", 0x7ff0000000000002))[0]  # Prometheus's mark of a series that is scraped no more
+
+
+def rendered(kind, autoscaling):
+    """The spec of the one object of that kind, as the chart renders it."""
+    objects = list(yaml.safe_load_all(template("full", "--set", f"autoscaling.maxReplicas={MOST},autoscaling.kind={autoscaling}").stdout))
+    monitor = next(one for one in objects if one and one["kind"] == "PodMonitor")
+    assert {one["interval"] for one in monitor["spec"]["podMetricsEndpoints"]} == {f"{SCRAPE_S}s"}
+    return next(one for one in objects if one and one["kind"] == kind)["spec"]
 
 
 @pytest.fixture(scope="module")
-def scaled():
-    """The ScaledObject as the chart renders it."""
-    objects = yaml.safe_load_all(template("full", "--set", "autoscaling.maxReplicas=12").stdout)
-    return next(one for one in objects if one and one["kind"] == "ScaledObject")["spec"]
+def keda():
+    """(query, threshold, fewest, most, behaviour) of the ScaledObject."""
+    spec = rendered("ScaledObject", "keda")
+    trigger, = spec["triggers"]
+    assert spec["minReplicaCount"] >= 1  # else pollingInterval and cooldownPeriod would count
+    return (trigger["metadata"]["query"], float(trigger["metadata"]["threshold"]), spec["minReplicaCount"], spec["maxReplicaCount"],
+            spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"])
 
 
-@functools.cache
-def evaluate(query, samples):
-    """Returns what Prometheus makes of a query on samples, ((series, value), ...): promtool, asked for what cannot be, tells."""
-    text = {"evaluation_interval": "1m", "tests": [{
-        "interval": "1m", "input_series": [{"series": name, "values": str(value)} for name, value in samples],
-        "promql_expr_test": [{"expr": query, "eval_time": "0m", "exp_samples": [{"labels": "{}", "value": -1}]}]}]}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "test.yaml")
-        file.write_text(yaml.safe_dump(text))
-        done = subprocess.run(["promtool", "test", "rules", file], text=True, capture_output=True)
-    found = re.search(r"got:\s*\{\} ([-+.0-9eE]+)", done.stdout + done.stderr)
-    assert found, done.stdout + done.stderr
-    return float(found.group(1))
+@pytest.fixture(scope="module")
+def hpa():
+    """The same of the HorizontalPodAutoscaler without KEDA: an average over the pods is a sum against the sum of the targets."""
+    spec = rendered("HorizontalPodAutoscaler", "hpa")
+    metric, = spec["metrics"]
+    return (f'sum({metric["pods"]["metric"]["name"]}{{namespace="keyroll"}})', float(metric["pods"]["target"]["averageValue"]),
+            spec["minReplicas"], spec["maxReplicas"], spec["behavior"])
 
 
-class Workers:
-    """Jobs due (not published yet or waiting in Kafka), waiting for the budget, and being worked on."""
+class Store:
+    """A Prometheus that is written to with the times of the simulation (remote write 1.0: protobuf in a block of snappy)."""
 
-    def __init__(self, due, begin_per_s, held=0):
-        self.due, self.begin_per_s, self.held = due, begin_per_s, held
-        self.waiting, self.working = 0.0, []  # working: how many began in each second that is not over yet
-        self.done = 0.0
+    def __init__(self, server):
+        self.server, self.begin_s = server, BEGIN_S
 
-    def second(self, replicas):
-        if len(self.working) >= WORK_S:
-            self.done += self.working.pop(0)
-        taken = min(self.due - self.held, max(0, replicas * PLACES - self.waiting - sum(self.working)))
-        self.due -= taken
-        self.waiting += taken
-        began = min(self.waiting, self.begin_per_s)
-        self.waiting -= began
-        self.working.append(began)
+    @staticmethod
+    def number(n):
+        out = b""
+        while n > 127:
+            out, n = out + bytes([n & 127 | 128]), n >> 7
+        return out + bytes([n])
 
-    def samples(self):
-        label = 'namespace="keyroll",instance="%s"'
-        return ((f"keyroll_jobs_in_flight{{{label % 'w'}}}", round(self.waiting + sum(self.working))),
-                (f"keyroll_budget_waiting{{{label % 'w'},account=\"1\",family=\"write\"}}", round(self.waiting)),
-                (f"keyroll_due{{{label % 's'},what=\"rotate\"}}", round(self.due)),
-                (f"keyroll_rotations_waiting{{{label % 's'}}}", self.held),
-                (f"keyroll_leader{{{label % 's'}}}", 1))
+    def field(self, tag, data):
+        return bytes([tag << 3 | 2]) + self.number(len(data)) + data
+
+    def write(self, at_s, samples):
+        """samples: {((label, value), ...): value}."""
+        body = b""
+        for labels, value in samples.items():
+            series = b"".join(self.field(1, self.field(1, name.encode()) + self.field(2, text.encode())) for name, text in sorted(labels))
+            series += self.field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + self.number(round(1000 * (self.begin_s + at_s))))
+            body += self.field(1, series)
+        chunks = [body[at:at + 60000] for at in range(0, len(body), 60000)]  # uncompressed: literals with two bytes of length
+        block = self.number(len(body)) + b"".join(b"\xf4" + struct.pack("<H", len(one) - 1) + one for one in chunks)
+        answer = requests.post(f"{self.server.url}/api/v1/write", data=block, timeout=30, headers={
+            "Content-Encoding": "snappy", "Content-Type": "application/x-protobuf", "X-Prometheus-Remote-Write-Version": "0.1.0"})
+        assert answer.ok, answer.text
+
+    def query(self, at_s, query):
+        self.server.at = self.begin_s + at_s
+        (_, value), = self.server.query(query)
+        return value
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with prometheus.Prometheus(tmp_path_factory.mktemp("scaling"), [], written=True) as server:
+        yield Store(server)
+
+
+class Fleet:
+    """keyroll-scaled, and what was last scraped from it."""
+
+    def __init__(self, due, accounts):
+        self.process = subprocess.Popen([programs.binary("keyroll-scaled"), str(due), str(accounts), str(PLACES)], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.samples, self.rotated, self.throttled = {}, 0, 0
+
+    def tell(self, line):
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def go(self, seconds, replicas):
+        """Lets time go by. Returns the samples of a scrape, those of processes that are gone marked so."""
+        self.tell(f"go {seconds} {replicas}")
+        before, self.samples, process = self.samples, {}, None
+        for line in self.process.stdout:
+            if found := re.fullmatch(r"rotated (\d+) throttled (\d+)\.\n", line):
+                self.rotated, self.throttled = int(found[1]), int(found[2])
+                return {**{labels: GONE for labels in before if labels not in self.samples}, **self.samples}
+            if line.startswith("process "):
+                process = line.split()[1]
+            elif line.startswith(TOLD):
+                name, labels, value = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)\n", line).groups()
+                pairs = re.findall(r'(\w+)="([^"]*)"', labels or "")
+                self.samples[("__name__", name), ("namespace", "keyroll"), ("instance", process), *pairs] = float(value)
+        raise AssertionError("keyroll-scaled ended")
+
+    def sum(self, name):
+        return sum(value for labels, value in self.samples.items() if ("__name__", name) in labels)
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        assert self.process.wait(10) == 0
 
 
 class Autoscaler:
-    """KEDA's target for an average, and the HorizontalPodAutoscaler behind it."""
+    """A target for an average, and the HorizontalPodAutoscaler that keeps it."""
 
     TOLERANCE = 0.1
 
-    def __init__(self, spec):
-        trigger, = spec["triggers"]
-        self.query, self.threshold = trigger["metadata"]["query"], float(trigger["metadata"]["threshold"])
-        self.least, self.most = spec["minReplicaCount"], spec["maxReplicaCount"]
-        behaviour = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    def __init__(self, query, threshold, least, most, behaviour):
+        self.query, self.threshold, self.least, self.most = query, threshold, least, most
         self.up, self.down = behaviour["scaleUp"], behaviour["scaleDown"]
         self.replicas, self.changes = self.least, []  # (second, replicas before)
         self.wished = [(0, self.least)]  # (second, wish); at first what there is, as the controller does it
@@ -91,8 +152,7 @@ class Autoscaler:
                  math.ceil(before(one["periodSeconds"]) * one["value"] / 100)) for one in policies]
         return max(steps) if sign > 0 else min(steps)
 
-    def look(self, now, samples):
-        value = evaluate(self.query, samples)
+    def look(self, now, value):
         ratio = value / (self.replicas * self.threshold)
         wish = self.replicas if abs(ratio - 1) <= self.TOLERANCE else math.ceil(value / self.threshold)
         self.wished.append((now, wish))
@@ -109,45 +169,97 @@ class Autoscaler:
             self.replicas = target
 
 
-def simulate(spec, workers, minutes, change=None):
-    """Returns the replicas at each look. change: {minute: new rate of the budget}."""
-    scaler, history = Autoscaler(spec), []
-    for now in range(0, 60 * minutes, STEP_S):
-        workers.begin_per_s = (change or {}).get(now // 60, workers.begin_per_s)
-        for _ in range(STEP_S):
-            workers.second(scaler.replicas)
-        scaler.look(now, workers.samples())
-        history.append(scaler.replicas)
-    print(history)
-    return history
+@pytest.fixture
+def simulate(keda, store):
+    """Runs a story, for so many minutes or until there are so many replicas. change: {minute: what is told to the fleet then}.
+
+    Returns the replicas at each look, and the fleet.
+    """
+    fleets = []
+
+    def run(minutes, due, accounts, change, until=None, by=None):
+        fleet, scaler, history, told = Fleet(due, accounts), Autoscaler(*(by or keda)), [], []
+        fleets.append(fleet)
+        assert set(re.findall(r"keyroll_\w+", scaler.query)) <= set(TOLD)
+        for now in range(0, 60 * minutes, LOOK_S):
+            if now % 60 == 0 and now // 60 in change:
+                fleet.tell(change[now // 60])
+            scrape = fleet.go(LOOK_S, scaler.replicas)
+            if now % SCRAPE_S:
+                store.write(now, scrape)
+            if now:
+                value = store.query(now, scaler.query)
+                told.append(f"{value:.0f}/{fleet.sum('keyroll_jobs_in_flight'):.0f}/{fleet.sum('keyroll_budget_waiting'):.0f}")
+                scaler.look(now, value)
+            history.append(scaler.replicas)
+            if scaler.replicas == until:
+                break
+        store.begin_s += 60 * minutes + 3600  # the next story sees nothing of this one
+        print(f"replicas at each look: {history}\nquery/in flight/waiting: {' '.join(told)}\n"
+              f"rotated {fleet.rotated} of {due}, throttled {fleet.throttled}")
+        return history, fleet
+    yield run
+    for one in fleets:
+        one.end()
 
 
-def test_not_when_a_budget_binds(scaled):
-    """20,000 are due, an account lets two writes pass in three seconds for each: two workers are as good as twelve."""
-    workers = Workers(due=20000, begin_per_s=0.67)
-    assert set(simulate(scaled, workers, 60)) == {2}
-    assert workers.done > 0.9 * 0.67 * 3600 - 0.67 * WORK_S  # and the budget is spent
+def looks(minute):
+    return minute * 60 // LOOK_S
 
 
-def test_up_with_the_backlog_and_down_again(scaled):
-    history = simulate(scaled, Workers(due=100000, begin_per_s=10000), 45)
-    assert max(history[:20]) == 12  # within ten minutes
-    assert history[-1] == 2
-    peak = history.index(12)
-    assert history[:peak] == sorted(history[:peak]) and all(a - b <= 1 for a, b in zip(history[peak:], history[peak + 1:]))
+def test_up_with_the_backlog_and_down_again(simulate):
+    """Fifty accounts, none of which is asked for more than it bears: to the most, and one by one back to the least."""
+    history, fleet = simulate(28, 45000, 40, {0: "limit 40"})
+    assert max(history[:looks(10)]) == MOST
+    assert fleet.rotated == 45000 and history[-1] == 2
+    peak = history.index(MOST)
+    assert history[:peak] == sorted(history[:peak]) and all(0 <= a - b <= 1 for a, b in zip(history[peak:], history[peak + 1:]))
 
 
-def test_as_many_as_the_budget_feeds(scaled):
-    """The budget feeds the places of three workers: never fewer once they are there, never more than twice as many (a pod more
-    each minute would find it closer, but be slow where no budget binds)."""
-    history = simulate(scaled, Workers(due=10**6, begin_per_s=3 * PLACES / WORK_S), 60)
-    assert max(history) <= 6 and min(history[20:]) >= 3
+def test_not_for_what_an_hourly_limit_holds_back(simulate):
+    history, fleet = simulate(20, 5000, 10, {0: "per_hour 200"})
+    assert set(history) == {2}
+    assert fleet.rotated == 200  # all that the limit lets go
 
 
-def test_up_when_the_budget_is_raised(scaled):
-    history = simulate(scaled, Workers(due=10**6, begin_per_s=0.67), 40, change={20: 10000})
-    assert set(history[:40]) == {2} and max(history) == 12
+def test_not_when_awss_budget_binds(simulate):
+    """20,000 are due in an account that bears three calls a second: two workers are as good as twelve."""
+    history, fleet = simulate(20, 20000, 1, {0: "limit 3"})
+    assert set(history) == {2}
+    # What it bears is used (two reads for each), and little is asked for beyond it.
+    assert 0.6 < fleet.rotated / (20 * 60 * 3 / 2) < 1 and fleet.throttled < 0.05 * 2 * fleet.rotated
 
 
-def test_not_for_what_an_hourly_limit_holds_back(scaled):
-    assert set(simulate(scaled, Workers(due=5000, begin_per_s=10000, held=5000), 20)) == {2}
+def test_not_when_the_budgets_of_many_accounts_bind(simulate):
+    """More of them than a metric has series for: those that are folded together are waited for, too."""
+    history, _ = simulate(8, 20000, 60, {0: "limit 0.5"})
+    assert set(history) == {2}
+
+
+def test_none_is_added_when_aws_throttles_more(simulate):
+    """What the accounts bear is halved in the middle of the work: nobody comes any more."""
+    history, fleet = simulate(16, 80000, 8, {0: "limit 30", 5: "limit 15"})
+    assert 2 < max(history[:looks(5)]) <= 4  # they feed the places of two workers, hardly more
+    assert max(history[looks(5):]) <= history[looks(5)]
+    assert fleet.throttled > 0 and fleet.sum("keyroll_due") > MOST * PLACES  # there was enough for all of them, all the time
+
+
+def test_up_when_aws_bears_more(simulate):
+    history, _ = simulate(60, 100000, 20, {0: "limit 5", 8: "limit 100"}, until=4)
+    assert set(history[:looks(8)]) == {2} and max(history) == 4
+
+
+def test_without_keda_not_when_awss_budget_binds(simulate, hpa):
+    history, _ = simulate(10, 20000, 1, {0: "limit 3"}, by=hpa)
+    assert set(history) == {2}
+
+
+def test_without_keda_up_and_down_again(simulate, hpa):
+    history, fleet = simulate(28, 45000, 40, {0: "limit 40"}, by=hpa)
+    assert max(history) >= 6 and fleet.rotated == 45000 and history[-1] == 2
+
+
+def test_these_stories_can_fail(simulate, keda):
+    """A query that asks for nothing but what is due brings workers that the account cannot feed."""
+    history, _ = simulate(10, 20000, 1, {0: "limit 3"}, until=MOST, by=('sum(keyroll_due{namespace="keyroll"})', *keda[1:]))
+    assert max(history) == MOST

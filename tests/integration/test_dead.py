@@ -1,5 +1,6 @@
 """Dead letters on a running fleet: seen, filtered, replayed from where they stopped, dropped, resolved by themselves."""
 import json
+from pathlib import Path
 
 import pytest
 
@@ -177,6 +178,28 @@ def test_a_later_try_that_fails_alike_writes_no_other_letter(tmp_path, kafka, re
         installed.keyroll.run("rotate", stuck, failed, "--wait")
         installed.wait_stage("overlap", 60)
         assert installed.finish("overlap", dead_letters=3) == []
+
+
+def test_a_profile_that_no_worker_has_is_told_once(tmp_path, kafka, redis_server, fleet):
+    """The licence has a state and a reason, one letter however often it is tried, and is rolled once the profile is there."""
+    shipped = json.loads((Path(__file__).resolve().parents[2] / "deploy" / "profiles" / "default.json").read_text())
+    profiles = tmp_path / "profiles"
+    profiles.mkdir()
+    odd = fleet.names[0]
+    fleet.write_inventory([{**row, "profile": "late"} if row["licence"] == odd else row for row in fleet.rows()])
+    with deployment.Deployment(tmp_path, kafka, redis_server, fleet, retry_cap="1s", profiles_dir=profiles) as installed:
+        installed.topics_apply()
+        worker = installed.worker()
+        installed.scheduler()
+        one = wait_for("several tries of the odd one", lambda: (
+            lambda told: told if told.get("attempts", 0) >= 2 else None)(installed.keyroll.status(odd)["licences"][0]), 60, poll_s=0.3)
+        assert one["state"] == "failed" and "late" in one["reason"] and "profile" in one["reason"], one
+        assert [letter["job"]["licence"] for letter in installed.dead_letters()] == [odd]
+        assert worker.drain() == 0
+        (profiles / "late.json").write_text(json.dumps({**shipped, "name": "late"}))
+        installed.worker()
+        installed.wait_stage("current", 60)
+        assert installed.finish("current", dead_letters=1) == []
 
 
 def test_replay_by_limit_and_pace(installed, fleet, kafka):

@@ -27,6 +27,8 @@ BANNED = [
      "unbounded or shell: use the bounded form"),
     (("lib/", "schema/", "worker/", "producer/"), r"\b(sleep|usleep|nanosleep|clock_nanosleep)\s*\(",
      "no sleep where an event belongs: use a timer of the loop"),
+    (("lib/aws", "schema/", "worker/", "producer/"), r"\bjson_loadb\s*\(", "jansson hides that memory is short: use json_read()"),
+    (("worker/", "producer/"), r"\bjson_loads\s*\(", "jansson hides that memory is short: use json_read()"),
     (("lib/", "schema/", "worker/"), r"\bexit\s*\(", "only a program's main and its commands may end it"),
     (("lib/", "schema/", "worker/", "producer/"), r"^\s*typedef\s+struct\b[^(]*$", "no typedef for structs"),
 ]

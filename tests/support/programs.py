@@ -14,7 +14,7 @@ import requests
 from .processes import Process, clean_environment, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FOLDERS = {"keyroll": "producer", "keyroll-worker": "worker", "keyroll-sandbox": "tests/sandbox"}
+FOLDERS = {"keyroll": "producer", "keyroll-worker": "worker", "keyroll-sandbox": "tests/sandbox", "keyroll-scaled": "tests/sim"}
 
 
 def binary(name):

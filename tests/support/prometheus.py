@@ -11,12 +11,12 @@ from .servers import Server
 class Prometheus(Server):
     """targets: "host:port" addresses, scraped each second. rules: files of rules, evaluated each second.
 
-    discovery: a file of targets (file_sd) that may change.
+    discovery: a file of targets (file_sd) that may change. written: takes samples with their own times (remote write).
     """
 
     ready_timeout_s = 30
 
-    def __init__(self, folder, targets, rules=(), name="prometheus", discovery=None):
+    def __init__(self, folder, targets, rules=(), name="prometheus", discovery=None, written=False):
         folder = Path(folder) / name
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
@@ -29,7 +29,8 @@ class Prometheus(Server):
             "rule_files": [str(rule) for rule in rules],
             "scrape_configs": [{"job_name": "keyroll", **scrape}]}))
         super().__init__(name, ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder}/data",
-                                f"--web.listen-address=127.0.0.1:{self.port}"], folder, clean_environment())
+                                f"--web.listen-address=127.0.0.1:{self.port}",
+                                *["--web.enable-remote-write-receiver"] * written], folder, clean_environment())
 
     def ready(self):
         try:

@@ -1,6 +1,7 @@
 /* Everything that reads what comes from outside, with the n-th allocation failing in turn: ERR_NOMEM or a result as
  * without, never a crash, no secret left (secret_count), no leak (the leak sanitizer in the asan build). */
 #include "lib/json.h"
+#include "lib/aws_container.h"
 #include "lib/aws_error.h"
 #include "lib/aws_iam.h"
 #include "lib/aws_profile.h"
@@ -15,7 +16,9 @@
 #include "schema/deadletter.h"
 #include "schema/inventory.h"
 #include "schema/options.h"
+#include "schema/policy_file.h"
 #include "schema/record.h"
+#include "schema/trigger.h"
 #include "tests/torture/torture.h"
 
 #include <dirent.h>
@@ -319,6 +322,42 @@ static int redis_address(void)
     return rc;
 }
 
+static int container(void)
+{
+    static const char text[] = "{\"AccessKeyId\":\"ASIAIOSFODNN7EXAMPLE\",\"SecretAccessKey\":\"" SECRET
+                               "\",\"Token\":\"a \\u00e4 t\",\"Expiration\":\"2026-11-15T13:34:41Z\"}";
+    struct aws_identity *i = NULL;
+    int rc = aws_container_parse(text, sizeof text - 1, &i);
+    if (rc == 0) aws_identity_unref(i);
+    return rc;
+}
+
+/* In an envelope of SNS: JSON within JSON. */
+static int trigger(void)
+{
+    static const char text[] = "{\"Type\":\"Notification\",\"Message\":\"{\\\"version\\\":\\\"keyroll.trigger/1\\\","
+                               "\\\"action\\\":\\\"rotate\\\",\\\"licence\\\":\\\"0001\\\",\\\"by\\\":\\\"crm\\\","
+                               "\\\"reason\\\":\\\"asked\\\"}\"}";
+    static struct trigger t;
+    struct message_fault fault;
+    int rc = trigger_decode(text, sizeof text - 1, &t, &fault);
+    return rc == 0 && (t.want != TRIGGER_ROTATE || strcmp(t.licence, "0001") != 0) ? ERR_INTERNAL : rc;
+}
+
+static int policies(void)
+{
+    static const char text[] = "{\"version\":\"keyroll.policy/1\",\"policies\":{\"late\":{\"max_age\":\"360d\"}},"
+                               "\"canaries\":[\"B\",\"a\"],\"exclusions\":[{\"licence\":\"Zoo\",\"expires\":"
+                               "\"2027-01-01\",\"reason\":\"said \\\"no\\\"\"}]}";
+    struct policy_rules base;
+    struct policy_file f = {0};
+    policy_rules_init(&base, 80 * INT64_C(86400000), 0);
+    int rc = policy_file_decode(text, sizeof text - 1, &base, NULL, NULL, &f);
+    if (rc == 0 && (!policy_file_is_canary(&f, "B") || !policy_file_exclusion(&f, "zoo"))) rc = ERR_INTERNAL;
+    policy_file_done(&f);
+    return rc;
+}
+
 #define WORKS(X)                                                                                                       \
     X(job)                                                                                                             \
     X(event)                                                                                                           \
@@ -338,7 +377,10 @@ static int redis_address(void)
     X(shared_files)                                                                                                    \
     X(logins)                                                                                                          \
     X(escrow)                                                                                                          \
-    X(redis_address)
+    X(redis_address)                                                                                                   \
+    X(container)                                                                                                       \
+    X(trigger)                                                                                                         \
+    X(policies)
 
 #define TEST(name)                                                                                                     \
     static void test_##name(void **state)                                                                              \

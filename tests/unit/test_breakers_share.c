@@ -57,10 +57,10 @@ static void on_result(void *self, uint64_t id, const void *result)
 }
 
 /* One call for this user, answered with err; or the code it was refused with. */
-static int call(struct world *w, const char *user, int err)
+static int call_in(struct world *w, const char *account, const char *user, int err)
 {
     struct aws_port p = breakers_aws(w->b);
-    const struct aws_request q = {.op = AWS_LIST_ACCESS_KEYS, .account = ACCOUNT, .user = user};
+    const struct aws_request q = {.op = AWS_LIST_ACCESS_KEYS, .account = account, .user = user};
     size_t at = w->n_calls % CALLS;
     int rc = p.call(p.self, &q, (struct ticket){on_result, w, 0});
     if (rc < 0) return rc;
@@ -68,6 +68,11 @@ static int call(struct world *w, const char *user, int err)
     snprintf(r.message, sizeof(r.message), "they said \"no\"");
     ticket_complete(w->call[at], &r);
     return 0;
+}
+
+static int call(struct world *w, const char *user, int err)
+{
+    return call_in(w, ACCOUNT, user, err);
 }
 
 static void open_it(struct world *w)
@@ -185,6 +190,31 @@ static void an_answer_after_the_end(void **state)
     assert_int_equal(breakers_open(w->b), 1);
 }
 
+/* An open one is seen among more than a metric has series for. */
+static void an_open_one_among_many_is_told(void **state)
+{
+    struct world *w = *state;
+    AUTO_BUF struct buf text;
+    buf_init(&text, 1 << 20);
+    struct metrics *m = metrics_new();
+    for (unsigned i = 0; i < 300; i++) {
+        char account[16];
+        snprintf(account, sizeof(account), "%012u", i);
+        assert_int_equal(call_in(w, account, "u1", 0), 0);
+    }
+    breakers_share_collect(w->share, m, true);
+    open_it(w);
+    breakers_share_collect(w->share, m, true);
+    assert_int_equal(metrics_write(m, &text), 0);
+    assert_non_null(strstr(buf_str(&text), "\"} 2\n"));
+    breakers_close(w->b, NAME);
+    breakers_share_collect(w->share, m, true);
+    buf_reset(&text);
+    assert_int_equal(metrics_write(m, &text), 0);
+    assert_null(strstr(buf_str(&text), "\"} 2\n"));
+    metrics_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +222,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_others_closed_closes_here, setup, teardown),
         cmocka_unit_test_setup_teardown(a_probe_that_is_answered_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(an_answer_after_the_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_open_one_among_many_is_told, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
