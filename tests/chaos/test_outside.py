@@ -26,23 +26,25 @@ def test_effects_whose_reply_is_lost(chaos, full):
     hurt.start()
     hurt.wait_rotated(1)
     hurt.fleet.control("DELETE", "faults")
-    rest = hurt.end(may_ask=True, dead_letters=True)
-    assert len(rest.asking) <= len(hurt.fleet.names) // 10, rest
+    hurt.end(dead_letters=True)
     assert hurt.fleet.summary()["creates"] > len(hurt.fleet.names), "the scenario did not happen"
 
 
 def test_errors_before_the_effect(chaos, full):
-    """Connections closed before and in the middle, 500 and 503, time-outs, spoilt bodies, on every service."""
+    """Connections closed before and in the middle, 500 and 503, time-outs, spoilt bodies, on every service.
+
+    A create of which nothing is known is waited for, 25 s: a licence that has four in a row is the last by minutes. It goes on
+    without faults, so that the length of the test is not that of its bad luck.
+    """
     hurt = chaos(read_timeout="3s").spread(60 if full else 10)
     rules = [rule(effect, 0.05, service=service) for service in ("iam", "sts", "s3", "instance")
              for effect in ("close-before", "refuse:ServiceUnavailable:503", "refuse:InternalFailure:500", "timeout:5000")]
     rules += [rule("bad-xml", 0.03, action="ListAccessKeys"), rule("stale-list:1500", 0.1, action="ListAccessKeys")]
     hurt.fleet.fault(*rules)
     hurt.start()
-    hurt.wait_rotated(1)
+    hurt.wait_rotated(0.9)
     hurt.fleet.control("DELETE", "faults")
-    rest = hurt.end(may_ask=True, dead_letters=True)
-    assert len(rest.asking) <= len(hurt.fleet.names) // 10, rest
+    hurt.end(dead_letters=True)
 
 
 def test_throttling(chaos, full):
