@@ -154,6 +154,7 @@ static void finish(struct call *call, struct aws_result *r, const char *body, si
     struct ticket t = call->ticket;
     struct secret *created = r->created_secret;
     r->sent_wall_ms = call->sent_wall_ms;
+    if (r->err && call->req.op == AWS_LIST_ACCESS_KEYS) r->n_keys = 0; /* half a list is none */
     aws_pace_leave(c->pace, &call->pace);
     TAILQ_REMOVE(&c->calls, call, link);
     if (call->raw) {

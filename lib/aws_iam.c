@@ -158,7 +158,12 @@ static int on_leave(void *arg, const char *path)
     struct reading *x = arg;
     if (!x->key || !xml_path_ends(path, "AccessKeyMetadata/member")) return 0;
     if (!x->key->id[0]) return ERR_NET_BAD_REPLY; /* a key that cannot be named cannot be acted upon */
-    x->r->n_keys++;
+    struct aws_key *known = x->r->keys;
+    while (strcmp(known->id, x->key->id) != 0) known++; /* it is at the end, if it is new */
+    if (known == x->key)
+        x->r->n_keys++;
+    else
+        *known = *x->key; /* the list changed between two pages */
     x->key = NULL;
     return 0;
 }

@@ -20,6 +20,7 @@
 #define TAG_PREFIX "synergist:"
 #define VALUE_MAX  257
 #define PAGE_ITEMS "1000"
+#define PAGES_MAX  500 /* of one list: half a million users */
 
 enum field { LICENCE, BUCKET, INSTANCE, REGION, PROFILE, CREDENTIALS, TIME_ZONE, POLICY, FIELDS };
 static const char *const field_names[FIELDS] = {"licence", "bucket",      "instance",  "region",
@@ -44,8 +45,9 @@ struct discover {
     size_t account;                      /* index in inventory_discover */
     enum { DETAILS, USERS, TAGS } phase; /* USERS, TAGS: the slow way */
     struct found now;
-    char marker[2048];
-    bool truncated;
+    char marker[2048], asked[2048]; /* of the page that comes next; of the one at hand */
+    size_t pages;
+    bool truncated, result;      /* result: the answer is one to what was asked */
     char (*names)[AWS_USER_MAX]; /* the slow way: users to ask for their tags */
     size_t n_names, at_name;
     int err;
@@ -132,13 +134,26 @@ static int add_row(struct discover *d, struct found *u)
     return inventory_add(d->inv, &row);
 }
 
+static const char *action(const struct discover *d)
+{
+    return d->phase == DETAILS ? "GetAccountAuthorizationDetails" : d->phase == USERS ? "ListUsers" : "ListUserTags";
+}
+
 /* ---- reading replies ---- */
+
+static int on_enter(void *arg, const char *path)
+{
+    struct discover *d = arg;
+    char result[64];
+    snprintf(result, sizeof result, "%sResult", action(d));
+    if (xml_path_ends(path, result)) d->result = true;
+    return 0;
+}
 
 static int on_leaf(void *arg, const char *path, const char *text, size_t len)
 {
     struct discover *d = arg;
     struct found *u = &d->now;
-    (void)len;
     if (xml_path_ends(path, "UserDetailList/member/UserName") || xml_path_ends(path, "Users/member/UserName"))
         snprintf(u->user, sizeof u->user, "%s", text);
     else if (xml_path_ends(path, "UserDetailList/member/Path") || xml_path_ends(path, "Users/member/Path"))
@@ -149,6 +164,8 @@ static int on_leaf(void *arg, const char *path, const char *text, size_t len)
         snprintf(u->tag, sizeof u->tag, "%s", text);
     else if (xml_path_ends(path, "IsTruncated"))
         d->truncated = strcmp(text, "true") == 0;
+    else if (xml_path_ends(path, "Marker") && len >= sizeof d->marker)
+        return ERR_TOO_LARGE;
     else if (xml_path_ends(path, "Marker"))
         snprintf(d->marker, sizeof d->marker, "%s", text);
     return 0;
@@ -203,11 +220,6 @@ static void fail(struct discover *d, int err, const char *action, const struct a
     finish(d);
 }
 
-static const char *action(const struct discover *d)
-{
-    return d->phase == DETAILS ? "GetAccountAuthorizationDetails" : d->phase == USERS ? "ListUsers" : "ListUserTags";
-}
-
 static void next_account(struct discover *d)
 {
     free(TAKE(d->names));
@@ -223,11 +235,12 @@ static void next_account(struct discover *d)
 /* One reply was read: what comes next. The users are listed to the end before the first is asked for its tags. */
 static void go_on(struct discover *d)
 {
-    if (d->truncated && d->marker[0]) {
+    if (d->truncated) {
         ask(d);
         return;
     }
     d->marker[0] = '\0';
+    d->pages = 0;
     if (d->phase == USERS && d->n_names > 0)
         d->phase = TAGS;
     else if (d->phase == TAGS)
@@ -238,13 +251,24 @@ static void go_on(struct discover *d)
         next_account(d);
 }
 
+/* A page that says that more follow, and not where, or the same again, leaves half a list: what is missing from that
+ * would be missing from the fleet. */
+static int check_page(struct discover *d)
+{
+    if (!d->result) return ERR_NET_BAD_REPLY;
+    if (!d->truncated) return 0;
+    if (!d->marker[0] || strcmp(d->marker, d->asked) == 0) return ERR_NET_BAD_REPLY;
+    return ++d->pages == PAGES_MAX ? ERR_TOO_LARGE : 0;
+}
+
 static void answered(void *self, uint64_t id, const void *result)
 {
     struct discover *d = self;
     const struct aws_raw_result *r = result;
     (void)id;
-    d->truncated = false;
-    if (r->base.err == ERR_AWS_DENIED && d->phase == DETAILS) {
+    memcpy(d->asked, d->marker, sizeof d->asked);
+    d->truncated = d->result = false;
+    if (r->base.err == ERR_AWS_DENIED && d->phase == DETAILS && !d->asked[0]) {
         d->phase = USERS;
         ask(d);
         return;
@@ -257,9 +281,11 @@ static void answered(void *self, uint64_t id, const void *result)
         fail(d, r->base.err, action(d), &r->base);
         return;
     }
-    const struct xml_handler h = {.leaf = on_leaf, .leave = on_leave, .arg = d};
+    const struct xml_handler h = {.enter = on_enter, .leaf = on_leaf, .leave = on_leave, .arg = d};
+    d->marker[0] = '\0';
     if (d->phase != TAGS) d->now = (struct found){0};
     int rc = xml_read(r->body, r->body_len, &h);
+    if (rc == 0) rc = check_page(d);
     if (rc == 0 && d->phase == TAGS && !d->truncated) rc = add_row(d, &d->now);
     if (rc < 0)
         fail(d, rc == ERR_SYNTAX ? ERR_NET_BAD_REPLY : rc, action(d), NULL);

@@ -147,6 +147,38 @@ static void an_intent_that_is_told_late(void **state)
     told_late(18, SIM_LOST_AFTER);
 }
 
+static const struct sim_rule *telling;
+
+static bool ends_its_run(struct sim_world *w)
+{
+    return telling->hit == telling->times && !sim_leased(w);
+}
+
+/* Each telling of the intent, two messages, takes longer than it is good for. Four in a row cost nothing; the fifth
+ * ends the run as a try that is told, and AWS was not called. */
+static void tellings_that_take_too_long(unsigned times)
+{
+    struct record r;
+    struct sim_rule slow = {SIM_ANY, .step = "intent event", .times = 2 * times, .fault = {SIM_SLOW, 25000}};
+    struct sim_world *w = begin_plain(&slow, 1);
+    telling = &slow;
+    assert_true(sim_run_until(w, ends_its_run, HOUR_MS));
+    assert_true(sim_record(w, &r));
+    assert_int_equal(r.attempts, times == 5);
+    assert_int_equal(strstr(r.reason, "takes too long") != NULL, times == 5);
+    assert_int_equal(w->truth.creates, times < 5);
+    assert_becomes_current(w);
+    assert_int_equal(w->truth.creates, 1);
+    sim_world_free(w);
+}
+
+static void an_intent_is_told_five_times(void **state)
+{
+    (void)state;
+    tellings_that_take_too_long(4);
+    tellings_that_take_too_long(5);
+}
+
 static void delete_new(struct sim_world *w)
 {
     sim_truth_delete(&w->truth, w->truth.keys[1].id, SIM_BY_STRANGER);
@@ -236,6 +268,7 @@ int main(void)
         cmocka_unit_test(what_stays_is_drift),
         cmocka_unit_test(what_is_no_old_value_is_acted_on_at_once),
         cmocka_unit_test(an_intent_that_is_told_late),
+        cmocka_unit_test(an_intent_is_told_five_times),
         cmocka_unit_test(a_deleted_key_lands_late),
         cmocka_unit_test(a_raised_allowance_is_noticed),
         cmocka_unit_test(a_create_that_queues_burns_no_try),

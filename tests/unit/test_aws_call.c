@@ -152,6 +152,39 @@ static void pages_add_up(void **state)
     assert_string_equal(got.keys[1].id, "AKIA0000000000000002");
 }
 
+/* The first page is empty and not the last; a key moves to another page while they are read. */
+static void pages_that_are_empty_or_change(void **state)
+{
+    (void)state;
+    start((struct aws_request){.op = AWS_LIST_ACCESS_KEYS, .user = USER});
+    reply(oldest(), 200, PAGE("", "<IsTruncated>true</IsTruncated><Marker>m1</Marker>"));
+    turn(0);
+    reply(oldest(), 200,
+          PAGE(MEMBER(USER, "AKIA0000000000000001", "Active"), "<IsTruncated>true</IsTruncated><Marker>m2</Marker>"));
+    assert_int_equal(n_got, 0);
+    turn(0);
+    reply(oldest(), 200,
+          PAGE(MEMBER(USER, "AKIA0000000000000001", "Inactive") MEMBER(USER, "AKIA0000000000000002", "Active"), ""));
+    assert_int_equal(got.err, 0);
+    assert_int_equal(got.n_keys, 2); /* the one that stands twice is one, as it was seen last */
+    assert_string_equal(got.keys[0].id, "AKIA0000000000000001");
+    assert_int_equal(got.keys[0].status, AWS_KEY_INACTIVE);
+    assert_string_equal(got.keys[1].id, "AKIA0000000000000002");
+}
+
+static void pages_without_an_end_are_an_error(void **state)
+{
+    (void)state;
+    start((struct aws_request){.op = AWS_LIST_ACCESS_KEYS, .user = USER});
+    size_t pages = 0;
+    for (; !n_got && pages < 1000; pages++) {
+        reply(oldest(), 200, PAGE("", "<IsTruncated>true</IsTruncated><Marker>again</Marker>"));
+        turn(0);
+    }
+    assert_int_equal(pages, 32);
+    assert_int_equal(got.err, ERR_TOO_LARGE);
+}
+
 static void a_failed_page_is_no_empty_page(void **state)
 {
     (void)state;
@@ -160,6 +193,7 @@ static void a_failed_page_is_no_empty_page(void **state)
     turn(0);
     reply(oldest(), 500, REFUSAL("ServiceFailure", "x"));
     assert_int_equal(got.err, ERR_AWS_FAILURE);
+    assert_int_equal(got.n_keys, 0); /* nor half a list */
 
     const char *const bad[] = {
         PAGE(MEMBER(USER, KEY, "Active"), "<IsTruncated>true</IsTruncated>"), /* truncated, no marker */
@@ -184,7 +218,7 @@ static void too_many_keys_are_an_error(void **state)
     AUTO_BUF struct buf b;
     buf_init(&b, 1 << 20);
     (void)buf_adds(&b, "<ListAccessKeysResponse><ListAccessKeysResult><AccessKeyMetadata>");
-    for (int i = 0; i <= AWS_KEYS_MAX; i++) (void)buf_adds(&b, MEMBER(USER, KEY, "Active"));
+    for (int i = 0; i <= AWS_KEYS_MAX; i++) (void)buf_addf(&b, MEMBER(USER, "AKIA%016d", "Active"), i);
     assert_int_equal(buf_adds(&b, "</AccessKeyMetadata></ListAccessKeysResult></ListAccessKeysResponse>"), 0);
     start((struct aws_request){.op = AWS_LIST_ACCESS_KEYS, .user = USER});
     reply(oldest(), 200, b.data);
@@ -742,6 +776,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(list_request_and_answer),
         T(pages_add_up),
+        T(pages_that_are_empty_or_change),
+        T(pages_without_an_end_are_an_error),
         T(a_failed_page_is_no_empty_page),
         T(too_many_keys_are_an_error),
         T(create_goes_out_once_on_a_fresh_connection),

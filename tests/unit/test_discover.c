@@ -144,6 +144,63 @@ static void details_page_by_page(void **state)
     assert_string_equal(two->user, "SynergistExpress-0002");
 }
 
+#define TRUNCATED(marker) "<IsTruncated>true</IsTruncated><Marker>" marker "</Marker>"
+
+static void a_user_on_the_second_page_only(void **state)
+{
+    struct run *r = *state;
+    static const struct step steps[] = {
+        {"GetAccountAuthorizationDetails", "", 0, DETAILS("", TRUNCATED("m"))},
+        {"GetAccountAuthorizationDetails", "Marker=m", 0,
+         DETAILS(USER("SynergistExpress-0001", BUCKET TAG("synergist:instance", "one.example.com")), "")}};
+    discover(r, steps, ARRAY_LEN(steps));
+    assert_int_equal(r->err, 0);
+    assert_int_equal(inventory_count(r->inv), 1);
+}
+
+/* What is missing from half a list would be missing from the fleet. */
+static void half_a_list_is_not_believed(void **state)
+{
+    struct run *r = *state;
+    static const struct step first = {
+        "GetAccountAuthorizationDetails", "", 0,
+        DETAILS(USER("SynergistExpress-0001", BUCKET TAG("synergist:instance", "one.example.com")), TRUNCATED("m"))};
+    static const struct {
+        int err;
+        const char *body;
+        int told;
+    } second[] = {
+        {ERR_AWS_FAILURE, NULL, ERR_AWS_FAILURE},
+        {ERR_AWS_DENIED, NULL, ERR_AWS_DENIED}, /* the slow way would list some twice */
+        {0, DETAILS("", "<IsTruncated>true</IsTruncated>"), ERR_NET_BAD_REPLY},
+        {0, DETAILS("", TRUNCATED("m")), ERR_NET_BAD_REPLY}, /* the same page again, for ever */
+        {0, "<html>fine</html>", ERR_NET_BAD_REPLY},
+        {0, "<ListUsersResponse><ListUsersResult><Users/></ListUsersResult></ListUsersResponse>", ERR_NET_BAD_REPLY},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(second); i++) {
+        const struct step steps[] = {first,
+                                     {"GetAccountAuthorizationDetails", "Marker=m", second[i].err, second[i].body}};
+        r->done = 0;
+        discover(r, steps, 2);
+        if (r->err != second[i].told) fail_msg("%zu: %d", i, r->err);
+        inventory_free(r->inv);
+        r->inv = inventory_new(&r->o, NULL, NULL);
+    }
+}
+
+static void pages_without_an_end_are_an_error(void **state)
+{
+    struct run *r = *state;
+    static struct step steps[500]; /* PAGES_MAX */
+    static char bodies[500][600];
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        snprintf(bodies[i], sizeof bodies[i], DETAILS("", TRUNCATED("m%zu")), i);
+        steps[i] = (struct step){"GetAccountAuthorizationDetails", "", 0, bodies[i]};
+    }
+    discover(r, steps, ARRAY_LEN(steps));
+    assert_int_equal(r->err, ERR_TOO_LARGE);
+}
+
 static void the_slow_way_when_denied(void **state)
 {
     struct run *r = *state;
@@ -235,6 +292,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(details_page_by_page, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_user_on_the_second_page_only, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(half_a_list_is_not_believed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(pages_without_an_end_are_an_error, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_slow_way_when_denied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(tags_choose, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_file_wins, set_up, tear_down),
