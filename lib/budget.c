@@ -97,7 +97,8 @@ void budget_failed(struct budget_share *b, const struct budget_ask *ask, double 
     b->throttled += ask->throttled;
     b->dropped += ask->dropped;
     if (ask->throttled && ask->epoch > b->throttled_epoch) b->throttled_epoch = ask->epoch;
-    /* NOLINTNEXTLINE(cert-flp30-c): a few dozen turns, each slot at its own fraction of a millisecond */
+    /* A few dozen turns, each slot at its own fraction of a millisecond.
+     * NOLINTNEXTLINE(cert-flp30-c,clang-analyzer-security.FloatLoopCounter) */
     for (double ms = 0; ms < BUDGET_AGAIN_MS; ms += 1000 / alone)
         add(&b->ordinary, now_mono_ms + (int64_t)ms, now_mono_ms + BUDGET_AGAIN_MS, b->epoch);
     b->ask_not_before_ms = now_mono_ms + BUDGET_AGAIN_MS;

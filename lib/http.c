@@ -154,7 +154,7 @@ static void sock_arm(struct http *h, int fd)
     int op = s->wanted == 0 ? EPOLL_CTL_DEL : s->armed == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     int rc = epoll_ctl(h->epoll_fd, op, fd, &ev);
     if (rc < 0 && op == EPOLL_CTL_ADD && errno == EEXIST) rc = epoll_ctl(h->epoll_fd, EPOLL_CTL_MOD, fd, &ev);
-    if (rc < 0 && op == EPOLL_CTL_MOD && errno == ENOENT) rc = epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
+    if (rc < 0 && op == EPOLL_CTL_MOD && errno == ENOENT) (void)epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
     s->armed = s->wanted; /* a socket that cannot be watched ends by its transfer's timeout */
 }
 

@@ -31,6 +31,26 @@ NOT_SO = [
     ("schema/record.c", "-Wanalyzer-null-argument", "record_find() takes NULL, record_add() is called with an id"),
     ("producer/campaign_cmd.c", "-Wanalyzer-null-argument", "f->n is only counted up where f->list is not NULL"),
 ]
+# clang 14's path analysis knows no __attribute__((cleanup)), so that what AUTO_FREE frees is "leaked": LeakSanitizer (unit, saga,
+# torture) and valgrind look for real leaks. valist: it loses va_start() behind a condition. Padding: members stand in the order
+# in which they are read.
+PATH_CHECKS = "--checks=-bugprone-*,-cert-*,-clang-analyzer-valist.Uninitialized,-clang-analyzer-optin.performance.Padding"
+NO_PATH = [
+    ("", "Potential leak of memory", "see above"),
+    ("lib/aws_call.c", "Use of memory after it is freed", "the macros of sys/queue.h: the freed call is no longer the first"),
+    ("lib/kafka_out.c", "Use of memory after it is freed", "list_remove() makes the next one the first"),
+    ("lib/loop.c", "Use of memory after it is freed", "watch_close() takes itself from the list"),
+    ("lib/redis.c", "Use of memory after it is freed", "between enter() and leave() nothing is freed"),
+    ("worker/calls.c", "Use of memory after it is freed", "the freed call is no longer the first"),
+    ("lib/buf.c", "Null pointer passed to 2nd parameter", "bytes that are there (len) have memory"),
+    ("lib/kafka_admin.c", "dereference of a null pointer", "librdkafka gives metadata with its 0"),
+    ("lib/profile.c", "null pointer dereference", "place_of() finds it only among entries"),
+    ("producer/campaign_cmd.c", "Null pointer passed to 1st parameter", "f->n is only counted up where f->list is not NULL"),
+    ("producer/cmd_doctor.c", "garbage value", "client_instance_call() fills it with its 0"),
+    ("producer/table.c", "Division by zero", "a table has columns before it has cells"),
+    ("schema/inventory.c", "Dereference of null pointer", "asserted above: rows where n is not 0"),
+    ("schema/keyslots.c", "Value stored to 'k'", "read by the mutants, which are in the simulation's build alone"),
+]
 TIDY_FLAGS = ["--quiet", "-p", str(BUILD), "--extra-arg=-Wno-unknown-warning-option"]  # flags of gcc in the database
 
 
@@ -62,7 +82,8 @@ def tidy(name, entry, flag="--checks=-clang-analyzer-*"):
 
 
 def paths(name, entry):
-    return tidy(name, entry, "--checks=-bugprone-*,-cert-*")
+    return [line for line in tidy(name, entry, PATH_CHECKS)
+            if not any(name.startswith(file) and what in line for file, what, _ in NO_PATH)]
 
 
 def seen(tool):
