@@ -49,7 +49,8 @@ def no_strange_keys(fleet):
 
 def test_thousand_licences_while_workers_come_and_go(fleet_of, install, full):
     fleet = fleet_of(10000 if full else 1000)
-    installed = install(fleet)
+    # An account holds 5,000 users at most: the workers take a role in each.
+    installed = install(fleet, aws_role_template="arn:aws:iam::{account}:role/keyroll-rotator")
     first, second = installed.worker(), installed.worker()
     installed.scheduler()
     # plan_publish_rate lets 100 jobs in a second go, and each licence has four, so that a quarter of 10,000 takes 100 s at the very best

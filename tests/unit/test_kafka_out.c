@@ -309,9 +309,11 @@ static void fatal_errors_are_told(void **state)
     (void)state;
     struct client c;
     kafka_mock_fail(mock, 22 /* InitProducerId */, 5, 31 /* CLUSTER_AUTHORIZATION_FAILED */);
+    assert_int_equal(kafka_mock_set_down(mock, 1, 1), 0); /* it is not to hear of that before it has a message */
     open_client(&c, 0, NULL, 0);
     struct outcome o = {.c = &c}, after = {.c = &c};
     assert_int_equal(send_to(&o, "jobs", "k", "v", 1), 0);
+    assert_int_equal(kafka_mock_set_down(mock, 1, 0), 0);
     RUN_UNTIL(&c, c.fatal && o.calls == 1);
     assert_int_equal(c.fatal, 1);
     assert_true(c.fatal_text[0] != '\0');
