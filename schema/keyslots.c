@@ -139,6 +139,8 @@ static int64_t contradicted_ms(const struct record_key *k, const struct aws_key 
     if (gone) return a ? ago_ms(k->inactive_ms, now_ms) : INT64_MAX;
     if (!k->listed || k->rotation <= 0) return INT64_MAX; /* not made, nor set Inactive, by keyroll */
     if (!a) return ago_ms(k->created_ms, aws_ms == TIME_NONE ? now_ms : aws_ms);
+    if (k->role == KEY_CURRENT && k->status == AWS_KEY_ACTIVE && a->status == AWS_KEY_INACTIVE)
+        return ago_ms(k->seen_ms, now_ms); /* keyroll may have made it Active again, just before it was seen in use */
     if (!inactive || a->status != AWS_KEY_ACTIVE) return INT64_MAX;
     bool by_aws = k->inactive_aws_ms != TIME_NONE && aws_ms != TIME_NONE;
     return by_aws ? ago_ms(k->inactive_aws_ms, aws_ms) : ago_ms(k->inactive_ms, now_ms);

@@ -39,8 +39,9 @@ static void restore_and_lose_pair(struct sim_world *w)
     char key[STORE_KEY_MAX];
     restore_original(w);
     store_key(&w->scheduler_store, SIM_USER_KEY, "record", key);
-    if (sim_redis_peek(w->redis, key, "sealed", NULL))
-        sim_redis_poke(w->redis, key, "sealed", "kr1.0123456789abcdef.AAAA");
+    if (!sim_redis_peek(w->redis, key, "sealed", NULL)) return;
+    sim_redis_poke(w->redis, key, "sealed", "kr1.0123456789abcdef.AAAA");
+    w->dead_pair_lost = w->truth.keys[0].status == AWS_KEY_INACTIVE;
 }
 
 static void tests_work(void *arg)

@@ -274,14 +274,15 @@ static bool stranger_asks(const struct sim_world *w, const struct sim_plan *p, b
 }
 
 /* tests/SAFETY.md, "Which histories still leave a second key": a record or journal that went back in time while the
- * rest stayed; a restored instance, or one that cannot be read, whose pair is lost; a job from before the first record
- * that comes when Redis has lost it. What is lost twice may not have been put back yet. */
+ * rest stayed; a restored instance, or one that cannot be read, whose pair is lost; a call that makes the predecessor
+ * Active and lands when nothing tells of it any more; a job from before the first record that comes when Redis has lost
+ * it. What is lost twice may not have been put back yet. */
 static bool loss_asks(const struct sim_world *w, enum start start, bool restored)
 {
     const unsigned losses = sim_redis_losses(w->redis);
-    if (!losses) return false;
-    return w->went_back || losses > 1 || restored || w->old_first_look || start == START_DEAD || !w->o.can.can_write ||
-           !w->o.can.can_read;
+    if (!losses) return w->dead_pair_lost;
+    return w->dead_pair_lost || w->truth.revived_late || w->went_back || losses > 1 || restored || w->old_first_look ||
+           start == START_DEAD || !w->o.can.can_write || !w->o.can.can_read;
 }
 
 /* Whatever calls failed, whoever crashed: keyroll ends that alone, unless one of these says why a person has to look.

@@ -22,6 +22,7 @@
  * begun and the 10 s that it may take, AWS's skew limit, and half a minute for an intent that was repeated. */
 #define CREATE_LIFE_MS  (16 * 60000)
 #define CREATE_SLACK_MS 5000
+#define LATE_MS         60000        /* no call is waited for so long */
 #define LOOK_MOST_MS    300000       /* a retry or two of what comes between a look and its call */
 #define UNSEEN_MS       (40 * 60000) /* what the instance has held for so long shows in last-used (R11) */
 #define USE_GRAIN_MS    (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */
@@ -259,6 +260,8 @@ int sim_truth_update(struct sim_truth *t, const char *id, enum aws_key_status st
     if (by == SIM_BY_KEYROLL && status == AWS_KEY_INACTIVE) judge_against(t, k, false);
     remember_list(t);
     if (status == AWS_KEY_INACTIVE && k->status != AWS_KEY_INACTIVE) k->inactive_wall_ms = sim_wall_ms(t->sim);
+    if (by == SIM_BY_KEYROLL && status == AWS_KEY_ACTIVE && t->sim->mono_ms - t->asked_ms > LATE_MS)
+        t->revived_late = true;
     k->status = status;
     k->changed_outside = by == SIM_BY_STRANGER;
     if (by == SIM_BY_STRANGER) k->outside_ms = t->outside_ms = t->sim->mono_ms;

@@ -515,6 +515,27 @@ static void a_list_that_shows_as_active_what_we_just_set_inactive(void **state)
     }
 }
 
+/* A test that failed had it made Active, which the list does not show yet. */
+static void a_list_that_shows_as_inactive_what_was_just_seen_in_use(void **state)
+{
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        struct scene s;
+        begin(&s);
+        s.record.state = RECORD_OVERLAP;
+        lists(&s, K1, AWS_KEY_ACTIVE);
+        lists(&s, K2, AWS_KEY_INACTIVE);
+        knows(&s, K1, KEY_REPLACED, AWS_KEY_ACTIVE)->rotation = 6;
+        struct record_key *k = knows(&s, K2, KEY_CURRENT, AWS_KEY_ACTIVE);
+        k->rotation = 7;
+        k->seen_ms = NOW - (old ? 301000 : 60000);
+        sees(&s, K2);
+        assert_int_equal(lag(&s), old ? KEYSLOTS_IN_STEP : KEYSLOTS_BEHIND);
+        assert_true(observe(&s));
+        assert_non_null(strstr(s.drift, "made Inactive by somebody else"));
+    }
+}
+
 static void a_read_that_may_show_what_was_there_before(void **state)
 {
     (void)state;
@@ -660,6 +681,7 @@ int main(void)
         cmocka_unit_test(a_question_names_every_unexplained_key),
         cmocka_unit_test(changes_by_others_drift),
         cmocka_unit_test(a_list_that_does_not_show_our_new_key_yet),
+        cmocka_unit_test(a_list_that_shows_as_inactive_what_was_just_seen_in_use),
         cmocka_unit_test(a_read_that_may_show_what_was_there_before),
         cmocka_unit_test(a_list_is_doubted_by_the_clock_of_aws),
         cmocka_unit_test(a_list_that_shows_a_current_key_that_was_found_gone),
