@@ -38,17 +38,24 @@ struct saga_verdict withdraw_wait(struct saga *s)
                              "the instance refused the new key: waiting until no late write can land");
 }
 
-/* Names each listed key: one may be nobody's, where Redis lost what it was made for. */
-static struct saga_verdict cannot_be_read(struct rotation *r)
+/* A person looks which key the instance uses. Names each listed one: one may be nobody's, where Redis lost what it was
+ * made for. */
+static struct saga_verdict ask_which(struct rotation *r, const char *why)
 {
     char text[RECORD_TEXT_MAX], ids[AWS_KEYS_MAX * (AWS_KEY_ID_MAX + 2)] = "";
     size_t len = 0;
     for (size_t i = 0; i < r->n_keys && len < sizeof(ids); i++)
         len += (size_t)snprintf(ids + len, sizeof(ids) - len, "%s%s", i ? ", " : "", r->keys[i].id);
-    snprintf(text, sizeof(text),
-             "the instance refused %s and cannot be read: look which key it uses (%s), then run: keyroll adopt %s",
-             r->journal.key_new, ids, r->job->licence);
+    snprintf(text, sizeof(text), "%s: look which key it uses (%s), then run: keyroll adopt %s", why, ids,
+             r->job->licence);
     return rotate_ask_person(r, RECORD_AWAITING, text);
+}
+
+static struct saga_verdict cannot_be_read(struct rotation *r)
+{
+    char why[RECORD_TEXT_MAX];
+    snprintf(why, sizeof(why), "the instance refused %s and cannot be read", r->journal.key_new);
+    return ask_which(r, why);
 }
 
 struct saga_verdict withdraw_judge(struct saga *s)
@@ -138,13 +145,7 @@ struct saga_verdict undo_read_got(struct saga *s, const void *result)
 /* A Redis that was replaced may have lost that the key was offered, and the instance does not tell (I3). */
 static struct saga_verdict may_be_offered(struct rotation *r)
 {
-    char text[RECORD_TEXT_MAX];
-    snprintf(
-        text, sizeof(text),
-        "Redis was replaced: %s may have been given to the instance, which cannot be read: look which key it uses, "
-        "then run: keyroll adopt %s",
-        r->journal.key_new, r->job->licence);
-    return rotate_ask_person(r, RECORD_AWAITING, text);
+    return ask_which(r, "Redis was replaced meanwhile, and the instance cannot be read");
 }
 
 struct saga_verdict undo(struct saga *s)
