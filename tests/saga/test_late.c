@@ -147,6 +147,40 @@ static void an_intent_that_is_told_late(void **state)
     told_late(18, SIM_LOST_AFTER);
 }
 
+static void make_key(struct sim_world *w)
+{
+    struct sim_key *k = NULL;
+    assert_int_equal(sim_truth_create(&w->truth, SIM_BY_STRANGER, &k), 0);
+}
+
+static void flush(struct sim_world *w)
+{
+    sim_redis_flush(w->redis);
+}
+
+/* R4: a stranger makes a key as we intend to, and the intent is told anew. When that telling gets nowhere, the first
+ * one, which Redis or Kafka has, is gone on with: by that one the key may be our own. */
+static void told_anew(enum sim_fault_kind kind, void (*act)(struct sim_world *))
+{
+    struct sim_rule rules[] = {
+        {SIM_ANY, .step = "gate", .act = make_key},
+        {SIM_ANY, .step = "intent event", .times = 2, .fault = {SIM_LATE_ANSWER, 0}},
+        {SIM_ANY, .table = "rotate", .step = "intent", .skip = 1, .fault = {kind, 0}, .act = act},
+    };
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
+    assert_becomes_current(w);
+    assert_true(rules[2].hit);
+    assert_int_equal(w->truth.creates, 1);
+    sim_world_free(w);
+}
+
+static void an_intent_told_anew_is_lost(void **state)
+{
+    (void)state;
+    told_anew(SIM_CRASH_BEFORE, NULL);
+    told_anew(SIM_FINE, flush);
+}
+
 static const struct sim_rule *telling;
 
 static bool ends_its_run(struct sim_world *w)
@@ -268,6 +302,7 @@ int main(void)
         cmocka_unit_test(what_stays_is_drift),
         cmocka_unit_test(what_is_no_old_value_is_acted_on_at_once),
         cmocka_unit_test(an_intent_that_is_told_late),
+        cmocka_unit_test(an_intent_told_anew_is_lost),
         cmocka_unit_test(an_intent_is_told_five_times),
         cmocka_unit_test(a_deleted_key_lands_late),
         cmocka_unit_test(a_raised_allowance_is_noticed),

@@ -31,7 +31,7 @@ void sim_truth_init(struct sim_truth *t, struct sim *s)
 {
     memset(t, 0, sizeof(*t));
     t->sim = s;
-    t->instance_outside_ms = t->intent_ms = -1;
+    t->instance_outside_ms = t->intent_ms = t->intent_first_ms = -1;
 }
 
 void sim_violate(struct sim_truth *t, const char *fmt, ...)
@@ -195,19 +195,27 @@ static void judge_outage(struct sim_truth *t, bool worked, enum sim_by by, const
     sim_violate(t, "I1: %s %s takes the instance's last accepted key away", what, id);
 }
 
+void sim_truth_gate(struct sim_truth *t)
+{
+    t->at_gate = true;
+}
+
 void sim_truth_intend(struct sim_truth *t)
 {
     bool again = t->intent_ms >= 0 && t->sim->mono_ms - t->intent_ms < 60000; /* a row that is repeated */
     if (!again) t->intent_ms = t->sim->mono_ms;
+    if (t->at_gate) t->intent_first_ms = t->intent_ms;
+    t->at_gate = false;
     t->create_open = true;
 }
 
 /* A stranger's key that nobody can tell from our own. R11: where the instance shows nothing, the user's only key is its
- * key. R4: made after our intent to create, never used, and whoever goes on does not know what became of the create. */
+ * key. R4: made after our intent to create, never used, and whoever goes on does not know what became of the create. An
+ * intent that was told anew may be gone on with as it was told before: the last telling got nowhere. */
 static bool passes_for_ours(const struct sim_truth *t, const struct sim_key *k)
 {
     if (t->unreadable && k->was_alone) return true;
-    return k->was_doubted && !k->was_used && k->made_ms >= t->intent_ms - CREATE_SLACK_MS &&
+    return k->was_doubted && !k->was_used && k->made_ms >= t->intent_first_ms - CREATE_SLACK_MS &&
            k->made_ms - t->intent_ms <= CREATE_LIFE_MS;
 }
 

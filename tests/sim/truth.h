@@ -63,6 +63,8 @@ struct sim_truth {
     int64_t asked_ms;            /* when the call whose effect comes now was begun: it was decided before */
     int64_t asked_listed_ms;     /* listed_ms of then: a call may land after another worker's look */
     int64_t intent_ms;           /* when keyroll meant to send its last CreateAccessKey; -1 never */
+    int64_t intent_first_ms;     /* when it meant to for the first time since it was let through the gate */
+    bool at_gate;                /* it was there since the last intent: the next one is a new one */
     bool held_accepted;          /* the instance once held an accepted key */
     unsigned creates, deletes;   /* by keyroll */
     char violation[400];         /* the first one, "" none */
@@ -91,7 +93,9 @@ void sim_truth_write(struct sim_truth *t, const char *id, const char *secret, en
 void sim_truth_touch(struct sim_truth *t, const char *id);
 /* What GetAccessKeyLastUsed says; *ret_wall_ms only for AWS_USED_AT. */
 enum aws_used sim_truth_last_used(struct sim_truth *t, const char *id, int64_t *ret_wall_ms);
-/* An intent to create is about to be journalled. */
+/* Leave to create is asked for. */
+void sim_truth_gate(struct sim_truth *t);
+/* An intent to create is about to be journalled: after the gate a new one, else the same one is told anew. */
 void sim_truth_intend(struct sim_truth *t);
 uint64_t sim_truth_digest(const struct sim_truth *t);
 

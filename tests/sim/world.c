@@ -304,6 +304,7 @@ static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
 {
     struct sim_world *w = arg;
     name_intake(c);
+    if (c->edge == SIM_REDIS && c->client->step && !strcmp(c->client->step, "gate")) sim_truth_gate(&w->truth);
     if (c->edge == SIM_REDIS && c->client->step && !strcmp(c->client->step, "intent")) sim_truth_intend(&w->truth);
     choose_fault(w, c, f);
     if (f->kind == SIM_PERMANENT) w->refused = true;
