@@ -162,6 +162,7 @@ static struct saga_verdict delete (struct saga *s)
         rotation_note_wait(r, step_now_ms(r) + left, "taken over from a worker whose last calls may still land");
         return saga_jump(FAIL_RECORD);
     }
+    if (step_look_is_old(r)) return saga_jump(step_looks_are_spent(r) ? FAIL_RECORD : READ_FIRST);
     const char *id = MUTANT(DELETE_FIRST) && r->n_keys ? r->keys[r->n_keys - 1].id : r->target;
     return step_aws(r, AWS_DELETE_ACCESS_KEY, id, AWS_KEY_INACTIVE);
 }

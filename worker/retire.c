@@ -161,6 +161,7 @@ static struct saga_verdict deactivate(struct saga *s)
         rotation_note_wait(r, step_now_ms(r) + left, "taken over from a worker whose last calls may still land");
         return saga_jump(FAIL_RECORD);
     }
+    if (step_look_is_old(r)) return saga_jump(step_looks_are_spent(r) ? FAIL_RECORD : READ_FIRST);
     return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->target, AWS_KEY_INACTIVE);
 }
 

@@ -23,6 +23,8 @@
 #define MARKS_LOOKS         8 /* each for one more try of the call, in one run */
 #define RELEASE_FROM_END    3 /* every table ends with the rows release, record, park */
 #define KAFKA_DOWN_AGAIN_MS 500
+#define LOOK_MOST_MS        240000 /* the promise is five minutes (SAFETY.md): the list was a while on its way */
+#define OLD_LOOKS           2 /* in one run: each may take 15 minutes, and a lease is renewed for 30 (lease_max_age) */
 #define PARKED_AGAIN_MS     60000 /* should nobody say that it is back */
 
 /* Times in journal and record are compared by whatever worker comes next. So they are not this host's wall clock but
@@ -535,6 +537,12 @@ static bool is_mutation(enum aws_op op)
     return op == AWS_CREATE_ACCESS_KEY || op == AWS_UPDATE_ACCESS_KEY || op == AWS_DELETE_ACCESS_KEY;
 }
 
+/* The row's last call that sets a key Inactive had no answer: it may still land. */
+static void note_unanswered(struct rotation *r)
+{
+    r->may_land = r->may_land || (r->saga.attempt && err_class(r->saga.last_error) == ERR_CLASS_UNKNOWN);
+}
+
 struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key_id, enum aws_key_status status)
 {
     const struct rotation_policy *p = &r->env->policy;
@@ -549,8 +557,7 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
                             .traceparent = r->traceparent,
                             .session_note = r->job->job_id,
                             .turn = &r->turn};
-    if (op == AWS_UPDATE_ACCESS_KEY && status == AWS_KEY_INACTIVE)
-        r->may_land = r->may_land || (r->saga.attempt && err_class(r->saga.last_error) == ERR_CLASS_UNKNOWN);
+    if (op == AWS_UPDATE_ACCESS_KEY && status == AWS_KEY_INACTIVE) note_unanswered(r);
     if (is_mutation(op)) {
         q.timeout_ms = effect_time_ms(r);
         q.deadline_mono_ms = lease_until_mono_ms(&r->lease) - LEASE_MARGIN_MS;
@@ -639,6 +646,23 @@ int64_t step_patience_ms(const struct rotation *r)
 {
     if (!r->has_journal || r->journal.patient_ms == TIME_NONE) return 0;
     return step_left_ms(r, r->journal.patient_ms);
+}
+
+bool step_look_is_old(struct rotation *r)
+{
+    const struct saga *s = &r->saga;
+    if (clock_mono_ms(r->env->clock) - r->listed_mono_ms <= LOOK_MOST_MS) return false;
+    note_unanswered(r); /* the row's tries are counted anew when it comes back to it */
+    const bool queued = s->attempt == 0 && s->row_mono_ms - r->listed_mono_ms <= LOOK_MOST_MS;
+    r->old_looks = queued ? 0 : r->old_looks + 1; /* the call may queue for as long as a budget binds */
+    return true;
+}
+
+bool step_looks_are_spent(struct rotation *r)
+{
+    if (r->old_looks < OLD_LOOKS) return false;
+    rotation_note(r, ERR_TIMEOUT, true, "looking at keys and instance takes too long to act on %s", r->target);
+    return true;
 }
 
 int64_t step_may_land_ms(const struct rotation *r)

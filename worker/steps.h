@@ -76,6 +76,11 @@ int step_aws_error(struct rotation *r, const struct aws_result *a);
 int64_t step_behind_aws_ms(const struct rotation *r);
 /* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
 int64_t step_patience_ms(const struct rotation *r);
+/* What was listed, and read around it, is too old to take a key away by (R6): a call since then waited long for its
+ * turn or its answer, and others may have changed a key. Asked directly before the call; the survey begins anew. */
+bool step_look_is_old(struct rotation *r);
+/* It was so again and again: notes that this run fails. */
+bool step_looks_are_spent(struct rotation *r);
 /* How much longer a call that sets a key Inactive may land, ms: one had no answer, or an earlier run made one. AWS
  * takes it until its clock limit (R7), and should somebody make the key Active meanwhile it goes Inactive again then,
  * which no list tells; so whatever begins with that key's rest begins when it can no longer land. */
