@@ -69,6 +69,7 @@ static void read_key(struct instance_op_sim *o)
     o->result.proof = INSTANCE_PROOF_READ_BACK;
     snprintf(o->result.key_seen, sizeof(o->result.key_seen), "%s", p->any ? p->id : "");
     t->instance_read_ms = t->sim->mono_ms;
+    if (!stale) t->instance_shown_ms = t->sim->mono_ms;
 }
 
 static void test_key(struct instance_op_sim *o)

@@ -180,7 +180,7 @@ enum aws_used sim_truth_last_used(struct sim_truth *t, const char *id, int64_t *
  * not of a key that is Inactive and does not work there, and one that is exposed does not wait for it (R9). */
 static bool could_be_seen(const struct sim_truth *t, const struct sim_key *k)
 {
-    if (!t->unreadable) return t->instance_outside_ms < t->instance_read_ms;
+    if (!t->unreadable) return t->instance_outside_ms < t->instance_shown_ms;
     return k && k->status == AWS_KEY_ACTIVE && !k->exposed && t->asked_ms - t->instance_change_ms > UNSEEN_MS;
 }
 

@@ -58,6 +58,7 @@ struct sim_truth {
     int64_t instance_change_ms;  /* when it changed last */
     int64_t instance_outside_ms; /* when somebody else changed it; -1 never */
     int64_t instance_read_ms;    /* last time keyroll looked */
+    int64_t instance_shown_ms;   /* and saw what it holds, not what it held before */
     int64_t listed_ms;           /* last time keyroll saw a list */
     int64_t outside_ms;          /* last time a stranger touched any key */
     int64_t asked_ms;            /* when the call whose effect comes now was begun: it was decided before */
