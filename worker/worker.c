@@ -60,7 +60,7 @@ struct worker {
     struct http_server *server;
     struct loop_timer *drain_timer, *others_timer;
     struct rotation_env env;
-    bool redis_ready, draining, drained, failed, told_ready;
+    bool redis_ready, draining, drained, failed;
 };
 
 static char *reason(const char *what, const char *why)

@@ -280,8 +280,9 @@ static bool stranger_asks(const struct sim_world *w, const struct sim_plan *p, b
 static bool loss_asks(const struct sim_world *w, enum start start, bool restored)
 {
     const unsigned losses = sim_redis_losses(w->redis);
-    if (!losses) return w->dead_pair_lost;
-    return w->dead_pair_lost || w->truth.revived_late || w->went_back || losses > 1 || restored || w->old_first_look ||
+    if (w->dead_pair_lost) return true;
+    if (!losses) return false;
+    return w->truth.revived_late || w->went_back || losses > 1 || restored || w->old_first_look ||
            start == START_DEAD || !w->o.can.can_write || !w->o.can.can_read;
 }
 
