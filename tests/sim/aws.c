@@ -29,7 +29,7 @@ struct aws_op_sim {
     enum aws_key_status status;
     int64_t sent_wall_ms, listed_ms;
     /* its list */
-    unsigned pages;          /* so far */
+    unsigned pages;           /* so far */
     size_t n_first, n_passed; /* keys there were at the first page, and those that were passed on the way */
     struct aws_result result;
 };
@@ -60,11 +60,6 @@ static void last_used(struct aws_op_sim *o)
     r->used = o->aws->blind ? AWS_USED_UNKNOWN : sim_truth_last_used(t, o->key_id, &r->used_at_ms);
     if (!k) r->err = ERR_AWS_DENIED; /* facts/aws, section 2 */
     t->blinded = t->blinded || (o->aws->blind && k && !k->was_held);
-}
-
-static void list_key(struct aws_result *r, const struct sim_key *k)
-{
-    copy_key(&r->keys[r->n_keys++], k->id, k->status, k->created_wall_ms);
 }
 
 /* A key that keyroll deleted before. */
@@ -143,12 +138,19 @@ static void probe(struct aws_op_sim *o)
     if (!o->result.err) sim_truth_touch(t, o->key_id);
 }
 
+/* A request leaves now. A Date header has whole seconds. */
+static void stamp(struct aws_op_sim *o)
+{
+    o->sent_wall_ms = o->result.sent_wall_ms = sim_wall_ms(o->aws->o.net->sim);
+    o->result.date_ms = o->sent_wall_ms / 1000 * 1000;
+}
+
 static void op_effect(struct sim_op *op)
 {
     struct aws_op_sim *o = (struct aws_op_sim *)op;
     struct sim_truth *t = o->aws->o.truth;
     struct aws_result *r = &o->result;
-    if (o->pages) r->date_ms = o->sent_wall_ms = sim_wall_ms(op->net->sim); /* each page is asked for anew */
+    if (o->pages) stamp(o); /* each page is asked for anew */
     if (sim_wall_ms(op->net->sim) - o->sent_wall_ms > o->aws->o.skew_limit_ms) {
         r->err = ERR_AWS_CLOCK; /* R7: AWS refuses what slept too long */
         return;
@@ -213,9 +215,9 @@ static int port_call(void *self, const struct aws_request *q, struct ticket t)
     o->status = q->status;
     if (q->key_id) snprintf(o->key_id, sizeof(o->key_id), "%s", q->key_id);
     if (q->probe_secret) snprintf(o->secret, sizeof(o->secret), "%s", secret_bytes(q->probe_secret));
-    o->sent_wall_ms = sim_wall_ms(p->aws->o.net->sim);
     o->listed_ms = p->aws->o.truth->listed_ms;
-    o->result = (struct aws_result){.retry_after_ms = -1, .date_ms = o->sent_wall_ms, .sent_wall_ms = o->sent_wall_ms};
+    o->result = (struct aws_result){.retry_after_ms = -1};
+    stamp(o);
     const char *what =
         q->op == AWS_UPDATE_ACCESS_KEY && q->status == AWS_KEY_ACTIVE ? SIM_MAKES_ACTIVE : aws_op_name(q->op);
     if (is_mutation(q->op) && p->aws->o.acts) p->aws->o.acts(p->aws->o.arg, p->client, what, o->key_id);
