@@ -263,6 +263,28 @@ static void a_deleted_key_lands_late(void **state)
     sim_world_free(w);
 }
 
+static bool has_next_one(struct sim_world *w)
+{
+    return w->truth.creates == 2 && rotated(w);
+}
+
+/* A stranger deletes the new key, the next one is given to the instance, and a look shows the deleted one once more.
+ * The pair is kept, since the first key is in its overlap; the record knows nothing of what is gone. */
+static void a_deleted_key_is_shown_once_more(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "rotate", .step = "read back", .act = delete_new},
+                               {SIM_ANY, .table = "audit", .step = "read", .skip = 1000, .fault = {SIM_STALE, 0}}};
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
+    assert_true(sim_run_until(w, has_next_one, DAY_MS));
+    rules[1].skip = 0;
+    sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    assert_becomes_current(w);
+    assert_true(rules[1].hit);
+    assert_int_equal(w->truth.creates, 2);
+    sim_world_free(w);
+}
+
 static bool holds_newest(struct sim_world *w)
 {
     return w->truth.n == 2 && !strcmp(w->truth.instance.id, w->truth.keys[1].id);
@@ -335,6 +357,7 @@ int main(void)
         cmocka_unit_test(an_intent_told_anew_is_lost),
         cmocka_unit_test(an_intent_is_told_five_times),
         cmocka_unit_test(a_deleted_key_lands_late),
+        cmocka_unit_test(a_deleted_key_is_shown_once_more),
         cmocka_unit_test(a_raised_allowance_is_noticed),
         cmocka_unit_test(a_create_that_queues_burns_no_try),
         cmocka_unit_test(a_write_that_outlives_its_life),
