@@ -120,7 +120,9 @@ static struct saga_verdict audit_event(struct saga *s)
 
 static struct saga_verdict close_record(struct saga *s)
 {
-    return step_put_record(ROTATION(s), false, true, STORE_PAIR_SAME, NULL);
+    struct rotation *r = ROTATION(s);
+    const bool at_rest = r->record.state == RECORD_CURRENT; /* a reap that lost its lease may have left the pair (R5) */
+    return step_put_record(r, false, true, at_rest ? step_pair_left(r) : STORE_PAIR_SAME, NULL);
 }
 
 #define READS (SAGA_LEASED | SAGA_REPEATABLE)
