@@ -125,6 +125,7 @@ static struct saga_verdict judge(struct saga *s)
     const struct record_key *current = record_current(&r->record);
     const struct aws_key *newest = current ? step_listed(r, current->id) : NULL;
     const struct record_key *k = target(r);
+    step_weigh_reads(r, current ? current->id : "");
     bool seen_other = r->seen != INSTANCE_SEEN_UNKNOWN && strcmp(r->seen_id, r->target);
     if (k && k->role == KEY_UNUSED && seen_other) return saga_next(); /* we made it and the instance does not use it */
     bool shown = newest && (r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, newest->id));
@@ -224,7 +225,7 @@ static const struct saga_step rows[ROWS] = {
     /*                    name                start               got                   timeout  tries  flags */
     [LEASE] =            {"lease",            step_lease,         step_lease_got,        20000,   5,  SAGA_BOUNDARY},
     [CHECK] =            {"check",            check,              NULL,                      0,   1,  SAGA_LEASED},
-    [READ_FIRST] =       {"read",             step_read,          step_read_got,        900000,   4,  READS | SAGA_BOUNDARY},
+    [READ_FIRST] =       {"read",             step_read,          step_read_first_got,  900000,   4,  READS | SAGA_BOUNDARY},
     [LIST] =             {"survey",           step_list,          step_list_got,        900000,   4,  READS | SAGA_BOUNDARY},
     [LAST_USED] =        {"last used",        last_used,          last_used_got,        900000,   4,  READS},
     [READ_AGAIN] =       {"read again",       step_read,          step_read_got,        900000,   4,  READS | SAGA_LAST_CALL},

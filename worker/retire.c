@@ -79,6 +79,7 @@ static struct saga_verdict judge(struct saga *s)
     const struct aws_key *newest = current ? step_listed(r, current->id) : NULL;
     const struct aws_key *old = step_listed(r, r->target);
     if (!newest || newest->status != AWS_KEY_ACTIVE || !strcmp(newest->id, r->target)) return hand_over(r);
+    step_weigh_reads(r, newest->id);
     if (r->seen != INSTANCE_SEEN_UNKNOWN && strcmp(r->seen_id, current->id) && !MUTANT(RETIRE_BLIND))
         return step_shows_old(r) ? saga_jump_in(READ_FIRST, LAG_LOOK_MS) : hand_over(r);
     if (!old || old->status == AWS_KEY_INACTIVE) return saga_jump(PREPARE);
@@ -300,7 +301,7 @@ static const struct saga_step rows[ROWS] = {
     /*                    name                start               got                   timeout  tries  flags */
     [LEASE] =            {"lease",            step_lease,         step_lease_got,        20000,   5,  SAGA_BOUNDARY},
     [CHECK] =            {"check",            check,              NULL,                      0,   1,  SAGA_LEASED},
-    [READ_FIRST] =       {"read",             step_read,          step_read_got,        900000,   4,  READS | SAGA_BOUNDARY},
+    [READ_FIRST] =       {"read",             step_read,          step_read_first_got,  900000,   4,  READS | SAGA_BOUNDARY},
     [LIST] =             {"survey",           step_list,          step_list_got,        900000,   4,  READS | SAGA_BOUNDARY},
     [READ_AGAIN] =       {"read again",       step_read,          step_read_got,        900000,   4,  READS},
     [JUDGE] =            {"judge",            judge,              NULL,                      0,   1,  SAGA_LEASED},

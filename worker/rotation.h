@@ -89,6 +89,8 @@ struct rotation {
     int64_t aws_ms, aws_mono_ms; /* AWS's time in its last reply, and when that came; TIME_NONE none yet */
     enum instance_seen seen;
     char seen_id[AWS_KEY_ID_MAX];
+    enum instance_seen seen_first; /* what a read before the survey showed, where another one follows it */
+    char seen_first_id[AWS_KEY_ID_MAX];
     int64_t read_mono_ms;    /* when the read that told it began */
     int64_t doubted_mono_ms; /* since when that is doubted (step_shows_old); 0 it is not */
     enum instance_proof proof;

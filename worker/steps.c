@@ -745,6 +745,24 @@ struct saga_verdict step_read_got(struct saga *s, const void *result)
     return saga_next();
 }
 
+struct saga_verdict step_read_first_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    struct saga_verdict v = step_read_got(s, result);
+    r->seen_first = r->seen;
+    text_copy(r->seen_first_id, sizeof(r->seen_first_id), r->seen_id);
+    return v;
+}
+
+void step_weigh_reads(struct rotation *r, const char *newest_id)
+{
+    const bool again_shown = r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, newest_id);
+    if (r->seen_first == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_first_id, newest_id)) return;
+    if (!again_shown && strcmp(r->seen_first_id, r->target)) return;
+    r->seen = r->seen_first;
+    text_copy(r->seen_id, sizeof(r->seen_id), r->seen_first_id);
+}
+
 struct saga_verdict step_test(struct saga *s)
 {
     struct rotation *r = ROTATION(s);

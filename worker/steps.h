@@ -20,6 +20,7 @@ step_got_fn step_list_got;
 /* Which key does the instance use. A profile that cannot tell gives INSTANCE_SEEN_UNKNOWN. */
 step_start_fn step_read;
 step_got_fn step_read_got;
+step_got_fn step_read_first_got; /* the same, of two reads around a survey the first (step_weigh_reads) */
 /* The instance exercises its key. */
 step_start_fn step_test;
 step_got_fn step_test_got; /* failure: the row's retries, then `failed` */
@@ -95,6 +96,9 @@ enum keyslots_lag step_list_lag(const struct rotation *r);
 /* What was read may be what the instance held before (keyslots_shows_old): look again in LAG_LOOK_MS. Not a key that
  * AWS lists and the record does not know, it is new; nor where the pair is kept: to write that again harms nothing. */
 bool step_shows_old(struct rotation *r);
+/* Both reads were to show the newest key before the target is taken away (R6). Where they differ one is stale, and
+ * nobody knows which: the one that showed something else counts, of two such the one that showed the target. */
+void step_weigh_reads(struct rotation *r, const char *newest_id);
 const struct aws_key *step_listed(const struct rotation *r, const char *id);
 /* By the mark, as read last, or by the record. */
 bool step_is_exposed(const struct rotation *r, const char *id);

@@ -75,6 +75,35 @@ static void a_stale_look_when_a_clock_was_set(void **state)
 }
 
 /* Neither can be what the instance held before, or nothing is lost if it is: nobody waits for the end of a lag. */
+static void restore_old(struct sim_world *w)
+{
+    sim_restore_instance(w, &w->truth.keys[0]);
+}
+
+/* The instance goes back to the predecessor when that is about to go; the first read shows it, the second one what the
+ * instance held before. Whoever went by the last word would take the key in use away. */
+static void of_two_reads_that_differ_the_first_counts_too(void **state)
+{
+    static const char *const tables[] = {"retire", "reap"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+        struct sim_rule rules[] = {
+            {SIM_ANY, .table = tables[i], .step = "lease", .act = restore_old},
+            {SIM_ANY, .table = tables[i], .step = "read again", .fault = {SIM_STALE, 0}},
+        };
+        struct sim_options o = plain_options(1);
+        o.rules = rules;
+        o.n_rules = ARRAY_LEN(rules);
+        struct sim_world *w = sim_world_new(&o);
+        sim_start_plain(w);
+        sim_schedule(w);
+        assert_becomes_current(w);
+        assert_true(rules[1].hit);
+        assert_int_equal(w->truth.creates, 1);
+        sim_world_free(w);
+    }
+}
+
 static void what_is_no_old_value_is_acted_on_at_once(void **state)
 {
     (void)state;
@@ -362,6 +391,7 @@ int main(void)
         cmocka_unit_test(a_stale_read_asks_nobody),
         cmocka_unit_test(a_stale_look_when_a_clock_was_set),
         cmocka_unit_test(what_stays_is_drift),
+        cmocka_unit_test(of_two_reads_that_differ_the_first_counts_too),
         cmocka_unit_test(what_is_no_old_value_is_acted_on_at_once),
         cmocka_unit_test(an_intent_that_is_told_late),
         cmocka_unit_test(an_intent_told_anew_is_lost),

@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SIM_KEYS_STRANGERS 16 /* of SIM_KEYS_MAX, for those of strangers */
+#define DATE_GRAIN_MS      2000 /* two dates of AWS, which are of whole seconds, are compared */
+#define SIM_KEYS_STRANGERS 16   /* of SIM_KEYS_MAX, for those of strangers */
 #define QUOTA              2
 #define FLAP_LEAST_MS      1000 /* and two seconds more at most */
 #define PROOF_MS           5000 /* a pair was proven so shortly before it is written */
@@ -255,7 +256,7 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
     if (k->status == AWS_KEY_ACTIVE && !(k->changed_outside && k->outside_ms > t->asked_listed_ms))
         sim_violate(t, "R1: %s was offered to the instance and is deleted while Active", k->id);
     if (k->inactive_wall_ms == TIME_NONE ||
-        (!k->changed_outside && sim_wall_ms(t->sim) - k->inactive_wall_ms < t->quarantine_ms))
+        (!k->changed_outside && sim_wall_ms(t->sim) - k->inactive_wall_ms < t->quarantine_ms - DATE_GRAIN_MS))
         sim_violate(t, "R5: %s is deleted before its quarantine is over", k->id);
 }
 
