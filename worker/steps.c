@@ -67,9 +67,10 @@ enum keyslots_lag step_list_lag(const struct rotation *r)
 bool step_shows_old(struct rotation *r)
 {
     const int64_t life_ms = r->can.write_life_ms, now = clock_mono_ms(r->env->clock);
-    const bool unknown = step_listed(r, r->seen_id) && !record_find(&r->record, r->seen_id);
+    const bool known = r->seen != INSTANCE_SEEN_ID || record_find(&r->record, r->seen_id);
+    const bool decided = known ? r->kept_secret != NULL : step_listed(r, r->seen_id) != NULL;
     const bool old = keyslots_shows_old(&r->record, r->seen, r->seen_id, life_ms, step_now_ms(r), step_aws_ms(r));
-    if (unknown || r->kept_secret || !old) {
+    if (decided || !old) {
         r->doubted_mono_ms = 0;
         return false;
     }

@@ -94,7 +94,8 @@ int64_t step_offer_patience_ms(const struct rotation *r);
 /* What was listed, against what is known (keyslots_lags). */
 enum keyslots_lag step_list_lag(const struct rotation *r);
 /* What was read may be what the instance held before (keyslots_shows_old): look again in LAG_LOOK_MS. Not a key that
- * AWS lists and the record does not know, it is new; nor where the pair is kept: to write that again harms nothing. */
+ * AWS lists and the record does not know, it is new; nor one that the record knows where the pair is kept: to write
+ * that again harms nothing. One that neither knows may be gone for good: a stranger deleted it. */
 bool step_shows_old(struct rotation *r);
 /* Both reads were to show the newest key before the target is taken away (R6). Where they differ one is stale, and
  * nobody knows which: the one that showed something else counts, of two such the one that showed the target. */

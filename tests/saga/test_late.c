@@ -263,6 +263,28 @@ static void a_deleted_key_lands_late(void **state)
     sim_world_free(w);
 }
 
+static bool has_next_one(struct sim_world *w)
+{
+    return w->truth.creates == 2 && rotated(w);
+}
+
+/* A stranger deletes the new key, the next one is given to the instance, and a look shows the deleted one once more.
+ * The pair is kept, since the first key is in its overlap; the record knows nothing of what is gone. */
+static void a_deleted_key_is_shown_once_more(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "rotate", .step = "read back", .act = delete_new},
+                               {SIM_ANY, .table = "audit", .step = "read", .skip = 1000, .fault = {SIM_STALE, 0}}};
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
+    assert_true(sim_run_until(w, has_next_one, DAY_MS));
+    rules[1].skip = 0;
+    sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    assert_becomes_current(w);
+    assert_true(rules[1].hit);
+    assert_int_equal(w->truth.creates, 2);
+    sim_world_free(w);
+}
+
 static void deactivate_new(struct sim_world *w)
 {
     sim_truth_update(&w->truth, w->truth.keys[1].id, AWS_KEY_INACTIVE, SIM_BY_STRANGER);
@@ -397,6 +419,7 @@ int main(void)
         cmocka_unit_test(an_intent_told_anew_is_lost),
         cmocka_unit_test(an_intent_is_told_five_times),
         cmocka_unit_test(a_deleted_key_lands_late),
+        cmocka_unit_test(a_deleted_key_is_shown_once_more),
         cmocka_unit_test(an_old_list_takes_no_key_away),
         cmocka_unit_test(looks_that_take_too_long),
         cmocka_unit_test(a_raised_allowance_is_noticed),
