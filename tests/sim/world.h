@@ -114,6 +114,8 @@ struct sim_scheduler {
     struct sim_client client; /* first */
     struct sim_world *world;
     struct store store;
+    int64_t record_version, journal_version; /* at the last publication */
+    unsigned idle;                           /* publications in a row that changed neither */
 };
 
 struct sim_world {
