@@ -191,6 +191,7 @@ struct saga_verdict undo_prepare(struct saga *s)
     /* workers with different master keys would make and undo keys for ever */
     bool dead = rec->attempts >= r->env->policy.max_attempts || (!lost && err_class(r->error) == ERR_CLASS_PERMANENT);
     rec->state = dead ? RECORD_FAILED : RECORD_RETRY;
+    rec->asked = !dead && (rec->asked || r->job->reason == JOB_OPERATOR);
     rec->error = r->error;
     text_copy(rec->reason, sizeof(rec->reason), r->reason);
     text_copy(rec->step, sizeof(rec->step), r->step);
