@@ -8,6 +8,7 @@
  * and nothing else. */
 #include "producer/policy.h"
 
+#include "lib/err.h"
 #include "lib/fnv.h"
 #include "lib/mutant.h"
 
@@ -153,7 +154,9 @@ static int64_t journal_rest_ms(const struct policy *p, const struct store_peek *
 {
     const struct journal *j = &u->journal;
     enum record_state state = u->has_record ? u->record.state : RECORD_NEW;
-    *ret_poll = j->step != JOURNAL_AWAIT || !j->secret_lost;
+    /* a worker was there: it may have been offered */
+    const bool asked = state == RECORD_AWAITING && u->record.error == ERR_NEEDS_PERSON;
+    *ret_poll = j->step != JOURNAL_AWAIT || !j->secret_lost || asked;
     if (!*ret_poll) return 0; /* nothing is left to reveal: the workers undo it */
     if (state == RECORD_DRIFTED || state == RECORD_EXCLUDED) return p->audit_interval_ms;
     if (j->step == JOURNAL_AWAIT)

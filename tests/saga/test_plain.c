@@ -514,6 +514,34 @@ static void a_rotation_in_overlap_waits(void **state)
     sim_world_free(w);
 }
 
+/* I8: what an operator asked for and was refused for good rests with a reason, and is his to ask for again. */
+static void what_an_operator_asked_for_is_his(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .step = "create", .skip = 1, .fault = {SIM_PERMANENT, 0}}};
+    struct sim_options o;
+    sim_options_default(&o, 1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    struct record r;
+    sim_schedule(w);
+    assert_becomes_current(w); /* it had no key: there is no predecessor, nothing is planned */
+    assert_true(sim_record(w, &r));
+    sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
+    sim_run_for(w, HOUR_MS);
+    sim_schedule(w);
+    assert_becomes(w, RECORD_STUCK);
+    assert_int_equal(w->outcomes[OUTCOME_DEAD], 1);
+    assert_true(sim_record(w, &r));
+    sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
+    sim_run_for(w, HOUR_MS);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_int_equal(w->truth.creates, 2);
+    sim_world_free(w);
+}
+
 /* ---- a retry's time ------------------------------------------------------------------------------------------------
  */
 
@@ -1042,6 +1070,7 @@ int main(void)
         cmocka_unit_test(a_commit_of_an_earlier_log),
         cmocka_unit_test(early_nudges_change_nothing),
         cmocka_unit_test(a_rotation_in_overlap_waits),
+        cmocka_unit_test(what_an_operator_asked_for_is_his),
         cmocka_unit_test(a_retry_begins_when_due),
         cmocka_unit_test(a_retry_waits_its_delay_whatever_the_clocks),
         cmocka_unit_test(exposed_before),

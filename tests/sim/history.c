@@ -286,6 +286,17 @@ static bool loss_asks(const struct sim_world *w, enum start start, bool restored
            start == START_DEAD || !w->o.can.can_write || !w->o.can.can_read;
 }
 
+/* A rotation that only an operator asked for, and that was given up, is his to ask for again: the dead letter tells
+ * him, and policy wants nothing of a key that is young, alone and in use. */
+static bool asked_in_vain(struct sim_world *w, const struct sim_plan *p)
+{
+    const struct sim_key *held = sim_truth_find(&w->truth, w->truth.instance.id);
+    const enum record_state state = sim_state(w);
+    if (!plans(p, SIM_HAPPENING_0 + HAPPEN_OPERATOR) || !w->outcomes[OUTCOME_DEAD]) return false;
+    if (state != RECORD_FAILED && state != RECORD_STUCK) return false;
+    return held && held->made_by == SIM_BY_KEYROLL && sim_truth_works(&w->truth) && sim_truth_count(&w->truth) == 1;
+}
+
 /* Whatever calls failed, whoever crashed: keyroll ends that alone, unless one of these says why a person has to look.
  */
 static bool heals(struct sim_world *w, const struct sim_plan *p, enum start start)
@@ -298,7 +309,7 @@ static bool heals(struct sim_world *w, const struct sim_plan *p, enum start star
     if (start == START_TWO_KEYS || t->ghost || t->blinded) return false;
     if (restored && (start == START_DEAD || (held && held->exposed))) return false; /* no way back, no way forward */
     return !unread_asks(w, p, start, restored) && !stranger_asks(w, p, restored, exposed) &&
-           !loss_asks(w, start, restored);
+           !loss_asks(w, start, restored) && !asked_in_vain(w, p);
 }
 
 static void happen(struct sim_world *w, int n, int64_t arg)

@@ -115,11 +115,13 @@ bool sim_reveal(struct sim_world *w, struct sim_pair *ret_pair)
     if (!held) abort();
     bool shown = take_lease(w, &u, held) && held->lease.has_journal;
     struct journal j = held->lease.journal;
-    shown = shown && (j.step == JOURNAL_AWAIT || (j.step == JOURNAL_SET && j.assisted)) && offer(w, &u, held, &j) == 0;
-    bool kept = j.repair && !held->sealed_len;
-    if (shown)
-        shown = escrow_open(w->escrow, SIM_USER, j.key_new, kept ? held->kept : held->sealed,
-                            kept ? held->kept_len : held->sealed_len, &s) == 0;
+    shown = shown && (j.step == JOURNAL_AWAIT || (j.step == JOURNAL_SET && j.assisted));
+    const bool kept = j.repair && !held->sealed_len;
+    const char *envelope = kept ? held->kept : held->sealed;
+    const size_t len = kept ? held->kept_len : held->sealed_len;
+    /* as in producer/cmd_reveal.c: what cannot be opened is not offered */
+    shown = shown && len && escrow_open(w->escrow, SIM_USER, j.key_new, envelope, len, &s) == 0;
+    shown = shown && offer(w, &u, held, &j) == 0;
     if (shown) {
         *ret_pair = (struct sim_pair){.any = true};
         snprintf(ret_pair->id, sizeof(ret_pair->id), "%s", j.key_new);
