@@ -48,6 +48,8 @@
 #define KEYROLL_MUTANTS_UNSEEN(X)                                                                                      \
     X("a third key instead of the kept pair", "R5", "the limit of two keys stops it, and a person is told")            \
     X("a second write without a proof before it", "I1", "a stranger has to come within the same seconds")              \
+    X("a key is taken away by a look of any age", "R6",                                                                \
+      "what comes after the look must hang for minutes, and somebody change just that key meanwhile (saga.look)")      \
     X("a takeover does not wait for the last calls of the one before", "R7",                                           \
       "the call must land after the next worker's, on the very key that went back into use")                           \
     X("a new key that one list does not show is lost", "R12",                                                          \

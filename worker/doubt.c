@@ -112,11 +112,11 @@ struct saga_verdict doubt_event(struct saga *s)
     return step_put_event(ROTATION(s), EVENT_LOST);
 }
 
+/* Each look at the key follows a list, on whatever way it comes here. */
 struct saga_verdict doubt_deactivate(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    if (step_patience_ms(r)) return rotate_patience(r);
-    return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_doubt, AWS_KEY_INACTIVE);
+    return rotate_take_key(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_doubt, r->listed_mono_ms);
 }
 
 struct saga_verdict doubt_inactive(struct saga *s)
@@ -139,12 +139,13 @@ struct saga_verdict doubt_wait(struct saga *s)
     return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY, text);
 }
 
-/* It was Inactive before: a list that lags, or its owner, who noticed. */
+/* Not set Inactive so far: that nobody uses it may have been asked long ago. Else a list that lags, or its owner, who
+ * noticed. */
 static struct saga_verdict active(struct rotation *r)
 {
     const struct journal *j = &r->journal;
     char text[RECORD_TEXT_MAX];
-    if (j->doubt_inactive_ms == TIME_NONE) return saga_jump(DOUBT_DEACTIVATE);
+    if (j->doubt_inactive_ms == TIME_NONE) return saga_jump(DOUBT_LAST_USED);
     if (step_left_ms(r, j->doubt_inactive_ms + r->env->policy.create_doubt_ms)) return saga_jump_in(LIST, LAG_LOOK_MS);
     snprintf(
         text, sizeof(text),
@@ -174,8 +175,7 @@ struct saga_verdict doubt_resume(struct saga *s)
 struct saga_verdict doubt_delete(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    if (step_patience_ms(r)) return rotate_patience(r);
-    return step_aws(r, AWS_DELETE_ACCESS_KEY, r->journal.key_doubt, AWS_KEY_INACTIVE);
+    return rotate_take_key(r, AWS_DELETE_ACCESS_KEY, r->journal.key_doubt, r->listed_mono_ms);
 }
 
 struct saga_verdict doubt_deleted_event(struct saga *s)

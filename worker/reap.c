@@ -157,15 +157,8 @@ static struct saga_verdict put_journal(struct saga *s)
 static struct saga_verdict delete (struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    int64_t left = step_patience_ms(r);
-    if (left) {
-        if (left <= 60000) return saga_jump_in(READ_FIRST, left + 1); /* and survey again (R7) */
-        rotation_note_wait(r, step_now_ms(r) + left, "taken over from a worker whose last calls may still land");
-        return saga_jump(FAIL_RECORD);
-    }
-    if (step_look_is_old(r)) return saga_jump(step_looks_are_spent(r) ? FAIL_RECORD : READ_FIRST);
     const char *id = MUTANT(DELETE_FIRST) && r->n_keys ? r->keys[r->n_keys - 1].id : r->target;
-    return step_aws(r, AWS_DELETE_ACCESS_KEY, id, AWS_KEY_INACTIVE);
+    return step_take_key(r, AWS_DELETE_ACCESS_KEY, id, r->listed_mono_ms, READ_FIRST, FAIL_RECORD);
 }
 
 static struct saga_verdict delete_got(struct saga *s, const void *result)

@@ -47,9 +47,9 @@ static struct saga_verdict be_patient(struct rotation *r, int64_t left_ms, const
     return rotate_wait_until(r, step_now_ms(r) + left_ms, RECORD_RETRY, reason);
 }
 
-struct saga_verdict rotate_patience(struct rotation *r)
+struct saga_verdict rotate_take_key(struct rotation *r, enum aws_op op, const char *key_id, int64_t looked_mono_ms)
 {
-    return be_patient(r, step_patience_ms(r), "taken over from a worker whose last calls may still land");
+    return step_take_key(r, op, key_id, looked_mono_ms, LIST, FAIL_RECORD);
 }
 
 struct saga_verdict rotate_effect_got(struct saga *s, const void *result)

@@ -82,8 +82,7 @@ enum rotate_row {
     ROTATE_ROWS
 };
 
-#define WAIT_IN_PLACE_MS 60000
-#define DOUBT_POLL_MS    1000
+#define DOUBT_POLL_MS 1000
 
 /* Ends the run in this state, which asks for a person; reason may be r's own. */
 struct saga_verdict rotate_ask_person(struct rotation *r, enum record_state state, const char *reason);
@@ -91,8 +90,8 @@ struct saga_verdict rotate_ask_person(struct rotation *r, enum record_state stat
  * stays. */
 struct saga_verdict rotate_wait_until(struct rotation *r, int64_t until_ms, enum record_state state,
                                       const char *reason);
-/* A destructive call has to wait after a takeover (step_patience_ms), and to survey again then (R7). */
-struct saga_verdict rotate_patience(struct rotation *r);
+/* step_take_key() with the rows of this table. */
+struct saga_verdict rotate_take_key(struct rotation *r, enum aws_op op, const char *key_id, int64_t looked_mono_ms);
 /* The instance was seen to use the new key, though the journal does not say that it was offered. */
 bool rotate_is_offered(const struct rotation *r);
 step_got_fn rotate_effect_got;

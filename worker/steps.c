@@ -643,27 +643,37 @@ struct saga_verdict step_list_got(struct saga *s, const void *result)
     return saga_next();
 }
 
-int64_t step_patience_ms(const struct rotation *r)
+/* Milliseconds until no call of the worker that was taken over from can land any more (R7). */
+static int64_t patience_ms(const struct rotation *r)
 {
     if (!r->has_journal || r->journal.patient_ms == TIME_NONE) return 0;
     return step_left_ms(r, r->journal.patient_ms);
 }
 
-bool step_look_is_old(struct rotation *r)
+static bool look_is_old(struct rotation *r, int64_t looked_mono_ms)
 {
     const struct saga *s = &r->saga;
-    if (clock_mono_ms(r->env->clock) - r->listed_mono_ms <= LOOK_MOST_MS) return false;
+    if (clock_mono_ms(r->env->clock) - looked_mono_ms <= LOOK_MOST_MS) return false;
     note_unanswered(r); /* the row's tries are counted anew when it comes back to it */
-    const bool queued = s->attempt == 0 && s->row_mono_ms - r->listed_mono_ms <= LOOK_MOST_MS;
+    const bool queued = s->attempt == 0 && s->row_mono_ms - looked_mono_ms <= LOOK_MOST_MS;
     r->old_looks = queued ? 0 : r->old_looks + 1; /* the call may queue for as long as a budget binds */
     return true;
 }
 
-bool step_looks_are_spent(struct rotation *r)
+struct saga_verdict step_take_key(struct rotation *r, enum aws_op op, const char *key_id, int64_t looked_mono_ms,
+                                  int survey, int fail_record)
 {
-    if (r->old_looks < OLD_LOOKS) return false;
-    rotation_note(r, ERR_TIMEOUT, true, "looking at keys and instance takes too long to act on %s", r->target);
-    return true;
+    const int64_t left = patience_ms(r);
+    if (left > WAIT_IN_PLACE_MS) {
+        rotation_note_wait(r, step_now_ms(r) + left, "taken over from a worker whose last calls may still land");
+        if (r->journal.kind == JOURNAL_ROTATE) r->end_state = RECORD_RETRY;
+        return saga_jump(fail_record);
+    }
+    if (left) return saga_jump_in(survey, left + 1);
+    if (!look_is_old(r, looked_mono_ms)) return step_aws(r, op, key_id, AWS_KEY_INACTIVE);
+    if (r->old_looks < OLD_LOOKS) return saga_jump(survey);
+    rotation_note(r, ERR_TIMEOUT, true, "looking at keys and instance takes too long to act on %s", key_id);
+    return saga_jump(fail_record);
 }
 
 int64_t step_may_land_ms(const struct rotation *r)

@@ -13,7 +13,8 @@ typedef struct saga_verdict step_got_fn(struct saga *s, const void *result);
  * the table of an open journal of another kind first. */
 step_start_fn step_lease;
 step_got_fn step_lease_got;
-#define LAG_LOOK_MS 15000 /* between looks at a list, or an instance, that seems to lag (keyslots_lags, _shows_old) */
+#define WAIT_IN_PLACE_MS 60000 /* what has to wait for longer ends its run */
+#define LAG_LOOK_MS      15000 /* between looks at a list, or an instance, that seems to lag (keyslots_lags, _shows_old) */
 /* ListAccessKeys, all pages. */
 step_start_fn step_list;
 step_got_fn step_list_got;
@@ -75,13 +76,13 @@ void step_note_inactive(const struct rotation *r, struct record_key *k, bool was
 int step_aws_error(struct rotation *r, const struct aws_result *a);
 /* How far the clock that the record's times are of (step_now_ms()) is behind AWS's, which tells when a key was used. */
 int64_t step_behind_aws_ms(const struct rotation *r);
-/* Milliseconds a destructive step has still to wait after a takeover (R7); 0 = may go. */
-int64_t step_patience_ms(const struct rotation *r);
-/* What was listed, and read around it, is too old to take a key away by (R6): a call since then waited long for its
- * turn or its answer, and others may have changed a key. Asked directly before the call; the survey begins anew. */
-bool step_look_is_old(struct rotation *r);
-/* It was so again and again: notes that this run fails. */
-bool step_looks_are_spent(struct rotation *r);
+/* Takes a key away: AWS_UPDATE_ACCESS_KEY sets it Inactive, AWS_DELETE_ACCESS_KEY deletes it. Not yet after a takeover,
+ * when a frozen worker's calls may still land (R7), nor by a look of long ago (R6): since then a call waited for its
+ * turn or its answer, and others may have changed keys or instance. looked_mono_ms: when the first of the looks was
+ * taken by which the key may go. survey: the row with which they begin anew; fail_record: where a run ends that waits,
+ * or has looked in vain. */
+struct saga_verdict step_take_key(struct rotation *r, enum aws_op op, const char *key_id, int64_t looked_mono_ms,
+                                  int survey, int fail_record);
 /* How much longer a call that sets a key Inactive may land, ms: one had no answer, or an earlier run made one. AWS
  * takes it until its clock limit (R7), and should somebody make the key Active meanwhile it goes Inactive again then,
  * which no list tells; so whatever begins with that key's rest begins when it can no longer land. */

@@ -64,7 +64,6 @@ struct saga_verdict withdraw_judge(struct saga *s)
     if (r->seen == INSTANCE_SEEN_ID && !strcmp(r->seen_id, r->journal.key_new))
         return saga_next(); /* it landed: forward */
     if (r->seen == INSTANCE_SEEN_UNKNOWN) return cannot_be_read(r);
-    if (step_patience_ms(r)) return rotate_patience(r);
     return saga_jump(WITHDRAW_DEACTIVATE);
 }
 
@@ -88,7 +87,7 @@ struct saga_verdict withdraw_forward_got(struct saga *s, const void *result)
 struct saga_verdict withdraw_deactivate(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
-    return step_aws(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_new, AWS_KEY_INACTIVE);
+    return rotate_take_key(r, AWS_UPDATE_ACCESS_KEY, r->journal.key_new, r->read_mono_ms);
 }
 
 struct saga_verdict withdraw_prepare(struct saga *s)
@@ -174,8 +173,7 @@ struct saga_verdict undo_delete(struct saga *s)
                  r->journal.key_new, r->job->licence);
         return rotate_ask_person(r, RECORD_DRIFTED, text);
     }
-    if (step_patience_ms(r)) return rotate_patience(r);
-    return step_aws(r, AWS_DELETE_ACCESS_KEY, r->journal.key_new, AWS_KEY_INACTIVE);
+    return rotate_take_key(r, AWS_DELETE_ACCESS_KEY, r->journal.key_new, r->read_mono_ms);
 }
 
 struct saga_verdict undo_prepare(struct saga *s)

@@ -74,7 +74,6 @@ static void a_stale_look_when_a_clock_was_set(void **state)
     a_stale_look("read", 600000, false); /* the instance shows no key, and the pair is not kept */
 }
 
-/* Neither can be what the instance held before, or nothing is lost if it is: nobody waits for the end of a lag. */
 static void restore_old(struct sim_world *w)
 {
     sim_restore_instance(w, &w->truth.keys[0]);
@@ -104,6 +103,7 @@ static void of_two_reads_that_differ_the_first_counts_too(void **state)
     }
 }
 
+/* Neither can be what the instance held before, or nothing is lost if it is: nobody waits for the end of a lag. */
 static void what_is_no_old_value_is_acted_on_at_once(void **state)
 {
     (void)state;
@@ -285,68 +285,6 @@ static void a_deleted_key_is_shown_once_more(void **state)
     sim_world_free(w);
 }
 
-static void deactivate_new(struct sim_world *w)
-{
-    sim_truth_update(&w->truth, w->truth.keys[1].id, AWS_KEY_INACTIVE, SIM_BY_STRANGER);
-}
-
-/* A look-up or a read waits for its answer for a quarter of an hour, in which a stranger sets the newest key Inactive:
- * its predecessor is not taken away by the list of before (R6). */
-static void an_old_list(const char *table, const char *step, bool can_look)
-{
-    struct sim_rule rules[] = {
-        {SIM_ANY, .table = table, .step = step, .fault = {SIM_LATE_ANSWER, 0}, .act = deactivate_new}};
-    struct sim_options o = plain_options(1);
-    o.can.can_read = o.can.can_test = can_look;
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
-    struct sim_world *w = sim_world_new(&o);
-    const struct sim_key *old = sim_start_plain(w);
-    const bool retires = !strcmp(table, "retire");
-    sim_schedule(w);
-    sim_run_quiet(w, DAYS);
-    assert_true(rules[0].hit);
-    assert_well(sim_check_end(w));
-    assert_true(old->exists);
-    if (retires) assert_int_equal(old->status, AWS_KEY_ACTIVE);
-    sim_world_free(w);
-}
-
-static void an_old_list_takes_no_key_away(void **state)
-{
-    (void)state;
-    an_old_list("retire", "last used", false);
-    an_old_list("retire", "test", true);
-    an_old_list("retire", "read again", true);
-    an_old_list("reap", "last used", false);
-    an_old_list("reap", "last used", true);
-}
-
-static bool looked_in_vain(struct sim_world *w)
-{
-    struct record r;
-    return sim_record(w, &r) && strstr(r.reason, "takes too long");
-}
-
-/* Each look takes too long, and is failed for it: nobody waits in silence. */
-static void looks_that_take_too_long(void **state)
-{
-    (void)state;
-    struct record r;
-    struct sim_rule slow[2]; /* the first try of each look's test */
-    for (unsigned i = 0; i < ARRAY_LEN(slow); i++)
-        slow[i] =
-            (struct sim_rule){SIM_ANY, .table = "retire", .step = "test", .skip = i, .fault = {SIM_LATE_ANSWER, 0}};
-    struct sim_world *w = begin_plain(slow, ARRAY_LEN(slow));
-    assert_true(sim_run_until(w, looked_in_vain, 3 * DAY_MS));
-    assert_true(sim_record(w, &r));
-    assert_int_equal(r.attempts, 1);
-    assert_int_equal(w->truth.keys[0].status, AWS_KEY_ACTIVE);
-    assert_becomes_current(w);
-    assert_int_equal(w->truth.creates, 1);
-    sim_world_free(w);
-}
-
 static bool holds_newest(struct sim_world *w)
 {
     return w->truth.n == 2 && !strcmp(w->truth.instance.id, w->truth.keys[1].id);
@@ -420,8 +358,6 @@ int main(void)
         cmocka_unit_test(an_intent_is_told_five_times),
         cmocka_unit_test(a_deleted_key_lands_late),
         cmocka_unit_test(a_deleted_key_is_shown_once_more),
-        cmocka_unit_test(an_old_list_takes_no_key_away),
-        cmocka_unit_test(looks_that_take_too_long),
         cmocka_unit_test(a_raised_allowance_is_noticed),
         cmocka_unit_test(a_create_that_queues_burns_no_try),
         cmocka_unit_test(a_write_that_outlives_its_life),
