@@ -131,7 +131,10 @@ static void judge(struct sim_scheduler *s, const struct store_peek *u)
         return;
     }
     int64_t wait = TICK_MS;
-    if (u->lease_ms < 0) wait = v.at_ms != TIME_NONE && v.at_ms > now ? v.at_ms - now : w->o.policy.audit_interval_ms;
+    if (u->lease_ms < 0) {
+        s->idle = 0; /* its time has yet to come */
+        wait = v.at_ms != TIME_NONE && v.at_ms > now ? v.at_ms - now : w->o.policy.audit_interval_ms;
+    }
     if (wait > w->o.policy.audit_interval_ms) wait = w->o.policy.audit_interval_ms;
     tick_in(s, wait);
 }
