@@ -80,6 +80,7 @@ struct aws_result {
     int64_t retry_after_ms; /* -1 none */
     struct aws_key keys[AWS_KEYS_MAX];
     size_t n_keys;                 /* LIST; CREATE: keys[0] */
+    int64_t listed_mono_ms;        /* LIST: when its first page came; what stands there is no younger */
     struct secret *created_secret; /* CREATE: borrowed; take a secret_copy() */
     enum aws_used used;
     int64_t used_at_ms;

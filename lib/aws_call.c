@@ -451,7 +451,10 @@ static void on_reply(void *self, uint64_t id, const void *result)
     }
     if (!reply->err && (is_iam(call) || call->req.op == AWS_CALLER_IDENTITY)) learn_clock(c, reply);
     struct aws_result *r = call->so_far ? call->so_far : &c->result;
-    if (!call->so_far) result_init(r);
+    if (!call->so_far) {
+        result_init(r);
+        r->listed_mono_ms = clock_mono_ms(c->o.clock);
+    }
     r->code[0] = r->message[0] = r->request_id[0] = '\0';
     read_reply(call, reply, r);
     if (r->err == ERR_AWS_THROTTLED && is_paced(call))

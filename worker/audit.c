@@ -39,17 +39,18 @@ static bool asked_by_a_step(const struct record *rec, int64_t now_ms)
 
 /* Policy asks for an audit only when nothing else is due: the state of a failure that is still there after its time was
  * left by an audit, and this one got through. So is that of an audit which became a dead letter. That the instance's
- * own test fails is told below. */
-static bool is_over(const struct rotation *r)
+ * own test fails is told below. done: the key that something was planned with is gone, so that nothing is left to fail.
+ */
+static bool is_over(const struct rotation *r, bool done)
 {
     const struct record *rec = &r->record;
     if (r->has_journal || rec->repair) return false;
-    if (rec->state == RECORD_FAILED) return rec->looked;
+    if (rec->state == RECORD_FAILED) return rec->looked || done;
     return rec->state == RECORD_RETRY && !rec->asked && rec->next_ms <= step_now_ms(r);
 }
 
 /* Keys that died before keyroll ever saw the instance use another: stay as they are, policy makes them due at once. */
-static void judge_world(struct rotation *r)
+static void judge_world(struct rotation *r, bool done)
 {
     struct record *rec = &r->record;
     struct keyslots_out out;
@@ -62,12 +63,12 @@ static void judge_world(struct rotation *r)
                                    .pair_kept = r->kept_secret != NULL,
                                    .now_ms = step_now_ms(r)};
     keyslots_decide(&in, &out);
-    if (out.action == SLOT_PERSON && (settled_state(rec->state) || is_over(r)))
-        note_person(rec, RECORD_AWAITING, out.reason);
+    const bool settles = settled_state(rec->state) || is_over(r, done);
+    if (out.action == SLOT_PERSON && settles) note_person(rec, RECORD_AWAITING, out.reason);
     if (out.action == SLOT_DRIFTED) note_person(rec, RECORD_DRIFTED, out.reason);
     if (out.action == SLOT_PERSON || out.action == SLOT_DRIFTED) return;
     if (asked_by_a_step(rec, step_now_ms(r))) return;
-    if (settled_state(rec->state) || is_over(r)) record_settle(rec);
+    if (settles) record_settle(rec);
     if (out.action == SLOT_REPAIR || out.action == SLOT_FALL_BACK) {
         rec->repair = true;
         text_copy(rec->reason, sizeof(rec->reason), out.reason);
@@ -98,11 +99,12 @@ static struct saga_verdict judge(struct saga *s)
     int64_t now = step_now_ms(r);
     if (!r->error && step_list_lag(r) != KEYSLOTS_IN_STEP) return saga_jump_in(LIST, LAG_LOOK_MS);
     if (step_shows_old(r)) return saga_jump_in(LIST, LAG_LOOK_MS);
+    const bool planned = record_next_key(rec) != NULL;
     bool drifted = keyslots_observe(rec, r->keys, r->n_keys, r->seen, r->seen_id, now, drift);
     if (drifted)
         note_person(rec, RECORD_DRIFTED, drift);
     else
-        judge_world(r);
+        judge_world(r, planned && !record_next_key(rec));
     bool told = rec->state == RECORD_AWAITING && rec->reason[0]; /* what a person was asked for stays */
     if (r->error) note_failing(r, settled_state(rec->state) && !told);
     rec->audited_ms = now;
@@ -120,7 +122,9 @@ static struct saga_verdict audit_event(struct saga *s)
 
 static struct saga_verdict close_record(struct saga *s)
 {
-    return step_put_record(ROTATION(s), false, true, STORE_PAIR_SAME, NULL);
+    struct rotation *r = ROTATION(s);
+    const bool at_rest = r->record.state == RECORD_CURRENT; /* a reap that lost its lease may have left the pair (R5) */
+    return step_put_record(r, false, true, at_rest ? step_pair_left(r) : STORE_PAIR_SAME, NULL);
 }
 
 #define READS (SAGA_LEASED | SAGA_REPEATABLE)

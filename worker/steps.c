@@ -637,7 +637,7 @@ struct saga_verdict step_list_got(struct saga *s, const void *result)
     r->n_keys = a->n_keys;
     memcpy(r->keys, a->keys, a->n_keys * sizeof(a->keys[0]));
     r->was_listed = true;
-    r->listed_mono_ms = clock_mono_ms(r->env->clock);
+    r->listed_mono_ms = a->listed_mono_ms;
     r->error = 0;
     r->reason[0] = '\0';
     return saga_next();

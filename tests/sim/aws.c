@@ -28,6 +28,9 @@ struct aws_op_sim {
     char key_id[AWS_KEY_ID_MAX], secret[SIM_SECRET_MAX];
     enum aws_key_status status;
     int64_t sent_wall_ms, listed_ms;
+    /* its list */
+    unsigned pages;           /* so far */
+    size_t n_first, n_passed; /* keys there were at the first page, and those that were passed on the way */
     struct aws_result result;
 };
 
@@ -59,25 +62,56 @@ static void last_used(struct aws_op_sim *o)
     t->blinded = t->blinded || (o->aws->blind && k && !k->was_held);
 }
 
+/* A key that keyroll deleted before. */
+static void list_ghost(struct sim_truth *t, const char *id)
+{
+    for (size_t i = 0; i < t->n; i++) t->ghost = t->ghost || (t->keys[i].deleted && !strcmp(t->keys[i].id, id));
+}
+
+static void list_before(struct aws_op_sim *o)
+{
+    struct sim_truth *t = o->aws->o.truth;
+    struct aws_result *r = &o->result;
+    for (size_t i = 0; i < t->n_before; i++) {
+        const struct sim_key *k = sim_truth_find(t, t->listed_before[i]);
+        list_ghost(t, t->listed_before[i]);
+        copy_key(&r->keys[r->n_keys++], t->listed_before[i], t->status_before[i], k ? k->created_wall_ms : TIME_NONE);
+    }
+}
+
+/* A list in two pages, each of its own moment: what stands on the first may be gone or changed before the second, what
+ * is made in between may belong before it. In which order AWS lists them and how many a page holds is its own affair
+ * (facts/aws, section 2): the oldest or the newest first, none or one on the first page. */
+static void list_page(struct aws_op_sim *o)
+{
+    struct sim_truth *t = o->aws->o.truth;
+    struct aws_result *r = &o->result;
+    const bool newest_first = o->op.fault.delay_ms & 1, first_empty = o->op.fault.delay_ms & 2;
+    if (!o->pages) o->n_first = t->n;
+    const size_t n = newest_first ? o->n_first : t->n, most = o->pages++ ? n : !first_empty;
+    for (size_t i = 0; i < r->n_keys; i++) list_ghost(t, r->keys[i].id);
+    while (o->n_passed < n && r->n_keys < most) {
+        const size_t passed = o->n_passed++;
+        const struct sim_key *k = &t->keys[newest_first ? n - 1 - passed : passed];
+        if (k->exists) copy_key(&r->keys[r->n_keys++], k->id, k->status, k->created_wall_ms);
+    }
+}
+
 static void list(struct aws_op_sim *o)
 {
     struct sim_truth *t = o->aws->o.truth;
     struct aws_result *r = &o->result;
-    t->listed_ms = t->sim->mono_ms;
+    const bool first = !o->pages;
     note_alone(t);
-    if (o->op.fault.kind == SIM_STALE && t->sim->mono_ms - t->listed_change_ms < STALE_MS) {
-        for (size_t i = 0; i < t->n_before; i++) {
-            const struct sim_key *k = sim_truth_find(t, t->listed_before[i]);
-            for (size_t n = 0; n < t->n; n++)
-                t->ghost = t->ghost || (t->keys[n].deleted && !strcmp(t->keys[n].id, t->listed_before[i]));
-            copy_key(&r->keys[r->n_keys++], t->listed_before[i], t->status_before[i],
-                     k ? k->created_wall_ms : TIME_NONE);
-        }
-        return;
-    }
-    for (size_t i = 0; i < t->n; i++)
-        if (t->keys[i].exists)
-            copy_key(&r->keys[r->n_keys++], t->keys[i].id, t->keys[i].status, t->keys[i].created_wall_ms);
+    if (first) t->listed_ms = r->listed_mono_ms = t->sim->mono_ms;
+    if (o->op.fault.kind == SIM_PAGED)
+        list_page(o);
+    else if (o->op.fault.kind == SIM_STALE && t->sim->mono_ms - t->listed_change_ms < STALE_MS)
+        list_before(o);
+    else
+        for (size_t i = 0; i < t->n; i++)
+            if (t->keys[i].exists)
+                copy_key(&r->keys[r->n_keys++], t->keys[i].id, t->keys[i].status, t->keys[i].created_wall_ms);
 }
 
 static void create(struct aws_op_sim *o)
@@ -104,11 +138,19 @@ static void probe(struct aws_op_sim *o)
     if (!o->result.err) sim_truth_touch(t, o->key_id);
 }
 
+/* A request leaves now. A Date header has whole seconds. */
+static void stamp(struct aws_op_sim *o)
+{
+    o->sent_wall_ms = o->result.sent_wall_ms = sim_wall_ms(o->aws->o.net->sim);
+    o->result.date_ms = o->sent_wall_ms / 1000 * 1000;
+}
+
 static void op_effect(struct sim_op *op)
 {
     struct aws_op_sim *o = (struct aws_op_sim *)op;
     struct sim_truth *t = o->aws->o.truth;
     struct aws_result *r = &o->result;
+    if (o->pages) stamp(o); /* each page is asked for anew */
     if (sim_wall_ms(op->net->sim) - o->sent_wall_ms > o->aws->o.skew_limit_ms) {
         r->err = ERR_AWS_CLOCK; /* R7: AWS refuses what slept too long */
         return;
@@ -173,9 +215,9 @@ static int port_call(void *self, const struct aws_request *q, struct ticket t)
     o->status = q->status;
     if (q->key_id) snprintf(o->key_id, sizeof(o->key_id), "%s", q->key_id);
     if (q->probe_secret) snprintf(o->secret, sizeof(o->secret), "%s", secret_bytes(q->probe_secret));
-    o->sent_wall_ms = sim_wall_ms(p->aws->o.net->sim);
     o->listed_ms = p->aws->o.truth->listed_ms;
-    o->result = (struct aws_result){.retry_after_ms = -1, .date_ms = o->sent_wall_ms, .sent_wall_ms = o->sent_wall_ms};
+    o->result = (struct aws_result){.retry_after_ms = -1};
+    stamp(o);
     const char *what =
         q->op == AWS_UPDATE_ACCESS_KEY && q->status == AWS_KEY_ACTIVE ? SIM_MAKES_ACTIVE : aws_op_name(q->op);
     if (is_mutation(q->op) && p->aws->o.acts) p->aws->o.acts(p->aws->o.arg, p->client, what, o->key_id);

@@ -61,8 +61,10 @@ static void break_seal(struct sim_world *w)
 {
     char key[STORE_KEY_MAX];
     store_key(&w->scheduler_store, SIM_USER_KEY, "journal", key);
-    if (sim_redis_peek(w->redis, key, "sealed", NULL))
+    if (sim_redis_peek(w->redis, key, "sealed", NULL)) {
         sim_redis_poke(w->redis, key, "sealed", "kr1.0123456789abcdef.AAAA");
+        if (newest(w)) memcpy(w->unsealable, newest(w)->id, sizeof(w->unsealable));
+    }
     for (unsigned i = 0; i < w->o.workers; i++) sim_worker_crash(&w->workers[i]);
 }
 
@@ -85,6 +87,22 @@ static void lose_last_write(struct sim_world *w)
     sim_aws_deny_probe(w->aws);
 }
 
+/* The writes that gave out the lease and opened the journal go with a failover, while a second worker asks for both. */
+static void lose_lease(struct sim_world *w)
+{
+    struct record r;
+    sim_redis_goes(w);
+    sim_redis_restart(w->redis, 100, 2);
+    if (sim_record(w, &r)) sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+}
+
+/* The instance goes back, and the pair that was just written cannot be written again. */
+static void restore_and_break_seal(struct sim_world *w)
+{
+    restore_original(w);
+    break_seal(w);
+}
+
 static void tell_no_use(struct sim_world *w)
 {
     sim_happen(w, HAPPEN_BLIND, 0);
@@ -104,6 +122,11 @@ static void twice(struct sim_options *o)
 {
     o->copies = 2;
     o->restless = true;
+}
+
+static void several(struct sim_options *o)
+{
+    o->workers = 3;
 }
 
 static void no_test(struct sim_options *o)
@@ -157,6 +180,14 @@ const struct sim_base sim_bases[] = {
      .options = NULL,
      .asks = true,
      .loses = true},
+    {"a failover loses the lease of who tries again",
+     {{SIM_ANY, .table = "reap", .step = "delete", .fault = {SIM_RETRIABLE, 0}, .act = lose_lease},
+      {SIM_ANY, .table = "reap", .step = "delete", .times = 2, .fault = {SIM_RETRIABLE, 0}}},
+     .options = several,
+     .loses = true},
+    {"instance restored after set, seal broken",
+     {{SIM_ANY, .step = "read back", .act = restore_and_break_seal}},
+     .options = NULL},
     {"escrow answered late, then asleep",
      {{SIM_ANY, .step = "escrow", .fault = {SIM_LATE_ANSWER, 0}},
       {SIM_ANY, .step = "escrow", .fault = {SIM_FREEZE_BEFORE, 600000}}},

@@ -30,7 +30,7 @@ static void unlink_op(struct sim_op *op)
 
 static void settle(struct sim_op *op)
 {
-    if (op->effect_due || op->answer_due) return;
+    if (op->effects_due || op->answer_due) return;
     unlink_op(op);
     op->class->free(op);
 }
@@ -58,7 +58,7 @@ static void on_effect(void *arg)
 {
     struct sim_op *op = arg;
     struct sim_client *c = op->client;
-    op->effect_due = false;
+    op->effects_due--;
     op->net->effects--;
     op->class->effect(op);
     if (op->fault.kind == SIM_CRASH_AFTER && c) sim_after(op->net->sim, 0, on_crash, c, c);
@@ -100,7 +100,7 @@ static int64_t in_order(struct sim_op *op, int64_t *last_ms, int64_t delay_ms)
 
 static void effect_in(struct sim_op *op, int64_t delay_ms, bool ordered)
 {
-    op->effect_due = true;
+    op->effects_due++;
     op->net->effects++;
     if (ordered) delay_ms = in_order(op, &op->client->fifo_effect_ms[op->class->edge], delay_ms);
     sim_after(op->net->sim, delay_ms, on_effect, op, NULL);
@@ -185,6 +185,11 @@ static void hurt(struct sim_op *op, int64_t timeout_ms)
     case SIM_SLOW:
         effect_in(op, delay, true);
         answer_in(op, delay + way(op->net), 0, true);
+        return;
+    case SIM_PAGED:
+        effect_in(op, there, true);
+        effect_in(op, there + delay, true);
+        answer_in(op, there + delay + way(op->net), 0, true);
         return;
     default:
         there_and_back(op, there);

@@ -28,6 +28,7 @@ enum sim_edge { SIM_REDIS, SIM_AWS, SIM_INSTANCE, SIM_KAFKA, SIM_EDGES };
     X(SIM_FREEZE_AFTER, "freeze after")             /* it happens; the caller stops for delay_ms before it hears */    \
     X(SIM_SLOW, "slow")                             /* fine, after delay_ms */                                         \
     X(SIM_STALE, "stale")                           /* a read answers with what was true before the last change */     \
+    X(SIM_PAGED, "in pages")                        /* AWS: a list in two pages, the second one delay_ms later */      \
     X(SIM_IGNORED, "accepted and lost")             /* instance: says yes, does nothing */                             \
     X(SIM_APPLIED_LATER, "accepted, applied later") /* instance: says yes, does it after delay_ms */                   \
     X(SIM_REFUSED_LATER,                                                                                               \
@@ -98,9 +99,10 @@ struct sim_op {
     struct sim_fault fault;
     bool writes;
     int64_t begun_ms;
-    bool effect_due, answer_due; /* events that are still to come */
-    bool completed;              /* the ticket is done with */
-    int err;                     /* of the answer */
+    unsigned effects_due; /* events that are still to come */
+    bool answer_due;
+    bool completed; /* the ticket is done with */
+    int err;        /* of the answer */
     struct sim_op *next, **link;
 };
 

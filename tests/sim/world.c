@@ -153,6 +153,8 @@ const char *sim_fault_why_not(enum sim_edge edge, const char *op, bool writes, b
         return edge == SIM_INSTANCE && writes ? NULL : "only writes to the instance";
     case SIM_STALE:
         return is_http && !writes ? NULL : "only lists of AWS and reads of the instance lag behind";
+    case SIM_PAGED:
+        return !strcmp(op, aws_op_name(AWS_LIST_ACCESS_KEYS)) ? NULL : "only lists of keys have pages";
     case SIM_TEST_FAILS:
         return edge == SIM_INSTANCE && !strcmp(op, instance_op_name(INSTANCE_TEST)) ? NULL : "only the instance's test";
     case SIM_LOGIN:
@@ -197,6 +199,7 @@ static int64_t delay_of(struct sim_world *w, const struct sim_call *c, enum sim_
     case SIM_FREEZE_AFTER:
         return fate_between(w, 1000, 1000000);
     case SIM_SLOW:
+    case SIM_PAGED:
         return fate_between(w, 100, 8000);
     default:
         return 0;

@@ -140,7 +140,8 @@ static void pages_add_up(void **state)
     reply(oldest(), 200,
           PAGE(MEMBER(USER, "AKIA0000000000000001", "Active"), "<IsTruncated>true</IsTruncated><Marker>m/1=</Marker>"));
     assert_int_equal(n_got, 0);
-    turn(0);
+    const int64_t first_page_ms = clock_mono_ms(&fake_clock);
+    turn(5000);
     assert_string_equal((const char *)oldest()->req.body,
                         "Action=ListAccessKeys&Version=2010-05-08&UserName=" USER "&Marker=m%2F1%3D");
     reply(oldest(), 200, PAGE("", "<IsTruncated>true</IsTruncated><Marker>m2</Marker>")); /* short, yet not the last */
@@ -150,6 +151,7 @@ static void pages_add_up(void **state)
     assert_int_equal(got.err, 0);
     assert_int_equal(got.n_keys, 2);
     assert_string_equal(got.keys[1].id, "AKIA0000000000000002");
+    assert_int_equal(got.listed_mono_ms, first_page_ms);
 }
 
 /* The first page is empty and not the last; a key moves to another page while they are read. */
