@@ -114,8 +114,8 @@ struct sim_scheduler {
     struct sim_client client; /* first */
     struct sim_world *world;
     struct store store;
-    int64_t record_version, journal_version; /* at the last publication */
-    unsigned idle;                           /* publications in a row that changed neither */
+    uint64_t digest; /* of the world, at the last publication */
+    unsigned idle;   /* publications in a row that changed nothing of it */
 };
 
 struct sim_world {
