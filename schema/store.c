@@ -20,6 +20,7 @@ enum call_kind {
     CALL_ACQUIRE,
     CALL_PUT,
     CALL_LEASE,
+    CALL_SEEN,
     CALL_GATE,
     CALL_PEEK,
     CALL_NUMBER,
@@ -31,6 +32,7 @@ struct call {
     enum call_kind kind;
     size_t n; /* PEEK: users asked */
     struct ticket t;
+    struct store *store; /* SEEN */
 };
 
 static const struct redis_script script_server_seen = {"server_seen", lua_server_seen};
@@ -274,6 +276,10 @@ static void on_reply(void *self, uint64_t id, const void *result)
     case CALL_TRIGGER:
         complete_trigger(c, reply);
         break;
+    case CALL_SEEN:
+        if (!reply->err) c->store->unseen = false;
+        complete_number(c, reply);
+        break;
     case CALL_LEASE:
     case CALL_NUMBER:
     case CALL_ANY:
@@ -310,7 +316,7 @@ static void addn(struct args *a, int64_t n, char text[TEXT_INT_MAX])
 static struct ticket begin(enum call_kind kind, size_t n, struct ticket t)
 {
     struct call *c = malloc(sizeof(*c));
-    if (c) *c = (struct call){kind, n, t};
+    if (c) *c = (struct call){kind, n, t, NULL};
     return (struct ticket){on_reply, c, 0};
 }
 
@@ -390,7 +396,13 @@ int store_server_seen(struct store *s, const struct redis_server *server, struct
     adds(&a, k2);
     adds(&a, id);
     addn(&a, MUTANT(NO_HOLD_OFF) ? 0 : s->lease_ttl_ms, n);
-    return eval(s, &script_server_seen, 2, &a, CALL_NUMBER, t);
+    struct ticket mine = begin(CALL_SEEN, 0, t);
+    s->unseen = true;
+    if (!mine.self) return ERR_NOMEM;
+    ((struct call *)mine.self)->store = s;
+    int rc = s->redis.eval(s->redis.self, &script_server_seen, 2, a.n, a.v, mine);
+    if (rc < 0) free(mine.self);
+    return rc;
 }
 
 int store_acquire(struct store *s, const struct store_user *u, struct ticket t)
@@ -398,6 +410,7 @@ int store_acquire(struct store *s, const struct store_user *u, struct ticket t)
     struct user_keys keys;
     char hold[STORE_KEY_MAX], n1[24], n2[24];
     struct args a = {.n = 0};
+    if (s->unseen) return ERR_REDIS_DOWN;
     add_user(s, &a, u->key, 4, &keys);
     store_key(s, NULL, "holdoff", hold);
     adds(&a, hold);

@@ -19,6 +19,7 @@ struct store {
     const struct rng *rng;
     char prefix[32];
     int64_t lease_ttl_ms; /* also the hold-off after a change of server */
+    bool unseen;          /* which server this is was asked, and not told yet: no lease is asked for */
 };
 
 /* One user's view while its lease is held. Filled by store_acquire, kept up to date by the puts. */
@@ -84,6 +85,8 @@ void store_user_init(const struct store *s, struct store_user *u, const char *us
 
 /* Every function: 0 and the ticket completes exactly once, later; ERR_NOMEM, ERR_REDIS_DOWN, ERR_BUSY: nothing
  * happened. */
+/* First on each connection, and again until it succeeds: before that store_acquire() is ERR_REDIS_DOWN, since the
+ * server may have been replaced and leases of others be lost (R3). */
 MUST_CHECK int store_server_seen(struct store *s, const struct redis_server *server, struct ticket t);
 /* Repeating it with the same token is harmless. On success the caller copies number and versions into u
  * (store_user_hold). */

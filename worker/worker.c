@@ -30,6 +30,7 @@
 
 #define HEARTBEAT_MAX_MS 10000
 #define PARK_HEAD_MS     120000
+#define SEEN_AGAIN_MS    500
 #define COMMIT_WAIT_MS   3000
 #define LEAVE_WAIT_MS    1500 /* each of the two consumers */
 #define LINGER_MS        5    /* each transition waits so long: a tenth less CPU for 2 % more time (tests/bench) */
@@ -58,7 +59,7 @@ struct worker {
     struct intake *intake;
     struct metrics *metrics;
     struct http_server *server;
-    struct loop_timer *drain_timer, *others_timer;
+    struct loop_timer *drain_timer, *others_timer, *seen_timer;
     struct rotation_env env;
     bool redis_ready, draining, drained, failed;
 };
@@ -84,11 +85,23 @@ static void on_server_seen(void *self, uint64_t id, const void *result)
     struct worker *w = self;
     const struct store_reply *r = result;
     (void)id;
-    if (r->err) return; /* the connection went again: the next one asks anew */
+    if (r->err) { /* when the connection went the next one asks, too */
+        loop_timer_start(w->seen_timer, SEEN_AGAIN_MS);
+        return;
+    }
     w->redis_ready = true;
     if (r->version > 0)
         LOG(LOG_LEVEL_INFO, "lease-hold-off", "Redis is new to us or was restarted: no lease until old ones have ended",
             LOG_I("keyroll.wait_ms", r->version));
+}
+
+/* Which server this is: until Redis took that no lease is asked for (store.h). */
+static void ask_server(void *arg)
+{
+    struct worker *w = arg;
+    const struct redis_server *server = redis_ready(w->redis) ? redis_server(w->redis) : NULL;
+    if (server && store_server_seen(&w->store, server, (struct ticket){on_server_seen, w, 0}) < 0)
+        loop_timer_start(w->seen_timer, SEEN_AGAIN_MS);
 }
 
 static void check_server(struct worker *w, const struct redis_server *s)
@@ -135,8 +148,7 @@ static void on_redis_state(void *arg, enum redis_state s, const struct redis_ser
     check_server(w, server);
     if (w->failed) return;
     LOG(LOG_LEVEL_INFO, "redis-ready", "connected to Redis", LOG_S("redis.version", server->version));
-    if (store_server_seen(&w->store, server, (struct ticket){on_server_seen, w, 0}) < 0)
-        LOG0(LOG_LEVEL_WARN, "redis-busy", "Redis could not be asked");
+    ask_server(w);
     members_beat(w->members);
 }
 
@@ -549,7 +561,8 @@ static int make_timers(struct worker *w, char **reterr)
     w->metrics = metrics_new();
     w->drain_timer = loop_timer_new(w->loop, on_drain_deadline, w);
     w->others_timer = loop_timer_new(w->loop, make_others_consumer, w);
-    int rc = w->metrics && w->drain_timer && w->others_timer ? 0 : ERR_NOMEM;
+    w->seen_timer = loop_timer_new(w->loop, ask_server, w);
+    int rc = w->metrics && w->drain_timer && w->others_timer && w->seen_timer ? 0 : ERR_NOMEM;
     if (!rc) rc = loop_signal(w->loop, SIGTERM, on_sigterm, w);
     if (!rc) rc = loop_signal(w->loop, SIGINT, on_sigterm, w);
     if (rc < 0) *reterr = reason("start", err_text(rc));
@@ -615,6 +628,7 @@ void worker_free(struct worker *w)
     escrow_free(w->escrow);
     if (w->drain_timer) loop_timer_free(w->drain_timer);
     if (w->others_timer) loop_timer_free(w->others_timer);
+    if (w->seen_timer) loop_timer_free(w->seen_timer);
     metrics_free(w->metrics);
     free(w);
 }

@@ -103,6 +103,34 @@ static void of_two_reads_that_differ_the_first_counts_too(void **state)
     }
 }
 
+/* R3: Redis was restarted and does not take who it is. No lease is asked for before it did, and none is given for a
+ * lifetime then. */
+static void no_lease_before_the_server_is_known(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {
+        {SIM_ANY, .op = "server_seen", .skip = 1, .times = 3, .fault = {SIM_PERMANENT, 0}},
+        {SIM_ANY, .op = "lease_acquire", .skip = 1000}, /* counts */
+    };
+    struct sim_options o = plain_options(1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_run_for(w, 60000);
+    sim_redis_restart(w->redis, 100, 0);
+    sim_run_for(w, 200);
+    sim_publish(w, JOB_AUDIT, JOB_OPERATOR, "", 0);
+    sim_run_for(w, 1000);
+    assert_int_equal(rules[0].hit, 3);
+    assert_int_equal(rules[1].seen, 0);
+    sim_run_for(w, 5000);
+    assert_false(sim_leased(w));
+    sim_schedule(w);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
 /* Neither can be what the instance held before, or nothing is lost if it is: nobody waits for the end of a lag. */
 static void what_is_no_old_value_is_acted_on_at_once(void **state)
 {
@@ -353,6 +381,7 @@ int main(void)
         cmocka_unit_test(what_stays_is_drift),
         cmocka_unit_test(of_two_reads_that_differ_the_first_counts_too),
         cmocka_unit_test(what_is_no_old_value_is_acted_on_at_once),
+        cmocka_unit_test(no_lease_before_the_server_is_known),
         cmocka_unit_test(an_intent_that_is_told_late),
         cmocka_unit_test(an_intent_told_anew_is_lost),
         cmocka_unit_test(an_intent_is_told_five_times),

@@ -12,6 +12,7 @@
 #define LEASE_AGE_MS   1800000
 #define SESSION_MS     10000 /* until the partitions of a silent worker go to another one */
 #define RESTART_MS     4000
+#define SEEN_AGAIN_MS  500
 
 void sim_worker_intake_calls(struct sim_worker *k, const char *step)
 {
@@ -48,13 +49,24 @@ static void ignore(void *self, uint64_t id, const void *result)
     (void)result;
 }
 
-/* Before anything else on a new connection. */
-static void greet(struct sim_worker *k)
+static void on_seen(void *self, uint64_t id, const void *result);
+
+/* Before anything else on a new connection, until it is told (worker/worker.c). */
+static void greet(void *arg)
 {
+    struct sim_worker *k = arg;
     k->client.table = NULL;
     k->client.step = NULL;
-    (void)!store_server_seen(&k->store, sim_redis_server(k->world->redis),
-                             (struct ticket){ignore, NULL, 0}); /* down: on_up comes */
+    if (sim_redis_is_down(k->world->redis)) return; /* on_up comes */
+    if (store_server_seen(&k->store, sim_redis_server(k->world->redis), (struct ticket){on_seen, k, 0}) < 0) abort();
+}
+
+static void on_seen(void *self, uint64_t id, const void *result)
+{
+    struct sim_worker *k = self;
+    const struct store_reply *r = result;
+    (void)id;
+    if (r->err && r->err != ERR_CANCELLED) sim_after(&k->world->sim, SEEN_AGAIN_MS, greet, k, k);
 }
 
 static void start(struct sim_worker *k)
