@@ -35,8 +35,8 @@
 
 #define MESSAGES_PER_TURN    200
 #define HEADERS_MAX          64
-#define SESSION_DEFAULT_MS   10000
-#define HEARTBEAT_DEFAULT_MS 3000
+#define SESSION_DEFAULT_MS   8000
+#define HEARTBEAT_DEFAULT_MS 2000
 #define DESTROY_WAIT_MS      2000
 #define LOG_WARN             4
 #define CLOSE_VERSION        0x02030000 /* 2.3.0 */

@@ -36,7 +36,7 @@ struct kafka_in_options {
     size_t n_topics;
     const struct kafka_conf *conf;
     size_t n_conf;
-    int64_t session_timeout_ms, heartbeat_ms; /* 0 = 10000 / 3000 */
+    int64_t session_timeout_ms, heartbeat_ms; /* 0 = 8000 / 2000 */
     const struct clock *clock;                /* for our own deadlines; NULL: clock_system */
     void (*on_message)(void *arg, const struct kafka_message_in *m);
     /* assigned: start tracking. revoked: called before the unassign; commit with kafka_in_commit_sync() in it what is

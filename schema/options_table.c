@@ -46,9 +46,9 @@ const struct setting options_table[] = {
     {TEXT(topic_prefix), ALL, .fallback = "keyroll",
      .text = "First part of all topic names: PREFIX.jobs, PREFIX.events and so on."},
     {TEXT(group), DAEMONS, .fallback = "keyroll-workers", .text = "Consumer group of the workers."},
-    {WAIT(session_timeout, 1 * S, 30 * MIN), WORKER, .fallback = "10s",
+    {WAIT(session_timeout, 1 * S, 30 * MIN), WORKER, .fallback = "8s",
      .text = "A worker that was silent for so long loses its partitions."},
-    {WAIT(heartbeat, 100, 10 * MIN), WORKER, .fallback = "3s",
+    {WAIT(heartbeat, 100, 10 * MIN), WORKER, .fallback = "2s",
      .text = "Time between heartbeats to Kafka, at most a third of session_timeout."},
     {LIST(retry_delays), ALL, .fallback = "30s,5m", .max = OPTIONS_RETRIES_MAX,
      .text = "Delays of the retry topics, rising; each is a topic of its own, PREFIX.retry.DELAY. Run `keyroll topics "

@@ -28,7 +28,7 @@ def test_freezes(chaos, dice, full):
     hurt.end()
 
 
-# What a user has who sets nothing: lease_ttl 15 s, lease_renew 5 s, session_timeout 10 s, heartbeat 3 s.
+# What a user has who sets nothing: lease_ttl 15 s, lease_renew 5 s, session_timeout 8 s, heartbeat 2 s.
 DEFAULTS = dict.fromkeys(("lease_ttl", "lease_renew", "lease_max_age", "mutate_timeout", "session_timeout", "heartbeat",
                           "settle_interval", "settle_timeout", "settle_successes"))
 TTL_S, RENEW_S = 15, 5
