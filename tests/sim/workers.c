@@ -58,7 +58,8 @@ static void greet(void *arg)
     k->client.table = NULL;
     k->client.step = NULL;
     if (sim_redis_is_down(k->world->redis)) return; /* on_up comes */
-    if (store_server_seen(&k->store, sim_redis_server(k->world->redis), (struct ticket){on_seen, k, 0}) < 0) abort();
+    if (store_server_seen(&k->store, sim_redis_server(k->world->redis), (struct ticket){on_seen, k, 0}) < 0)
+        sim_after(&k->world->sim, SEEN_AGAIN_MS, greet, k, k);
 }
 
 static void on_seen(void *self, uint64_t id, const void *result)
