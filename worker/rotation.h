@@ -106,6 +106,7 @@ struct rotation {
     int64_t watch_began_mono_ms;
     int64_t offer_ms;      /* no offer of a key before: Redis may have lost that it was taken back; TIME_NONE none */
     bool resumed;          /* a journal was open when the lease was taken */
+    bool loaded;           /* record and journal are those of Redis */
     int64_t hold_off_ms;   /* when the last hold-off ended (R3), by the clock of Redis; 0 there was none */
     bool went_back;        /* Redis was replaced since that journal began: it may have lost what came after */
     bool may_land;         /* a call that sets a key Inactive had no answer and was repeated: it may still land */

@@ -148,7 +148,10 @@ struct saga_verdict rotation_failed(struct rotation *r, int row, int err, int fa
     if (row == park_row) return saga_end(OUTCOME_PARKED);
     if (err == ERR_BREAKER_OPEN || !r->reason[0] || !r->error) rotation_note(r, err, true, "%s", err_text(err));
     if (MUTANT(LEASE_KEPT)) return saga_end(OUTCOME_DONE);
-    if (!r->lease.held) return saga_end(err_class(err) == ERR_CLASS_PERMANENT ? OUTCOME_DEAD : OUTCOME_RETRY);
+    /* Granted, but its predecessor was still waited for: what is there was never loaded, an empty record would take its
+     * place. The lease runs out, not given back: who comes next waits for that predecessor, too. */
+    if (!r->lease.held || !r->loaded)
+        return saga_end(err_class(err) == ERR_CLASS_PERMANENT ? OUTCOME_DEAD : OUTCOME_RETRY);
     return saga_jump(fail_record_row);
 }
 
@@ -283,6 +286,7 @@ static int load(struct rotation *r, const struct store_lease *l)
     }
     if (l->has_journal && l->hold_off_ms > 0) r->offer_ms = l->hold_off_ms + r->env->policy.skew_limit_ms;
     if (l->has_record) r->record = l->record;
+    r->loaded = true;
     r->state_before = r->record.state;
     int rc = load_exposed(r, l->exposed, l->n_exposed);
     return rc < 0 ? rc : load_pairs(r, l);
