@@ -96,9 +96,10 @@ static int open_pair(struct held *h, const struct escrow *escrow, struct secret 
         len = h->kept_len;
     }
     if (!len)
-        return client_fail(c, ERR_NOT_FOUND,
-                           "%s: the secret of %s is lost; the workers withdraw that key and begin anew", licence,
-                           j->key_new);
+        return client_fail(c, ERR_NOT_FOUND, "%s: the secret of %s is lost; %s%s%s", licence, j->key_new,
+                           j->step == JOURNAL_SET ? "paste it as it was shown, or run: keyroll adopt "
+                                                  : "the workers withdraw that key and begin anew",
+                           j->step == JOURNAL_SET ? licence : "", j->step == JOURNAL_SET ? " --force" : "");
     int rc = escrow_open(escrow, h->row->user, j->key_new, envelope, len, ret_secret);
     return rc < 0 ? client_fail(c, rc, "%s: the sealed pair cannot be opened: %s; is escrow_key_file the workers' own?",
                                 licence, err_text(rc))

@@ -75,6 +75,20 @@ static struct saga_verdict prove_and_write(struct rotation *r, int64_t delay_ms)
     return saga_jump_in(SETTLE_STS, delay_ms);
 }
 
+/* A pair that was shown is not taken back: somebody may paste it late. */
+static struct saga_verdict wait_for_paste(struct rotation *r)
+{
+    char text[RECORD_TEXT_MAX] = "waiting for the revealed pair to be pasted into the instance";
+    if (r->job->confirm)
+        snprintf(text, sizeof(text),
+                 "confirmed, but the instance still shows another key: paste the pair again (keyroll reveal)");
+    if (!r->secret)
+        snprintf(text, sizeof(text),
+                 "the secret of %s was shown, and is lost since: paste it, or run: keyroll adopt %s --force",
+                 r->journal.key_new, r->job->licence);
+    return rotate_wait_until(r, step_now_ms(r) + r->env->policy.assisted_poll_ms, RECORD_AWAITING, text);
+}
+
 /* After the pivot: where the instance and AWS stand decides how to go on (R8, R11, R12). */
 static struct saga_verdict resume_set(struct rotation *r)
 {
@@ -93,11 +107,7 @@ static struct saga_verdict resume_set(struct rotation *r)
     }
     if (j->assisted) {
         if (r->job->confirm && r->seen == INSTANCE_SEEN_UNKNOWN) return saga_jump(TEST);
-        return rotate_wait_until(
-            r, step_now_ms(r) + r->env->policy.assisted_poll_ms, RECORD_AWAITING,
-            r->job->confirm
-                ? "confirmed, but the instance still shows another key: paste the pair again (keyroll reveal)"
-                : "waiting for the revealed pair to be pasted into the instance");
+        return wait_for_paste(r);
     }
     if (MUTANT(OFFERED_UNDONE) && !r->secret) return saga_jump(UNDO_DELETE);
     return r->secret ? prove_and_write(r, 0) : saga_jump(WITHDRAW);

@@ -834,13 +834,13 @@ static void judge_failure(struct rotation *r)
     text_copy(rec->reason, sizeof(rec->reason), r->reason);
     text_copy(rec->step, sizeof(rec->step), r->step);
     rec->error = r->error;
+    if (r->job->kind == JOB_ROTATE && r->job->reason == JOB_OPERATOR) rec->asked = true;
     if (!r->error) { /* a wait: nothing failed */
         if (r->end_state != RECORD_NEW) rec->state = r->end_state;
         rec->next_ms = r->next_ms;
         r->end_outcome = OUTCOME_DONE;
         return;
     }
-    if (r->job->kind == JOB_ROTATE && r->job->reason == JOB_OPERATOR) rec->asked = true;
     if (park(r)) return;
     if (r->counted) rec->attempts++;
     if (rec->first_failed_ms == TIME_NONE) rec->first_failed_ms = now;
@@ -855,7 +855,8 @@ static void judge_failure(struct rotation *r)
     if (spent) {
         rec->asked = false;
         rec->looked = r->job->kind == JOB_AUDIT && !r->has_journal;
-        rec->state = r->has_journal || r->end_state == RECORD_STUCK ? RECORD_STUCK : RECORD_FAILED;
+        const bool is_open = r->has_journal && !r->drop_journal;
+        rec->state = is_open || r->end_state == RECORD_STUCK ? RECORD_STUCK : RECORD_FAILED;
         rec->next_ms = now + r->env->policy.retry_cap_ms;
         r->end_outcome = OUTCOME_DEAD;
         return;

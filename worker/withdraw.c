@@ -113,6 +113,7 @@ struct saga_verdict withdraw_prepare(struct saga *s)
     r->record.attempts++;
     const bool dead = r->error != ERR_SEAL_KEY || r->record.attempts >= r->env->policy.max_attempts;
     r->record.state = dead ? RECORD_FAILED : RECORD_RETRY;
+    r->record.asked = !dead && (r->record.asked || r->job->reason == JOB_OPERATOR);
     if (r->record.first_failed_ms == TIME_NONE) r->record.first_failed_ms = now;
     r->record.error = r->error ? r->error : ERR_INSTANCE_REFUSED;
     if (r->reason[0]) text_copy(r->record.reason, sizeof(r->record.reason), r->reason);
@@ -197,6 +198,7 @@ struct saga_verdict undo_prepare(struct saga *s)
     /* workers with different master keys would make and undo keys for ever */
     bool dead = rec->attempts >= r->env->policy.max_attempts || (!lost && err_class(r->error) == ERR_CLASS_PERMANENT);
     rec->state = dead ? RECORD_FAILED : RECORD_RETRY;
+    rec->asked = !dead && (rec->asked || r->job->reason == JOB_OPERATOR);
     rec->error = r->error;
     text_copy(rec->reason, sizeof(rec->reason), r->reason);
     text_copy(rec->step, sizeof(rec->step), r->step);

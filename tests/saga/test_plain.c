@@ -514,6 +514,36 @@ static void a_rotation_in_overlap_waits(void **state)
     sim_world_free(w);
 }
 
+static void lose_seal(struct sim_world *w)
+{
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, "journal", key);
+    sim_redis_poke(w->redis, key, "sealed", "kr1.0123456789abcdef.AAAA");
+    for (unsigned i = 0; i < w->o.workers; i++) sim_worker_crash(&w->workers[i]);
+}
+
+/* The key that an operator asked for was taken back before it was offered: he need not ask again. */
+static void what_an_operator_asked_for_is_tried_again(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .step = "created event", .skip = 2, .act = lose_seal}};
+    struct sim_options o;
+    sim_options_default(&o, 1);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    struct record r;
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(sim_record(w, &r));
+    sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_true(rules[0].hit);
+    assert_int_equal(w->truth.creates, 3);
+    sim_world_free(w);
+}
+
 /* I8: what an operator asked for and was refused for good rests with a reason, and is his to ask for again. */
 static void what_an_operator_asked_for_is_his(void **state)
 {
@@ -531,7 +561,7 @@ static void what_an_operator_asked_for_is_his(void **state)
     sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
     sim_run_for(w, HOUR_MS);
     sim_schedule(w);
-    assert_becomes(w, RECORD_STUCK);
+    assert_becomes(w, RECORD_FAILED);
     assert_int_equal(w->outcomes[OUTCOME_DEAD], 1);
     assert_true(sim_record(w, &r));
     sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
@@ -1039,6 +1069,25 @@ static void assisted_wrong_pair(void **state)
     sim_world_free(w);
 }
 
+/* A pair that was shown and then lost is asked for: nobody can show it again, and somebody may paste it. */
+static void assisted_shown_and_lost(void **state)
+{
+    (void)state;
+    struct sim_pair pair;
+    struct record r;
+    struct sim_world *w = revealed(cannot_write, &pair);
+    lose_seal(w);
+    sim_schedule(w);
+    assert_becomes(w, RECORD_AWAITING);
+    assert_true(sim_record(w, &r));
+    assert_non_null(strstr(r.reason, "keyroll adopt"));
+    assert_int_equal(w->truth.creates, 1);
+    sim_paste(w, &pair);
+    sim_schedule(w);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
 /* Where nothing can be read, a false confirmation keeps both keys alive until AWS saw the new one in use (R11). */
 static void assisted_blind_confirm(void **state)
 {
@@ -1096,6 +1145,7 @@ int main(void)
         cmocka_unit_test(early_nudges_change_nothing),
         cmocka_unit_test(a_rotation_in_overlap_waits),
         cmocka_unit_test(what_an_operator_asked_for_is_his),
+        cmocka_unit_test(what_an_operator_asked_for_is_tried_again),
         cmocka_unit_test(a_retry_begins_when_due),
         cmocka_unit_test(a_retry_waits_its_delay_whatever_the_clocks),
         cmocka_unit_test(exposed_before),
@@ -1116,6 +1166,7 @@ int main(void)
         cmocka_unit_test(assisted_pasted_days_later),
         cmocka_unit_test(assisted_nudged_meanwhile),
         cmocka_unit_test(assisted_wrong_pair),
+        cmocka_unit_test(assisted_shown_and_lost),
         cmocka_unit_test(assisted_blind_confirm),
         cmocka_unit_test(assisted_foreign_pair),
     };

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #define TICK_MS     5000
-#define RESTLESS_MS 20000 /* between two publications of the same work */
-#define IDLE_MS     60000 /* the same where a few of them have changed nothing */
+#define RESTLESS_MS 20000  /* between two publications of the same work */
+#define IDLE_MS     900000 /* the same where a few of them have changed nothing: all that they began ends meanwhile */
 #define IDLE_LOOKS  8
 #define DAY_MS      INT64_C(86400000)
 #define SAME_LOOKS  2  /* looks without a change until the world counts as quiet */
@@ -99,15 +99,14 @@ static void notice_rest(struct sim_world *w, const struct store_peek *u, const s
         w->quiet = w->same >= SAME_TRIES && w->sim.mono_ms - w->same_since_ms >= SAME_MS;
 }
 
-/* A failure that the record holds back is due here all the while where Redis's clock is behind: to publish it at each
- * tick would use up a history's events before the tries are spent. */
-static void note_idle(struct sim_scheduler *s, const struct store_peek *u)
+/* Where Redis's clock is behind, what its times put off is due here all the while: to publish it at each tick would use
+ * up a history's events, or let no run be the last one. */
+static bool is_idle(struct sim_scheduler *s)
 {
-    const int64_t journal = u->has_journal ? u->journal.version : 0;
-    const bool same = u->record_version == s->record_version && journal == s->journal_version;
-    s->idle = same ? s->idle + 1 : 0;
-    s->record_version = u->record_version;
-    s->journal_version = journal;
+    const uint64_t digest = sim_world_digest(s->world);
+    s->idle = digest == s->digest ? s->idle + 1 : 0;
+    s->digest = digest;
+    return s->idle >= IDLE_LOOKS;
 }
 
 static void publish(struct sim_scheduler *s, const struct policy_verdict *v)
@@ -139,13 +138,14 @@ static void judge(struct sim_scheduler *s, const struct store_peek *u)
     if (w->quiet) return;
     if (policy_is_due(&v) && !v.held) {
         publish(s, &v);
-        note_idle(s, u);
-        const bool idle = w->same >= IDLE_LOOKS || s->idle >= IDLE_LOOKS;
-        tick_in(s, idle ? IDLE_MS : w->o.restless ? RESTLESS_MS : TICK_MS);
+        tick_in(s, is_idle(s) ? IDLE_MS : w->o.restless ? RESTLESS_MS : TICK_MS);
         return;
     }
     int64_t wait = TICK_MS;
-    if (u->lease_ms < 0) wait = v.at_ms != TIME_NONE && v.at_ms > now ? v.at_ms - now : w->o.policy.audit_interval_ms;
+    if (u->lease_ms < 0) {
+        s->idle = 0; /* its time has yet to come */
+        wait = v.at_ms != TIME_NONE && v.at_ms > now ? v.at_ms - now : w->o.policy.audit_interval_ms;
+    }
     if (wait > w->o.policy.audit_interval_ms) wait = w->o.policy.audit_interval_ms;
     tick_in(s, wait);
 }
@@ -176,8 +176,10 @@ void sim_scheduler_start(struct sim_world *w)
     w->quiet = false;
     w->same = 0;
     w->last_digest = 0;
-    for (int i = 0; i < (w->o.two_schedulers ? 2 : 1); i++)
+    for (int i = 0; i < (w->o.two_schedulers ? 2 : 1); i++) {
+        w->schedulers[i].idle = 0;
         sim_after(&w->sim, 1 + i * 2500, on_tick, &w->schedulers[i], w);
+    }
 }
 
 void sim_schedule(struct sim_world *w)

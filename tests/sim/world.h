@@ -114,9 +114,9 @@ struct sim_scheduler {
     struct sim_client client; /* first */
     struct sim_world *world;
     struct store store;
-    int64_t record_version, journal_version; /* at the last publication */
-    unsigned idle;                           /* publications in a row that changed neither */
-    bool outranked;                          /* what it puts back is older than what it replaces */
+    uint64_t digest; /* of the world, at the last publication */
+    unsigned idle;   /* publications in a row that changed nothing of it */
+    bool outranked;  /* what it puts back is older than what it replaces */
 };
 
 struct sim_world {
