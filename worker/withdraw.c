@@ -106,16 +106,22 @@ struct saga_verdict withdraw_prepare(struct saga *s)
         k->next = KEY_NEXT_REAP;
         k->next_ms = step_quarantine_end_ms(r);
     }
-    r->record.state = RECORD_FAILED;
+    if (!r->secret && !r->error)
+        rotation_note(r, ERR_SEAL_KEY, true,
+                      "the sealed secret of %s was lost, and the key may have been offered: it was withdrawn",
+                      r->journal.key_new);
     r->record.attempts++;
+    const bool dead = r->error != ERR_SEAL_KEY || r->record.attempts >= r->env->policy.max_attempts;
+    r->record.state = dead ? RECORD_FAILED : RECORD_RETRY;
+    r->record.asked = !dead && (r->record.asked || r->job->reason == JOB_OPERATOR);
     if (r->record.first_failed_ms == TIME_NONE) r->record.first_failed_ms = now;
     r->record.error = r->error ? r->error : ERR_INSTANCE_REFUSED;
     if (r->reason[0]) text_copy(r->record.reason, sizeof(r->record.reason), r->reason);
     snprintf(r->record.step, sizeof(r->record.step), "set");
-    r->record.next_ms = now + r->env->policy.retry_cap_ms;
+    r->record.next_ms = now + (dead ? r->env->policy.retry_cap_ms : r->env->policy.retry_delays_ms[0]);
     if (!r->error) rotation_note(r, ERR_INSTANCE_REFUSED, true, "the instance refused the new key; it was withdrawn");
     r->closing = true;
-    r->end_outcome = OUTCOME_DEAD;
+    r->end_outcome = dead ? OUTCOME_DEAD : OUTCOME_DONE;
     return saga_next();
 }
 
@@ -151,8 +157,9 @@ struct saga_verdict undo(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->went_back && r->seen == INSTANCE_SEEN_UNKNOWN) return may_be_offered(r);
-    /* It shows another one: a write may be under way, or was taken back by a restore that others may follow (R1). */
-    if (r->went_back && r->secret && !MUTANT(UNDO_BLIND)) return saga_jump(WITHDRAW);
+    /* It shows another one: a write may be under way, or was taken back by a restore that others may follow (R1). The
+     * pair does not tell: what was flushed after a failover lost the pivot has none. */
+    if (r->went_back && !MUTANT(UNDO_BLIND)) return saga_jump(WITHDRAW);
     r->journal.direction = DIRECTION_UNDO;
     r->journal.secret_lost = r->secret == NULL;
     return step_put_journal(r, JOURNAL_UNDO);

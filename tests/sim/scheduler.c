@@ -32,9 +32,19 @@ static void on_restored(void *self, uint64_t id, const void *result)
     if (r->err == ERR_CANCELLED) return;
     if (!r->err && r->version == 1) {
         s->world->restored++;
+        if (s->outranked) s->world->went_back = true;
         sim_say(&s->world->sim, "the scheduler puts the state back");
     }
     tick_in(s, TICK_MS);
+}
+
+/* A failover lost a lease, and then Redis's clock was set back: what was told under that lease has a higher number than
+ * the rotation that was begun since, whose key it does not know. */
+static bool is_outranked(const struct sim_world *w, const struct store_peek *u, const struct state *told)
+{
+    const char *id = u->has_journal ? u->journal.key_new : "";
+    if (!w->redis_set_back || !sim_redis_losses(w->redis) || !id[0]) return false;
+    return !record_find_const(&told->record, id) && (!told->has_journal || strcmp(told->journal.key_new, id));
 }
 
 /* True: not judged now (producer/survey.c). */
@@ -47,6 +57,7 @@ static bool restore(struct sim_scheduler *sc, const struct store_peek *u)
     for (size_t i = 0; i < s.n_exposed; i++) ids[i] = s.exposed[i];
     const struct journal *j = s.has_journal ? &s.journal : NULL;
     const struct ticket t = {on_restored, sc, 0};
+    sc->outranked = is_outranked(w, u, &s);
     int rc = u->has_record || u->has_journal
                  ? store_restore_newer(&sc->store, SIM_USER_KEY, u, &s.record, j, ids, s.n_exposed, t)
                  : store_restore(&sc->store, SIM_USER_KEY, &s.record, j, ids, s.n_exposed, t);

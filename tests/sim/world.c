@@ -524,6 +524,7 @@ static uint64_t state_hash(struct sim_world *w)
 void sim_step_redis_clock(struct sim_world *w, int64_t by_ms)
 {
     w->redis_ahead_ms += by_ms;
+    w->redis_set_back = w->redis_set_back || by_ms < 0;
     sim_set_redis_clock(w, w->redis_ahead_ms);
 }
 

@@ -116,6 +116,7 @@ struct sim_scheduler {
     struct store store;
     uint64_t digest; /* of the world, at the last publication */
     unsigned idle;   /* publications in a row that changed nothing of it */
+    bool outranked;  /* what it puts back is older than what it replaces */
 };
 
 struct sim_world {
@@ -159,6 +160,7 @@ struct sim_world {
     unsigned n_dropped;
     unsigned leases_evicted; /* of what counts as a loss */
     int64_t redis_ahead_ms;  /* its wall clock, by the happenings */
+    bool redis_set_back;     /* that clock was: a lease's number may be lower than one that a failover lost */
     int64_t effect_number;   /* the lease's, under which the last effect was begun */
     /* What may need a person's eyes (history.c) */
     bool stranger_hurts;   /* a stranger made a key, or changed one that is in use, newest or put away */
