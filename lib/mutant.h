@@ -23,8 +23,8 @@
     X(NUDGE_BELIEVED, "a retire does not ask the record whether its time has come", "R6", 1)                           \
     X(RETIRE_BLIND, "a retire does not look at the instance", "R6", 1)                                                 \
     X(EXPOSED_REVIVED, "an exposed key is made Active again", "R7", 1)                                                 \
-    X(OFFERED_UNTOLD, "that a key is offered is not told on Kafka", "R8", 13496)                                       \
-    X(OFFERED_UNDONE, "an offered key whose secret is lost is deleted at once", "R8", 17547)                           \
+    X(OFFERED_UNTOLD, "that a key is offered is not told on Kafka", "R8", 16789)                                       \
+    X(OFFERED_UNDONE, "an offered key whose secret is lost is deleted at once", "R8", 17576)                           \
     X(EXPOSED_WAITS, "an exposed key that was replaced waits for its overlap", "R9", 1)                                \
     X(UNDONE_IS_DONE, "a rotation that was undone counts as done", "R10", 1)                                           \
     X(USE_UNASKED, "where nothing can be read a retire does not ask AWS who is in use", "R11", 1)                      \

@@ -35,12 +35,18 @@ static void drive(const struct sim_base *b, struct sim_world *w)
     sim_drive(w, b->person, 0, 120000, DAYS);
 }
 
+/* "" when it ended as it should. */
+static const char *verdict(const struct sim_base *b, struct sim_world *w)
+{
+    return b->asks && sim_asks(w) ? sim_check_end(w) : sim_check_current(w);
+}
+
 static bool run(const struct sim_base *b, const struct sim_rule *extra, char why[512])
 {
     struct sim_rule rules[RULES_MAX];
     struct sim_world *w = make(b, extra, rules, false, NULL);
     drive(b, w);
-    snprintf(why, 512, "%s", b->asks && sim_asks(w) ? sim_check_end(w) : sim_check_current(w));
+    snprintf(why, 512, "%s", verdict(b, w));
     sim_world_free(w);
     return !why[0];
 }
@@ -50,7 +56,7 @@ static void tell_story(const struct sim_base *b, const struct sim_rule *extra)
     struct sim_rule rules[RULES_MAX];
     struct sim_world *w = make(b, extra, rules, false, stderr);
     drive(b, w);
-    (void)sim_check_current(w);
+    (void)verdict(b, w);
     sim_world_free(w);
 }
 
@@ -77,7 +83,7 @@ static void base_story(const struct sim_base *b, struct sim_cell **ret_cells, si
     struct sim_rule rules[RULES_MAX];
     struct sim_world *w = make(b, NULL, rules, true, NULL);
     drive(b, w);
-    if (sim_check_current(w)[0]) {
+    if (verdict(b, w)[0]) {
         fprintf(stderr, "base %s: %s\n", b->name, w->truth.violation);
         if (getenv("KEYROLL_STORY")) tell_story(b, NULL);
     }

@@ -103,6 +103,14 @@ static void restore_and_break_seal(struct sim_world *w)
     break_seal(w);
 }
 
+/* The instance goes back, and of the rotation only what Kafka was told is left. */
+static void restore_and_evict_journal(struct sim_world *w)
+{
+    restore_original(w);
+    sim_evict(w, "journal");
+    for (unsigned i = 0; i < w->o.workers; i++) sim_client_freeze(&w->workers[i].client, 120000);
+}
+
 static void tell_no_use(struct sim_world *w)
 {
     sim_happen(w, HAPPEN_BLIND, 0);
@@ -188,6 +196,10 @@ const struct sim_base sim_bases[] = {
     {"instance restored after set, seal broken",
      {{SIM_ANY, .step = "read back", .act = restore_and_break_seal}},
      .options = NULL},
+    {"instance restored after set, journal evicted",
+     {{SIM_ANY, .step = "read back", .act = restore_and_evict_journal}},
+     .options = NULL,
+     .asks = true},
     {"escrow answered late, then asleep",
      {{SIM_ANY, .step = "escrow", .fault = {SIM_LATE_ANSWER, 0}},
       {SIM_ANY, .step = "escrow", .fault = {SIM_FREEZE_BEFORE, 600000}}},
