@@ -54,7 +54,7 @@ def test_promoted_replica_without_the_last_writes(chaos, tmp_path, redis_server,
 def asked_only_of(under_way, rest, hurt):
     """Only licences of which Redis lost something may ask, and few of them.
 
-    tests/SAFETY.md, "Which histories still leave a second key": an intent or the first record must be lost, and a worker must come
+    tests/sim/README.md, "Which histories still leave a second key": an intent or the first record must be lost, and a worker must come
     before the scheduler has put it back. At full size none was seen.
     """
     assert all(name in under_way or one["user"].lower() in under_way for name, one in rest.asking.items()), rest

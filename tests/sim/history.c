@@ -273,14 +273,15 @@ static bool stranger_asks(const struct sim_world *w, const struct sim_plan *p, b
     return w->truth.outside_ms && (restored || exposed || refuses || w->refused);
 }
 
-/* tests/SAFETY.md, "Which histories still leave a second key": a record or journal that went back in time while the
+/* tests/sim/README.md, "Which histories still leave a second key": a record or journal that went back in time while the
  * rest stayed; a restored instance, or one that cannot be read, whose pair is lost; a call that makes the predecessor
  * Active and lands when nothing tells of it any more; a job from before the first record that comes when Redis has lost
  * it. What is lost twice may not have been put back yet. */
-static bool loss_asks(const struct sim_world *w, enum start start, bool restored)
+static bool loss_asks(const struct sim_world *w, const struct sim_key *held, enum start start, bool restored)
 {
     const unsigned losses = sim_redis_losses(w->redis);
-    if (w->dead_pair_lost) return true;
+    const bool is_dead = held && held->status != AWS_KEY_ACTIVE && !strcmp(held->id, w->unsealable);
+    if (w->dead_pair_lost || (restored && is_dead)) return true;
     if (!losses) return false;
     return w->truth.revived_late || w->went_back || losses > 1 || restored || w->old_first_look ||
            start == START_DEAD || !w->o.can.can_write || !w->o.can.can_read;
@@ -309,7 +310,7 @@ static bool heals(struct sim_world *w, const struct sim_plan *p, enum start star
     if (start == START_TWO_KEYS || t->ghost || t->blinded) return false;
     if (restored && (start == START_DEAD || (held && held->exposed))) return false; /* no way back, no way forward */
     return !unread_asks(w, p, start, restored) && !stranger_asks(w, p, restored, exposed) &&
-           !loss_asks(w, start, restored) && !asked_in_vain(w, p);
+           !loss_asks(w, held, start, restored) && !asked_in_vain(w, p);
 }
 
 static void happen(struct sim_world *w, int n, int64_t arg)

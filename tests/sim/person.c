@@ -169,6 +169,5 @@ void sim_pause(struct sim_world *w, const char *reason)
 void sim_restore_instance(struct sim_world *w, const struct sim_key *k)
 {
     sim_say(&w->sim, "the instance is restored from an older copy");
-    if (k->status != AWS_KEY_ACTIVE && !strcmp(k->id, w->unsealable)) w->dead_pair_lost = true;
     sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
 }

@@ -166,7 +166,7 @@ struct sim_world {
     bool stranger_hurts;   /* a stranger made a key, or changed one that is in use, newest or put away */
     bool went_back;        /* a failover or an eviction took record or journal back and left the rest (a flush: R8) */
     uint64_t state_before; /* hash of both when Redis went down */
-    bool dead_pair_lost;   /* the instance went back to an Inactive key, and no pair that works can be opened */
+    bool dead_pair_lost;   /* the instance went back to an Inactive key, and the kept pair cannot be opened */
     char unsealable[24];   /* the key whose sealed pair cannot be opened; "" none */
     bool old_first_look;   /* a job from before the first record began when Redis had lost it */
     bool refused;          /* a call was refused for good */
