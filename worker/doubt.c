@@ -127,11 +127,23 @@ struct saga_verdict doubt_inactive(struct saga *s)
     return step_put_journal(r, JOURNAL_DOUBT);
 }
 
+/* What is left of the hour for which the key lies Inactive (R4). By AWS's clock, too: it did not go Inactive before the
+ * intent, whatever clocks were set since. */
+static int64_t rest_left_ms(const struct rotation *r)
+{
+    const struct journal *j = &r->journal;
+    const int64_t rest_ms = r->env->policy.newcomer_wait_ms, aws_ms = step_aws_ms(r);
+    const int64_t left = step_left_ms(r, j->doubt_inactive_ms + rest_ms);
+    const int64_t by_aws =
+        j->intent_aws_ms == TIME_NONE || aws_ms == TIME_NONE ? 0 : j->intent_aws_ms + rest_ms - aws_ms;
+    return left > by_aws ? left : by_aws;
+}
+
 struct saga_verdict doubt_wait(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     char text[RECORD_TEXT_MAX];
-    int64_t left = step_left_ms(r, r->journal.doubt_inactive_ms + r->env->policy.newcomer_wait_ms);
+    int64_t left = rest_left_ms(r);
     if (!left) return saga_jump(LIST);
     if (left <= 2000) return saga_jump_in(LIST, left + 1);
     snprintf(text, sizeof(text), "the secret of key %s was lost with its reply: it is Inactive and will be deleted",
@@ -167,8 +179,7 @@ struct saga_verdict doubt_resume(struct saga *s)
         return rotate_ask_person(r, RECORD_AWAITING,
                                  "a key whose secret was lost has a status that keyroll does not know");
     if (j->doubt_inactive_ms == TIME_NONE) return saga_jump(DOUBT_INACTIVE);
-    int64_t left = step_left_ms(r, j->doubt_inactive_ms + r->env->policy.newcomer_wait_ms);
-    if (left && !MUTANT(REST_SKIPPED)) return saga_jump(DOUBT_WAIT);
+    if (rest_left_ms(r) && !MUTANT(REST_SKIPPED)) return saga_jump(DOUBT_WAIT);
     return saga_next();
 }
 

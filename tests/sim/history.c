@@ -22,7 +22,7 @@
 struct cell {
     struct sim_cell at;
     enum sim_fault_kind kind;
-    uint32_t bases;
+    uint64_t bases;
 };
 static struct cell cells[CELLS_MAX];
 static size_t n_cells;
@@ -38,7 +38,7 @@ static void add_cell(const struct sim_cell *c, enum sim_fault_kind kind, size_t 
         struct cell *x = &cells[i];
         if (x->kind != kind || x->at.row != c->row || strcmp(x->at.table, c->table) || strcmp(x->at.op, c->op))
             continue;
-        x->bases |= 1u << base;
+        x->bases |= UINT64_C(1) << base;
         return;
     }
     if (n_cells == CELLS_MAX) abort();
@@ -49,7 +49,7 @@ static void make_turns(void)
 {
     for (int round = 1; round <= TURNS_MAX; round++)
         for (size_t i = 0; i < n_cells; i++) {
-            const int bases = __builtin_popcount(cells[i].bases);
+            const int bases = __builtin_popcountll(cells[i].bases);
             if (round <= (bases > 4 ? 1 : bases > 2 ? 2 : TURNS_MAX)) turns[n_turns++] = i;
         }
 }
@@ -145,7 +145,7 @@ static uint64_t direct(struct setting *s, struct sim_plan *p)
     const uint64_t nth = s->seed / 10 * DIRECTED_OF10 + s->seed % 10, round = nth / n_turns;
     const uint64_t turn[] = {nth, nth + n_turns / 2 + 13 * round, nth + n_turns / 4 + 29 * round, draw(s)};
     const size_t first = turns[turn[0] % n_turns], second = turns[turn[1] % n_turns];
-    uint32_t bases = cells[first].bases;
+    uint64_t bases = cells[first].bases;
     uint64_t base = draw(s) % sim_n_bases;
     if (bases & cells[second].bases) bases &= cells[second].bases;
     while (!(bases >> base & 1)) base = (base + 1) % sim_n_bases;

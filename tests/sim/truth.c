@@ -18,7 +18,9 @@
 #define SIM_KEYS_STRANGERS 16   /* of SIM_KEYS_MAX, for those of strangers */
 #define QUOTA              2
 #define FLAP_LEAST_MS      1000 /* and two seconds more at most */
-#define PROOF_MS           5000 /* a pair was proven so shortly before it is written */
+#define PROOF_MS                                                                                                       \
+    20000 /* a pair was proven so shortly before it is written; the answer may have waited for a worker that stood     \
+             still, for less than its lease */
 /* R4: so long after an intent whose create had no answer a newcomer may be taken for ours: the 20 s in which it is
  * begun and the 10 s that it may take, AWS's skew limit, and half a minute for an intent that was repeated. */
 #define CREATE_LIFE_MS  (16 * 60000)
@@ -231,6 +233,7 @@ static bool is_old(const struct sim_truth *t, int64_t looked_ms)
 static void judge_rest(struct sim_truth *t, const struct sim_key *k)
 {
     if (!k->was_doubted || k->was_shown || k->changed_outside) return;
+    if (t->asked_ms < k->doubted_ms) return; /* its maker knew it, before somebody else came to doubt it (R14) */
     if (k->inactive_wall_ms == TIME_NONE || sim_wall_ms(t->sim) - k->inactive_wall_ms < t->rest_ms)
         sim_violate(t, "R4: %s, which may be a stranger's, is deleted before it was Inactive for an hour", k->id);
 }

@@ -466,7 +466,9 @@ static void note_doubt(struct sim_world *w, const struct sim_worker *k, const ch
     struct sim_key *x = sim_truth_find(&w->truth, key_id);
     const bool open = w->truth.create_open || sim_redis_losses(w->redis);
     const bool in_doubt = !strncmp(k->client.step, "doubt", 5);
-    if (x) x->was_doubted = open && (in_doubt || x->made_by == SIM_BY_STRANGER);
+    if (!x) return;
+    x->was_doubted = open && (in_doubt || x->made_by == SIM_BY_STRANGER);
+    if (x->was_doubted) x->doubted_ms = w->sim.mono_ms;
 }
 
 static void on_acts(void *arg, struct sim_client *c, const char *what, const char *key_id)
