@@ -75,6 +75,7 @@ int held_take(struct held *h, struct client *c, const struct inventory_row *row,
     for (;;) {
         struct answer a = {.h = h};
         struct waiter w;
+        h->user.wall_ms = clock_wall_ms(&clock_system);
         rc = store_acquire(&c->store, &h->user, client_ticket(&w, copy_lease, &a));
         if (rc == 0) rc = client_wait(c, &w);
         if (rc == 0) rc = a.err;

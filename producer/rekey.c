@@ -211,6 +211,7 @@ static int under_lease(struct client *c, const struct escrow *e, const char *use
     struct held_pairs h = {0};
     struct waiter w;
     store_user_init(&c->store, &h.user, user_key);
+    h.user.wall_ms = clock_wall_ms(&clock_system);
     int rc = store_acquire(&c->store, &h.user, client_ticket(&w, copy_lease, &h));
     if (rc == 0) rc = client_wait(c, &w);
     if (rc < 0) return client_fail(c, rc, "%s: %s", user_key, err_text(rc));

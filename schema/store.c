@@ -408,7 +408,7 @@ int store_server_seen(struct store *s, const struct redis_server *server, struct
 int store_acquire(struct store *s, const struct store_user *u, struct ticket t)
 {
     struct user_keys keys;
-    char hold[STORE_KEY_MAX], n1[24], n2[24];
+    char hold[STORE_KEY_MAX], n1[24], n2[24], n3[24];
     struct args a = {.n = 0};
     if (s->unseen) return ERR_REDIS_DOWN;
     add_user(s, &a, u->key, 4, &keys);
@@ -417,6 +417,7 @@ int store_acquire(struct store *s, const struct store_user *u, struct ticket t)
     adds(&a, u->token);
     addn(&a, s->lease_ttl_ms, n1);
     addn(&a, MUTANT(NO_HOLD_OFF) ? 0 : s->lease_ttl_ms, n2);
+    addn(&a, u->wall_ms, n3);
     return eval(s, &script_acquire, 5, &a, CALL_ACQUIRE, t);
 }
 

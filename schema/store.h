@@ -27,6 +27,7 @@ struct store_user {
     char key[IDENTITY_KEY_MAX]; /* "account/user" */
     char token[STORE_TOKEN_MAX];
     int64_t number;                          /* the lease's fencing number */
+    int64_t wall_ms;                         /* the caller's time, set before store_acquire(); 0 unknown */
     int64_t record_version, journal_version; /* 0 = not there */
 };
 

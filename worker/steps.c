@@ -191,6 +191,7 @@ struct saga_verdict step_lease(struct saga *s)
     if (r->env->draining && !r->lease.held) return saga_fail(ERR_DRAINING);
     if (!has_turn(r)) return saga_again(TURN_LOOK_MS);
     lease_asking(&r->lease);
+    r->lease.user.wall_ms = clock_wall_ms(r->env->clock);
     int rc = store_acquire(r->env->store, &r->lease.user, saga_ticket(s));
     if (rc == ERR_REDIS_DOWN || rc == ERR_BUSY) return saga_again(1000);
     return rc < 0 ? saga_fail(rc) : saga_wait();

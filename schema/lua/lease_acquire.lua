@@ -1,11 +1,14 @@
 -- Takes the lease of one user and loads all that is known of it, in one round trip.
--- KEYS: 1 lease, 2 journal, 3 record, 4 exposed, 5 hold-off.  ARGV: 1 token, 2 lifetime in ms, 3 hold-off length in ms.
+-- KEYS: 1 lease, 2 journal, 3 record, 4 exposed, 5 hold-off.  ARGV: 1 token, 2 lifetime in ms, 3 hold-off length in ms,
+-- 4 the asker's time in ms (none: 0).
 -- Returns {'HOLD', ms} | {'HELD', ms} | {'OK', number, now_ms, journal {version, token of the predecessor, doc, sealed, ms when it was found gone}, record {version, doc, sealed_id, sealed}, end of the last hold-off in ms, exposed ids}.
--- The number is max(stored + 1, server time): it grows even when the stored one was lost (R3).
+-- The number is max(stored + 1, server time, asker's time): it grows even when the stored one was lost (R3), and the server's
+-- clock was set back since. An asker may be ahead by a day at most.
 -- The journal's token names whoever had the lease last and did not give it back: a call of it may still land (R7). So the
 -- taker is written there at once, before any effect; `late` is that predecessor and when it was found gone, and the lease keeps
 -- its name for a grant whose reply was lost.
 local LONGEST = 600000 -- no lease may last longer (setting lease_ttl)
+local AHEAD = 86400000
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local hold = redis.call('GET', KEYS[5])
@@ -34,7 +37,8 @@ if holder then
   number = tonumber(h[1])
   if h[2] then j[2] = h[2] end
 else
-  number = math.max(tonumber(redis.call('HGET', KEYS[3], 'fence') or '0') + 1, now)
+  local asker = math.min(tonumber(ARGV[4] or '0'), now + AHEAD)
+  number = math.max(tonumber(redis.call('HGET', KEYS[3], 'fence') or '0') + 1, now, asker)
   redis.call('HSET', KEYS[3], 'fence', string.format('%.0f', number))
   redis.call('HSET', KEYS[1], 'token', ARGV[1], 'number', string.format('%.0f', number), 'before', j[2] or '')
   if j[1] then

@@ -308,7 +308,8 @@ static bool heals(struct sim_world *w, const struct sim_plan *p, enum start star
     bool exposed = false;
     for (size_t i = 0; i < t->n; i++) exposed = exposed || t->keys[i].exposed;
     if (start == START_TWO_KEYS || t->ghost || t->blinded) return false;
-    if (restored && (start == START_DEAD || (held && held->exposed))) return false; /* no way back, no way forward */
+    /* no way back, no way forward; what was just being deleted is a key that AWS does not know */
+    if (restored && (start == START_DEAD || (held && held->exposed) || (t->instance.any && !held))) return false;
     return !unread_asks(w, p, start, restored) && !stranger_asks(w, p, restored, exposed) &&
            !loss_asks(w, held, start, restored) && !asked_in_vain(w, p);
 }

@@ -69,6 +69,8 @@ static void read_key(struct instance_op_sim *o)
     o->result.proof = INSTANCE_PROOF_READ_BACK;
     snprintf(o->result.key_seen, sizeof(o->result.key_seen), "%s", p->any ? p->id : "");
     t->instance_read_ms = t->sim->mono_ms;
+    struct sim_key *k = p->any ? sim_truth_find(t, p->id) : NULL;
+    if (k) k->was_seen = true;
     if (!stale) t->instance_shown_ms = t->sim->mono_ms;
 }
 

@@ -28,6 +28,7 @@ struct sim_key {
     bool was_alone;               /* keyroll saw it as the user's only key */
     bool was_doubted;             /* keyroll began to take it back while a create of its own was open */
     int64_t doubted_ms;           /* when it began so last */
+    bool was_seen;                /* keyroll read it there */
     bool was_shown;               /* the instance held it, accepted or not */
     int64_t inactive_wall_ms;     /* when it went Inactive; TIME_NONE */
     bool changed_outside;         /* a stranger changed its status last */

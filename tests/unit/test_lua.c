@@ -429,8 +429,8 @@ struct spec {
 };
 static const struct spec specs[] = {
     {{"server_seen", lua_server_seen}, 2, {SERVER, HOLDOFF}, "sm", "0 positive"},
-    {{"lease_acquire", lua_lease_acquire}, 5, {USER}, "tMm", "\"HOLD\" \"HELD\" \"OK\""},
-    {{"lease_acquire", lua_lease_acquire}, 5, {USER}, "tMm", ""},
+    {{"lease_acquire", lua_lease_acquire}, 5, {USER}, "tMmf", "\"HOLD\" \"HELD\" \"OK\""},
+    {{"lease_acquire", lua_lease_acquire}, 5, {USER}, "tMmf", ""},
     {{"lease_acquire", lua_lease_acquire}, 5, {USER}, "tMm", ""},
     {{"journal_put", lua_journal_put}, 2, {USER}, "tjodDS", ""},
     {{"lease_renew", lua_lease_renew}, 1, {USER}, "tM", "0 1"},
