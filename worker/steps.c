@@ -860,8 +860,7 @@ static void judge_failure(struct rotation *r)
     if (spent) {
         rec->asked = false;
         rec->looked = r->job->kind == JOB_AUDIT && !r->has_journal;
-        const bool is_open = r->has_journal && !r->drop_journal;
-        rec->state = is_open || r->end_state == RECORD_STUCK ? RECORD_STUCK : RECORD_FAILED;
+        rec->state = r->has_journal || r->end_state == RECORD_STUCK ? RECORD_STUCK : RECORD_FAILED;
         rec->next_ms = now + r->env->policy.retry_cap_ms;
         r->end_outcome = OUTCOME_DEAD;
         return;

@@ -561,7 +561,7 @@ static void what_an_operator_asked_for_is_his(void **state)
     sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
     sim_run_for(w, HOUR_MS);
     sim_schedule(w);
-    assert_becomes(w, RECORD_FAILED);
+    assert_becomes(w, RECORD_STUCK);
     assert_int_equal(w->outcomes[OUTCOME_DEAD], 1);
     assert_true(sim_record(w, &r));
     sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
