@@ -42,7 +42,7 @@ static void add_cell(const struct sim_cell *c, enum sim_fault_kind kind, size_t 
         return;
     }
     if (n_cells == CELLS_MAX) abort();
-    cells[n_cells++] = (struct cell){*c, kind, 1u << base};
+    cells[n_cells++] = (struct cell){*c, kind, UINT64_C(1) << base};
 }
 
 static void make_turns(void)
