@@ -157,9 +157,8 @@ struct saga_verdict undo(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->went_back && r->seen == INSTANCE_SEEN_UNKNOWN) return may_be_offered(r);
-    /* It shows another one: a write may be under way, or was taken back by a restore that others may follow (R1). The
-     * pair does not tell: what was flushed after a failover lost the pivot has none. */
-    if (r->went_back && !MUTANT(UNDO_BLIND)) return saga_jump(WITHDRAW);
+    /* It shows another one: a write may be under way, or was taken back by a restore that others may follow (R1). */
+    if (r->went_back && r->secret && !MUTANT(UNDO_BLIND)) return saga_jump(WITHDRAW);
     r->journal.direction = DIRECTION_UNDO;
     r->journal.secret_lost = r->secret == NULL;
     return step_put_journal(r, JOURNAL_UNDO);
