@@ -30,9 +30,9 @@ enum call_kind {
 };
 struct call {
     enum call_kind kind;
+    struct store *store;
     size_t n; /* PEEK: users asked */
     struct ticket t;
-    struct store *store; /* SEEN */
 };
 
 static const struct redis_script script_server_seen = {"server_seen", lua_server_seen};
@@ -313,17 +313,17 @@ static void addn(struct args *a, int64_t n, char text[TEXT_INT_MAX])
     add(a, text, text_int(text, n));
 }
 
-static struct ticket begin(enum call_kind kind, size_t n, struct ticket t)
+static struct ticket begin(struct store *s, enum call_kind kind, size_t n, struct ticket t)
 {
     struct call *c = malloc(sizeof(*c));
-    if (c) *c = (struct call){kind, n, t, NULL};
+    if (c) *c = (struct call){kind, s, n, t};
     return (struct ticket){on_reply, c, 0};
 }
 
 static int eval(struct store *s, const struct redis_script *script, size_t n_keys, const struct args *a,
                 enum call_kind kind, struct ticket t)
 {
-    struct ticket mine = begin(kind, 0, t);
+    struct ticket mine = begin(s, kind, 0, t);
     if (!mine.self) return ERR_NOMEM;
     int rc = s->redis.eval(s->redis.self, script, n_keys, a->n, a->v, mine);
     if (rc < 0) free(mine.self);
@@ -396,13 +396,8 @@ int store_server_seen(struct store *s, const struct redis_server *server, struct
     adds(&a, k2);
     adds(&a, id);
     addn(&a, MUTANT(NO_HOLD_OFF) ? 0 : s->lease_ttl_ms, n);
-    struct ticket mine = begin(CALL_SEEN, 0, t);
     s->unseen = true;
-    if (!mine.self) return ERR_NOMEM;
-    ((struct call *)mine.self)->store = s;
-    int rc = s->redis.eval(s->redis.self, &script_server_seen, 2, a.n, a.v, mine);
-    if (rc < 0) free(mine.self);
-    return rc;
+    return eval(s, &script_server_seen, 2, &a, CALL_SEEN, t);
 }
 
 int store_acquire(struct store *s, const struct store_user *u, struct ticket t)
@@ -526,7 +521,7 @@ static int send_peek(struct store *s, const char *const *user_keys, size_t n, st
         add_user(s, &a, user_keys[i], 4, &keys[i]);
         memcpy(&v[i * 4], a.v, 4 * sizeof(*v));
     }
-    struct ticket mine = begin(CALL_PEEK, n, t);
+    struct ticket mine = begin(s, CALL_PEEK, n, t);
     if (!mine.self) return ERR_NOMEM;
     int rc = s->redis.eval(s->redis.self, &script_peek, n * 4, n * 4, v, mine);
     if (rc < 0) free(mine.self);
@@ -594,7 +589,7 @@ int store_restore_newer(struct store *s, const char *user_key, const struct stor
 
 static int command(struct store *s, const struct args *a, struct ticket t)
 {
-    struct ticket mine = begin(CALL_ANY, 0, t);
+    struct ticket mine = begin(s, CALL_ANY, 0, t);
     if (!mine.self) return ERR_NOMEM;
     int rc = s->redis.command(s->redis.self, a->n, a->v, mine);
     if (rc < 0) free(mine.self);

@@ -522,6 +522,13 @@ static void lose_seal(struct sim_world *w)
     for (unsigned i = 0; i < w->o.workers; i++) sim_worker_crash(&w->workers[i]);
 }
 
+static void an_operator_asks(struct sim_world *w)
+{
+    struct record r;
+    assert_true(sim_record(w, &r));
+    sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
+}
+
 /* The key that an operator asked for was taken back before it was offered: he need not ask again. */
 static void what_an_operator_asked_for_is_tried_again(void **state)
 {
@@ -532,11 +539,9 @@ static void what_an_operator_asked_for_is_tried_again(void **state)
     o.rules = rules;
     o.n_rules = ARRAY_LEN(rules);
     struct sim_world *w = sim_world_new(&o);
-    struct record r;
     sim_schedule(w);
     assert_becomes_current(w);
-    assert_true(sim_record(w, &r));
-    sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
+    an_operator_asks(w);
     sim_schedule(w);
     assert_becomes_current(w);
     assert_true(rules[0].hit);
@@ -554,17 +559,14 @@ static void what_an_operator_asked_for_is_his(void **state)
     o.rules = rules;
     o.n_rules = ARRAY_LEN(rules);
     struct sim_world *w = sim_world_new(&o);
-    struct record r;
     sim_schedule(w);
     assert_becomes_current(w); /* it had no key: there is no predecessor, nothing is planned */
-    assert_true(sim_record(w, &r));
-    sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
+    an_operator_asks(w);
     sim_run_for(w, HOUR_MS);
     sim_schedule(w);
     assert_becomes(w, RECORD_STUCK);
     assert_int_equal(w->outcomes[OUTCOME_DEAD], 1);
-    assert_true(sim_record(w, &r));
-    sim_publish(w, JOB_ROTATE, JOB_OPERATOR, record_current(&r)->id, r.rotation);
+    an_operator_asks(w);
     sim_run_for(w, HOUR_MS);
     sim_schedule(w);
     assert_becomes_current(w);
