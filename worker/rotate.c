@@ -107,6 +107,8 @@ static struct saga_verdict resume_set(struct rotation *r)
     }
     if (j->assisted) {
         if (r->job->confirm && r->seen == INSTANCE_SEEN_UNKNOWN) return saga_jump(TEST);
+        /* a kept pair that is lost cannot be shown any more, and what the instance uses is known */
+        if (j->repair && !r->secret && r->seen == INSTANCE_SEEN_ID) return saga_jump(WITHDRAW);
         return wait_for_paste(r);
     }
     if (MUTANT(OFFERED_UNDONE) && !r->secret) return saga_jump(UNDO_DELETE);

@@ -514,12 +514,17 @@ static void a_rotation_in_overlap_waits(void **state)
     sim_world_free(w);
 }
 
-static void lose_seal(struct sim_world *w)
+static void lose_pair(struct sim_world *w, const char *of)
 {
     char key[STORE_KEY_MAX];
-    store_key(&w->scheduler_store, SIM_USER_KEY, "journal", key);
+    store_key(&w->scheduler_store, SIM_USER_KEY, of, key);
     sim_redis_poke(w->redis, key, "sealed", "kr1.0123456789abcdef.AAAA");
     for (unsigned i = 0; i < w->o.workers; i++) sim_worker_crash(&w->workers[i]);
+}
+
+static void lose_seal(struct sim_world *w)
+{
+    lose_pair(w, "journal");
 }
 
 static void an_operator_asks(struct sim_world *w)
@@ -1090,6 +1095,33 @@ static void assisted_shown_and_lost(void **state)
     sim_world_free(w);
 }
 
+/* The instance is restored in the overlap and the kept pair is to be pasted again, but it is lost: nobody can be shown
+ * it. What the instance uses counts, as where keyroll itself would have written the pair. */
+static void assisted_restored_and_lost(void **state)
+{
+    (void)state;
+    struct sim_pair pair;
+    struct record r;
+    struct sim_world *w = revealed(cannot_write, &pair);
+    sim_paste(w, &pair);
+    sim_schedule(w);
+    assert_true(sim_run_until(w, in_overlap, 2 * DAY_MS));
+    restore_old(w);
+    sim_publish(w, JOB_AUDIT, JOB_SCHEDULED, "", 0);
+    sim_run_for(w, HOUR_MS / 60);
+    assert_true(sim_record(w, &r));
+    assert_string_equal(r.reason, "the kept pair must be pasted again: keyroll reveal shows it");
+    lose_pair(w, "record");
+    sim_run_for(w, HOUR_MS);
+    assert_int_equal(w->truth.creates, 1);
+    assert_true(sim_record(w, &r));
+    assert_int_not_equal(r.state, RECORD_AWAITING);
+    assert_string_equal(record_current(&r)->id, w->truth.keys[0].id);
+    sim_run_quiet(w, DAYS);
+    assert_well(sim_check_end(w));
+    sim_world_free(w);
+}
+
 /* Where nothing can be read, a false confirmation keeps both keys alive until AWS saw the new one in use (R11). */
 static void assisted_blind_confirm(void **state)
 {
@@ -1169,6 +1201,7 @@ int main(void)
         cmocka_unit_test(assisted_nudged_meanwhile),
         cmocka_unit_test(assisted_wrong_pair),
         cmocka_unit_test(assisted_shown_and_lost),
+        cmocka_unit_test(assisted_restored_and_lost),
         cmocka_unit_test(assisted_blind_confirm),
         cmocka_unit_test(assisted_foreign_pair),
     };
