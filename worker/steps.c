@@ -259,6 +259,8 @@ struct saga_verdict step_marks_got(struct saga *s, const void *result)
     struct rotation *r = ROTATION(s);
     const struct store_peek_reply *p = result;
     if (p->err) return saga_fail(p->err);
+    if (p->n == 1 && p->users[0].lease_number != r->lease.user.number && !MUTANT(NO_FENCE))
+        return saga_fail(ERR_LEASE_LOST);
     int rc = p->n == 1 ? load_exposed(r, p->users[0].exposed_ids, p->users[0].n_exposed) : ERR_SYNTAX;
     return rc < 0 ? saga_fail(rc) : saga_next();
 }

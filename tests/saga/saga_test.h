@@ -30,6 +30,14 @@ static inline struct sim_options plain_options(uint64_t seed)
     return o;
 }
 
+/* A world of its own, with these changes to the settings. */
+static inline struct sim_world *make_world(void (*change)(struct sim_options *o))
+{
+    struct sim_options o = plain_options(1);
+    if (change) change(&o);
+    return sim_world_new(&o);
+}
+
 /* A plain start that the scheduler begins to look at, with these rules; borrowed, they may change while it runs. */
 static inline struct sim_world *begin_plain(struct sim_rule *rules, size_t n)
 {
@@ -60,6 +68,20 @@ static inline void assert_becomes(struct sim_world *w, enum record_state state)
     sim_run_quiet(w, DAYS);
     assert_well(sim_check_end(w));
     assert_string_equal(record_state_name(sim_state(w)), record_state_name(state));
+}
+
+static inline bool in_overlap(struct sim_world *w)
+{
+    return sim_state(w) == RECORD_OVERLAP && !sim_leased(w) && !sim_messages(w);
+}
+
+/* What lies sealed in the record or the journal cannot be opened any more; the workers begin anew. */
+static inline void lose_pair(struct sim_world *w, const char *of)
+{
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, of, key);
+    sim_redis_poke(w->redis, key, "sealed", "kr1.0123456789abcdef.AAAA");
+    for (unsigned i = 0; i < w->o.workers; i++) sim_worker_crash(&w->workers[i]);
 }
 
 #endif

@@ -373,6 +373,45 @@ static void a_raised_allowance_is_noticed(void **state)
     sim_world_free(w);
 }
 
+static void deactivate_newest(struct sim_world *w)
+{
+    struct sim_key *k = &w->truth.keys[w->truth.n - 1];
+    sim_truth_update(&w->truth, k->id, AWS_KEY_INACTIVE, SIM_BY_STRANGER);
+}
+
+static void evict_and_resume(void *world)
+{
+    struct sim_world *w = world;
+    sim_evict(w, "lease");
+    sim_publish(w, JOB_ROTATE, JOB_RESUME, "", 0);
+}
+
+static void evict_lease_later(struct sim_world *w)
+{
+    sim_after(&w->sim, 8500, evict_and_resume, w, w); /* after the last renewal before the call times out */
+}
+
+/* I4: Redis evicts the lease while a call is without an answer, the next worker takes it, finishes and gives it back:
+ * the first one sees before it tries again that the lease is not its own any more. */
+static void a_lease_evicted_during_a_revival(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {
+        {SIM_ANY, .step = "read back", .act = deactivate_newest},
+        {SIM_ANY, .step = "revive", .fault = {SIM_LATE_EFFECT, 170000}, .act = evict_lease_later}};
+    struct sim_options o = plain_options(1);
+    o.workers = 2;
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    assert_true(rules[1].hit);
+    assert_well(sim_check_end(w));
+    sim_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +429,7 @@ int main(void)
         cmocka_unit_test(a_raised_allowance_is_noticed),
         cmocka_unit_test(a_create_that_queues_burns_no_try),
         cmocka_unit_test(a_write_that_outlives_its_life),
+        cmocka_unit_test(a_lease_evicted_during_a_revival),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,13 +3,6 @@
 #include "tests/saga/saga_test.h"
 #include "worker/rotation.h"
 
-static struct sim_world *make(void (*change)(struct sim_options *o))
-{
-    struct sim_options o = plain_options(1);
-    if (change) change(&o);
-    return sim_world_new(&o);
-}
-
 static struct sim_key *put(struct sim_world *w, enum aws_key_status status, bool in_instance)
 {
     struct sim_key *k = sim_truth_put(&w->truth, status, 100 * DAY_MS, true);
@@ -24,11 +17,6 @@ static void assert_reason_names(struct sim_world *w, const char *id)
     if (!strstr(r.reason, id)) fail_msg("'%s' does not name %s", r.reason, id);
 }
 
-static bool in_overlap(struct sim_world *w)
-{
-    return sim_state(w) == RECORD_OVERLAP && !sim_leased(w) && !sim_messages(w);
-}
-
 static bool in_quarantine(struct sim_world *w)
 {
     return sim_state(w) == RECORD_QUARANTINE && !sim_leased(w) && !sim_messages(w);
@@ -40,7 +28,7 @@ static bool in_quarantine(struct sim_world *w)
 static void whole_life(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     struct sim_key *k = sim_start_plain(w);
     sim_schedule(w);
     assert_becomes_current(w);
@@ -77,7 +65,7 @@ static void same_seed_same_trace(void **state)
 static void no_key_at_all(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     sim_schedule(w);
     assert_becomes_current(w);
     assert_int_equal(w->truth.creates, 1);
@@ -87,7 +75,7 @@ static void no_key_at_all(void **state)
 
 static void dead_key(enum aws_key_status status)
 {
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     struct sim_key *k = put(w, status, true);
     sim_schedule(w);
     assert_becomes_current(w);
@@ -111,7 +99,7 @@ static void expired_key_in_use(void **state)
 /* A key that keyroll neither made nor saw in use is never touched, and no third key is made beside it. */
 static void second_key(enum aws_key_status status, bool used)
 {
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     put(w, AWS_KEY_ACTIVE, true);
     struct sim_key *other = put(w, status, false);
     other->was_used = used;
@@ -141,7 +129,7 @@ static void second_key_inactive(void **state)
 static void three_keys(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     put(w, AWS_KEY_ACTIVE, true);
     put(w, AWS_KEY_ACTIVE, false);
     put(w, AWS_KEY_INACTIVE, false);
@@ -155,7 +143,7 @@ static void three_keys(void **state)
 static void instance_uses_a_foreign_key(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     struct sim_key *k = put(w, AWS_KEY_ACTIVE, false);
     sim_truth_write(&w->truth, "AKIAOTHERACCOUNTSKEY", "x", SIM_BY_STRANGER, w->sim.mono_ms);
     sim_schedule(w);
@@ -179,12 +167,12 @@ static void cannot_read_or_test(struct sim_options *o)
 static void without_a_read_back(void **state)
 {
     (void)state;
-    struct sim_world *w = make(cannot_read);
+    struct sim_world *w = make_world(cannot_read);
     sim_start_plain(w);
     sim_schedule(w);
     assert_becomes_current(w);
     sim_world_free(w);
-    w = make(cannot_read_or_test);
+    w = make_world(cannot_read_or_test);
     sim_start_plain(w);
     sim_schedule(w);
     assert_becomes_current(w);
@@ -379,7 +367,7 @@ static void observing(struct sim_options *o)
 static void observe_changes_nothing(void **state)
 {
     (void)state;
-    struct sim_world *w = make(observing);
+    struct sim_world *w = make_world(observing);
     sim_start_plain(w);
     sim_schedule(w);
     sim_run_quiet(w, DAYS);
@@ -394,7 +382,7 @@ static void observe_changes_nothing(void **state)
 static void a_pause_holds_creates(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     sim_start_plain(w);
     sim_pause(w, "holidays");
     sim_schedule(w);
@@ -419,7 +407,7 @@ static void many_copies(struct sim_options *o)
 static void duplicates_change_nothing(void **state)
 {
     (void)state;
-    struct sim_world *w = make(many_copies);
+    struct sim_world *w = make_world(many_copies);
     sim_start_plain(w);
     sim_schedule(w);
     assert_becomes_current(w);
@@ -432,7 +420,7 @@ static void duplicates_change_nothing(void **state)
 static void late_messages_change_nothing(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     struct sim_key *old = sim_start_plain(w);
     sim_schedule(w);
     assert_becomes_current(w);
@@ -456,7 +444,7 @@ static void late_messages_change_nothing(void **state)
 static void a_commit_of_an_earlier_log(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     sim_start_plain(w);
     sim_schedule(w);
     assert_true(sim_run_until(w, in_overlap, DAY_MS));
@@ -477,7 +465,7 @@ static void a_commit_of_an_earlier_log(void **state)
 static void early_nudges_change_nothing(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     struct sim_key *old = sim_start_plain(w);
     struct record r;
     sim_schedule(w);
@@ -500,7 +488,7 @@ static void early_nudges_change_nothing(void **state)
 static void a_rotation_in_overlap_waits(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     sim_start_plain(w);
     struct record r;
     sim_schedule(w);
@@ -512,14 +500,6 @@ static void a_rotation_in_overlap_waits(void **state)
     assert_int_equal(w->outcomes[OUTCOME_DEAD] + w->outcomes[OUTCOME_RETRY], 0);
     assert_becomes_current(w);
     sim_world_free(w);
-}
-
-static void lose_pair(struct sim_world *w, const char *of)
-{
-    char key[STORE_KEY_MAX];
-    store_key(&w->scheduler_store, SIM_USER_KEY, of, key);
-    sim_redis_poke(w->redis, key, "sealed", "kr1.0123456789abcdef.AAAA");
-    for (unsigned i = 0; i < w->o.workers; i++) sim_worker_crash(&w->workers[i]);
 }
 
 static void lose_seal(struct sim_world *w)
@@ -674,7 +654,7 @@ static void a_retry_waits_its_delay_whatever_the_clocks(void **state)
 static void exposed_before(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     struct sim_key *k = sim_truth_put(&w->truth, AWS_KEY_ACTIVE, DAY_MS, true);
     sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
     sim_run_for(w, 600000);
@@ -819,7 +799,7 @@ static void restored_during_a_reap(void **state)
 static void restored_without_the_pair(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     struct sim_key *old = sim_start_plain(w);
     sim_schedule(w);
     assert_true(sim_run_until(w, in_overlap, DAY_MS));
@@ -887,7 +867,7 @@ static void exposed_before_a_reactivation(void **state)
 static void exposed_in_overlap(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     struct sim_key *k = sim_start_plain(w);
     sim_schedule(w);
     assert_true(sim_run_until(w, in_overlap, DAY_MS));
@@ -901,7 +881,7 @@ static void exposed_in_overlap(void **state)
 
 static void restored(bool (*when)(struct sim_world *w))
 {
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     struct sim_key *k = sim_start_plain(w);
     sim_schedule(w);
     assert_true(sim_run_until(w, when, 5 * DAY_MS));
@@ -926,7 +906,7 @@ static void restored_in_quarantine(void **state)
 static void a_strangers_key_is_drift(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     sim_start_plain(w);
     sim_schedule(w);
     assert_becomes_current(w);
@@ -941,7 +921,7 @@ static void a_strangers_key_is_drift(void **state)
 static void a_deleted_key_is_drift(void **state)
 {
     (void)state;
-    struct sim_world *w = make(NULL);
+    struct sim_world *w = make_world(NULL);
     struct record r;
     sim_start_plain(w);
     sim_schedule(w);
@@ -972,29 +952,6 @@ static void blind_doubt_asks(void **state)
     sim_world_free(w);
 }
 
-/* ---- assisted -------------------------------------------------------------------------------------------------------
- */
-
-static void cannot_write(struct sim_options *o)
-{
-    o->can.can_write = false;
-}
-
-static void cannot_write_or_read(struct sim_options *o)
-{
-    o->can.can_write = o->can.can_read = false;
-}
-
-static struct sim_world *revealed(void (*change)(struct sim_options *o), struct sim_pair *pair)
-{
-    struct sim_world *w = make(change);
-    sim_start_plain(w);
-    sim_schedule(w);
-    assert_becomes(w, RECORD_AWAITING);
-    assert_true(sim_reveal(w, pair));
-    return w;
-}
-
 static void make_newest_active(struct sim_world *w)
 {
     struct sim_key *k = &w->truth.keys[w->truth.n - 1];
@@ -1010,142 +967,6 @@ static void a_newcomer_made_active_again_asks(void **state)
     struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
     assert_becomes(w, RECORD_AWAITING);
     assert_int_equal(w->truth.deletes, 0);
-    sim_world_free(w);
-}
-
-static void assisted_pasted(void **state)
-{
-    (void)state;
-    struct sim_pair pair, again;
-    struct sim_world *w = revealed(cannot_write, &pair);
-    assert_true(sim_reveal(w, &again)); /* repeatable until proven */
-    assert_string_equal(pair.id, again.id);
-    sim_paste(w, &pair);
-    sim_schedule(w);
-    assert_becomes_current(w);
-    assert_int_equal(w->truth.creates, 1);
-    sim_world_free(w);
-}
-
-static void assisted_pasted_days_later(void **state)
-{
-    (void)state;
-    struct sim_pair pair;
-    struct sim_world *w = revealed(cannot_write, &pair);
-    sim_schedule(w);
-    sim_run_for(w, 6 * DAY_MS);
-    assert_int_equal(sim_state(w), RECORD_AWAITING);
-    sim_paste(w, &pair);
-    sim_schedule(w);
-    assert_becomes_current(w);
-    sim_world_free(w);
-}
-
-/* A late nudge meets the rotation that waits for a person: it looks once and is done, and does not come again at once.
- */
-static void assisted_nudged_meanwhile(void **state)
-{
-    (void)state;
-    struct sim_pair pair;
-    struct sim_world *w = revealed(cannot_write, &pair);
-    uint64_t ran = w->sim.ran;
-    sim_publish(w, JOB_RETIRE, JOB_SCHEDULED, w->truth.keys[0].id, 1);
-    sim_publish(w, JOB_REAP, JOB_SCHEDULED, w->truth.keys[0].id, 1);
-    sim_run_for(w, HOUR_MS);
-    assert_string_equal(w->truth.violation, "");
-    assert_in_range(w->sim.ran - ran, 1, 20000);
-    sim_paste(w, &pair);
-    sim_schedule(w);
-    assert_becomes_current(w);
-    sim_world_free(w);
-}
-
-/* The old pair again: confirm is no proof, the read contradicts it (R11). */
-static void assisted_wrong_pair(void **state)
-{
-    (void)state;
-    struct sim_pair pair;
-    struct sim_world *w = revealed(cannot_write, &pair);
-    sim_confirm(w);
-    sim_schedule(w);
-    assert_becomes(w, RECORD_AWAITING);
-    assert_int_equal(w->truth.keys[0].status, AWS_KEY_ACTIVE);
-    sim_paste(w, &pair);
-    sim_schedule(w);
-    assert_becomes_current(w);
-    sim_world_free(w);
-}
-
-/* A pair that was shown and then lost is asked for: nobody can show it again, and somebody may paste it. */
-static void assisted_shown_and_lost(void **state)
-{
-    (void)state;
-    struct sim_pair pair;
-    struct record r;
-    struct sim_world *w = revealed(cannot_write, &pair);
-    lose_seal(w);
-    sim_schedule(w);
-    assert_becomes(w, RECORD_AWAITING);
-    assert_true(sim_record(w, &r));
-    assert_non_null(strstr(r.reason, "keyroll adopt"));
-    assert_int_equal(w->truth.creates, 1);
-    sim_paste(w, &pair);
-    sim_schedule(w);
-    assert_becomes_current(w);
-    sim_world_free(w);
-}
-
-/* The instance is restored in the overlap and the kept pair is to be pasted again, but it is lost: nobody can be shown
- * it. What the instance uses counts, as where keyroll itself would have written the pair. */
-static void assisted_restored_and_lost(void **state)
-{
-    (void)state;
-    struct sim_pair pair;
-    struct record r;
-    struct sim_world *w = revealed(cannot_write, &pair);
-    sim_paste(w, &pair);
-    sim_schedule(w);
-    assert_true(sim_run_until(w, in_overlap, 2 * DAY_MS));
-    restore_old(w);
-    sim_publish(w, JOB_AUDIT, JOB_SCHEDULED, "", 0);
-    sim_run_for(w, HOUR_MS / 60);
-    assert_true(sim_record(w, &r));
-    assert_string_equal(r.reason, "the kept pair must be pasted again: keyroll reveal shows it");
-    lose_pair(w, "record");
-    sim_run_for(w, HOUR_MS);
-    assert_int_equal(w->truth.creates, 1);
-    assert_true(sim_record(w, &r));
-    assert_int_not_equal(r.state, RECORD_AWAITING);
-    assert_string_equal(record_current(&r)->id, w->truth.keys[0].id);
-    sim_run_quiet(w, DAYS);
-    assert_well(sim_check_end(w));
-    sim_world_free(w);
-}
-
-/* Where nothing can be read, a false confirmation keeps both keys alive until AWS saw the new one in use (R11). */
-static void assisted_blind_confirm(void **state)
-{
-    (void)state;
-    struct sim_pair pair;
-    struct sim_world *w = revealed(cannot_write_or_read, &pair);
-    sim_confirm(w);
-    sim_schedule(w);
-    sim_run_for(w, 4 * DAY_MS);
-    assert_int_equal(w->truth.keys[0].status, AWS_KEY_ACTIVE);
-    assert_well(w->truth.violation);
-    sim_paste(w, &pair);
-    sim_world_free(w);
-}
-
-/* A foreign pair is drift at once (R11). */
-static void assisted_foreign_pair(void **state)
-{
-    (void)state;
-    struct sim_pair pair;
-    struct sim_world *w = revealed(cannot_write, &pair);
-    sim_truth_write(&w->truth, "AKIAOTHERACCOUNTSKEY", "x", SIM_BY_STRANGER, w->sim.mono_ms);
-    sim_schedule(w);
-    assert_becomes(w, RECORD_DRIFTED);
     sim_world_free(w);
 }
 
@@ -1196,14 +1017,6 @@ int main(void)
         cmocka_unit_test(a_deleted_key_is_drift),
         cmocka_unit_test(blind_doubt_asks),
         cmocka_unit_test(a_newcomer_made_active_again_asks),
-        cmocka_unit_test(assisted_pasted),
-        cmocka_unit_test(assisted_pasted_days_later),
-        cmocka_unit_test(assisted_nudged_meanwhile),
-        cmocka_unit_test(assisted_wrong_pair),
-        cmocka_unit_test(assisted_shown_and_lost),
-        cmocka_unit_test(assisted_restored_and_lost),
-        cmocka_unit_test(assisted_blind_confirm),
-        cmocka_unit_test(assisted_foreign_pair),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
