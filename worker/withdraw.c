@@ -11,7 +11,6 @@
 /* Looks at keys and instance follow, of which each that goes well clears what failed before it. */
 static void note_cause(struct rotation *r)
 {
-    if (!r->error) return;
     r->cause.error = r->error;
     text_copy(r->cause.step, sizeof(r->cause.step), r->step);
     text_copy(r->cause.reason, sizeof(r->cause.reason), r->reason);
@@ -178,8 +177,9 @@ struct saga_verdict undo(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->went_back && r->seen == INSTANCE_SEEN_UNKNOWN) return may_be_offered(r);
-    /* It shows another one: a write may be under way, or was taken back by a restore that others may follow (R1). */
-    if (r->went_back && r->secret && !MUTANT(UNDO_BLIND)) return saga_jump(WITHDRAW);
+    /* It shows another one: a write may be under way, or was taken back by a restore that others may follow (R1). A
+     * journal without its pair was put back from what was told, which knows of each offer, unless it was told anew. */
+    if (r->went_back && (r->secret || r->told_anew) && !MUTANT(UNDO_BLIND)) return saga_jump(WITHDRAW);
     if (s->attempt == 0) note_cause(r);
     r->journal.direction = DIRECTION_UNDO;
     r->journal.secret_lost = r->secret == NULL;
