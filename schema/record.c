@@ -247,6 +247,7 @@ static int journal_fill(const json_t *o, struct journal *j)
     TRY(get_int(o, "started_ms", &j->started_ms));
     TRY(get_int(o, "updated_ms", &j->updated_ms));
     TRY(get_int(o, "hold_off_ms", &j->hold_off_ms));
+    TRY(get_bool(o, "told_anew", &j->told_anew));
     return get_int(o, "number", &j->number);
 }
 
@@ -443,6 +444,7 @@ int journal_encode(const struct journal *j, struct buf *out)
     put_int(out, "started_ms", j->started_ms, TIME_NONE);
     put_int(out, "updated_ms", j->updated_ms, TIME_NONE);
     put_int(out, "hold_off_ms", j->hold_off_ms, TIME_NONE);
+    put_bool(out, "told_anew", j->told_anew);
     put_int(out, "number", j->number, 0);
     return buf_addc(out, '}');
 }

@@ -136,6 +136,7 @@ struct journal {
         patient_ms; /* no destructive call before: one of a frozen earlier holder may still land (R7); TIME_NONE none */
     int64_t started_ms, updated_ms;
     int64_t hold_off_ms; /* rotate: when the last hold-off before it ended (R3), 0 none; TIME_NONE not known */
+    bool told_anew;      /* written after Redis was replaced: it may have lost that key_new was offered */
     int64_t number;      /* lease number of the last writer */
 };
 

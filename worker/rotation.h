@@ -109,6 +109,7 @@ struct rotation {
     bool loaded;           /* record and journal are those of Redis */
     int64_t hold_off_ms;   /* when the last hold-off ended (R3), by the clock of Redis; 0 there was none */
     bool went_back;        /* Redis was replaced since that journal began: it may have lost what came after */
+    bool told_anew;        /* and that was so already for who wrote the journal: its pair is no witness of that */
     bool may_land;         /* a call that sets a key Inactive had no answer and was repeated: it may still land */
     int64_t marks_mono_ms; /* when the marks of exposed keys were asked for last, by step_marks */
     unsigned looks;        /* how often */

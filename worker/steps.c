@@ -279,6 +279,8 @@ static int load(struct rotation *r, const struct store_lease *l)
     r->resumed = l->has_journal;
     r->hold_off_ms = l->hold_off_ms;
     r->went_back = went_back(l);
+    r->told_anew = r->journal.told_anew;
+    r->journal.told_anew = r->told_anew || r->went_back;
     if (l->takeover) { /* a call of the frozen holder may still land until then; written with the next journal entry */
         int64_t last_ms =
             l->late_ms > r->journal.updated_ms ? l->late_ms : r->journal.updated_ms; /* either clock may be slow */

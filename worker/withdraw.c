@@ -157,8 +157,9 @@ struct saga_verdict undo(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     if (r->went_back && r->seen == INSTANCE_SEEN_UNKNOWN) return may_be_offered(r);
-    /* It shows another one: a write may be under way, or was taken back by a restore that others may follow (R1). */
-    if (r->went_back && r->secret && !MUTANT(UNDO_BLIND)) return saga_jump(WITHDRAW);
+    /* It shows another one: a write may be under way, or was taken back by a restore that others may follow (R1). A
+     * journal without its pair was put back from what was told, which knows of each offer, unless it was told anew. */
+    if (r->went_back && (r->secret || r->told_anew) && !MUTANT(UNDO_BLIND)) return saga_jump(WITHDRAW);
     r->journal.direction = DIRECTION_UNDO;
     r->journal.secret_lost = r->secret == NULL;
     return step_put_journal(r, JOURNAL_UNDO);

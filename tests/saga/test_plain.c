@@ -773,6 +773,30 @@ static void a_lost_pivot_and_a_restore(void **state)
     sim_world_free(w);
 }
 
+static void lose_the_rest(struct sim_world *w)
+{
+    sim_redis_flush(w->redis);
+}
+
+/* The same, and the pair is lost, too: Redis is flushed after the new key was told anew as one that was only made. */
+static void a_lost_pivot_a_restore_and_no_pair(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .step = "offered event", .act = lose_pivot_then_restore},
+                               {SIM_ANY, .table = "rotate", .step = "settle", .skip = 1000, .act = lose_the_rest}};
+    struct sim_options o = plain_options(1);
+    refuse_later = &rules[1];
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    assert_true(rules[1].hit);
+    assert_well(sim_check_end(w));
+    sim_world_free(w);
+}
+
 static void restored_during_a_retire(void **state)
 {
     (void)state;
@@ -1131,6 +1155,7 @@ int main(void)
         cmocka_unit_test(no_way_back_is_left),
         cmocka_unit_test(a_lost_pivot_where_nothing_is_read),
         cmocka_unit_test(a_lost_pivot_and_a_restore),
+        cmocka_unit_test(a_lost_pivot_a_restore_and_no_pair),
         cmocka_unit_test(a_copy_that_cannot_look),
         cmocka_unit_test(an_instance_that_fails_is_told),
         cmocka_unit_test(observe_changes_nothing),

@@ -98,6 +98,7 @@ static void random_journal(struct journal *j)
     j->secret_lost = dice(2);
     j->patient_ms = a_time();
     j->hold_off_ms = a_time();
+    j->told_anew = dice(2);
     j->started_ms = a_time();
     j->updated_ms = a_time();
     j->number = (int64_t)dice(1u << 30);
