@@ -360,8 +360,8 @@ static void read_success(struct call *call, const struct http_reply *reply, stru
         call->marker = NULL;
         r->err = aws_iam_parse(q->op, q->user, reply->body, reply->body_len, r, &call->marker);
     }
-    if (r->err == ERR_NOMEM && q->op == AWS_CREATE_ACCESS_KEY)
-        r->err = ERR_NET_BAD_REPLY; /* the key exists: UNKNOWN, not RETRIABLE */
+    if (r->err && q->op == AWS_CREATE_ACCESS_KEY)
+        r->err = ERR_NET_BAD_REPLY; /* the key exists: UNKNOWN, whatever kept us from reading of it */
 }
 
 static void read_refusal(struct call *call, const struct http_reply *reply, struct aws_result *r)

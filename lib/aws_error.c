@@ -88,6 +88,7 @@ static int by_status(enum aws_op op, int status, bool aws_said)
 int aws_error_map(enum aws_op op, int http_status, const char *code)
 {
     if (op == AWS_CREATE_ACCESS_KEY && http_status >= 500) return ERR_AWS_FAILURE;
+    if (op == AWS_CREATE_ACCESS_KEY && http_status < 400) return ERR_NET_BAD_REPLY; /* IAM refuses with a 4xx */
     int err = 0;
     if (op == AWS_LIST_BUCKET) err = find(bucket, ARRAY_LEN(bucket), code);
     if (!err && (op == AWS_LIST_BUCKET || op == AWS_CALLER_IDENTITY)) err = find(probes, ARRAY_LEN(probes), code);

@@ -1,6 +1,7 @@
 /* IAM requests and answers. Everything in an answer is optional in AWS's model, so each operation names what it cannot
  * do without; unknown elements are ignored and any order is accepted. A page may be shorter than asked for while
- * IsTruncated says that more follow; a page without its result element is an error, never an empty list. */
+ * IsTruncated says that more follow; a page without its result element is an error, never an empty list. What an answer
+ * says twice, or in words that the model does not have, is not believed: half of it would be. */
 #include "lib/aws_iam.h"
 
 #include "lib/clock.h"
@@ -53,13 +54,14 @@ struct reading {
     const char *user; /* NULL: not compared */
     struct aws_result *r;
     struct aws_key *key; /* LIST: the member being read */
-    bool result, truncated, last_used_seen, never;
+    bool result, truncated, truncated_seen, last_used_seen, service_seen, never;
     char *marker;
 };
 
+/* Into a field that is empty so far. */
 static int copy(char *out, size_t max, const char *text, size_t len)
 {
-    if (len >= max || strlen(text) != len) return ERR_NET_BAD_REPLY;
+    if (out[0] || len >= max || strlen(text) != len) return ERR_NET_BAD_REPLY;
     memcpy(out, text, len + 1);
     return 0;
 }
@@ -73,8 +75,20 @@ static int read_key(struct aws_key *key, const char *path, const char *text, siz
 {
     if (xml_path_ends(path, "AccessKeyId"))
         return aws_key_id_valid(text) ? copy(key->id, sizeof(key->id), text, len) : ERR_NET_BAD_REPLY;
-    if (xml_path_ends(path, "Status")) key->status = aws_key_status_parse(text);
-    if (xml_path_ends(path, "CreateDate")) key->created_ms = time_parse(text);
+    const bool status = xml_path_ends(path, "Status"), date = xml_path_ends(path, "CreateDate");
+    if ((status && key->status != AWS_KEY_STATUS_UNKNOWN) || (date && key->created_ms != TIME_NONE))
+        return ERR_NET_BAD_REPLY;
+    if (status) key->status = aws_key_status_parse(text);
+    if (date) key->created_ms = time_parse(text);
+    return 0;
+}
+
+/* A word that is not understood must not make half a list the whole one. */
+static int read_truncated(struct reading *x, const char *text)
+{
+    x->truncated = strcmp(text, "true") == 0;
+    if (x->truncated_seen || (!x->truncated && strcmp(text, "false") != 0)) return ERR_NET_BAD_REPLY;
+    x->truncated_seen = true;
     return 0;
 }
 
@@ -82,10 +96,12 @@ static int leaf_list(struct reading *x, const char *path, const char *text, size
 {
     if (x->key && xml_path_ends(path, "member/UserName")) return same_user(x, text);
     if (x->key) return read_key(x->key, path, text, len);
-    if (xml_path_ends(path, "ListAccessKeysResult/IsTruncated")) x->truncated = strcmp(text, "true") == 0;
-    if (xml_path_ends(path, "ListAccessKeysResult/Marker") && !x->marker && !(x->marker = strdup(text)))
-        return ERR_NOMEM;
-    return 0;
+    if (xml_path_ends(path, "ListAccessKeysResult/UserName")) return same_user(x, text);
+    if (xml_path_ends(path, "ListAccessKeysResult/IsTruncated")) return read_truncated(x, text);
+    if (!xml_path_ends(path, "ListAccessKeysResult/Marker")) return 0;
+    if (x->marker) return ERR_NET_BAD_REPLY;
+    x->marker = strdup(text);
+    return x->marker ? 0 : ERR_NOMEM;
 }
 
 static int leaf_create(struct reading *x, const char *path, const char *text, size_t len)
@@ -100,10 +116,17 @@ static int leaf_create(struct reading *x, const char *path, const char *text, si
 static int leaf_last_used(struct reading *x, const char *path, const char *text, size_t len)
 {
     struct aws_result *r = x->r;
-    if (xml_path_ends(path, "GetAccessKeyLastUsedResult/UserName"))
-        return copy(r->used_user, sizeof(r->used_user), text, len);
-    if (xml_path_ends(path, "AccessKeyLastUsed/ServiceName")) x->never = strcmp(text, "N/A") == 0;
+    if (xml_path_ends(path, "GetAccessKeyLastUsedResult/UserName")) {
+        int rc = same_user(x, text); /* else it is not of the key that was asked about */
+        return rc ? rc : copy(r->used_user, sizeof(r->used_user), text, len);
+    }
+    if (xml_path_ends(path, "AccessKeyLastUsed/ServiceName")) {
+        x->never = strcmp(text, "N/A") == 0;
+        if (x->service_seen) return ERR_NET_BAD_REPLY;
+        x->service_seen = true;
+    }
     if (!xml_path_ends(path, "AccessKeyLastUsed/LastUsedDate") || len == 0) return 0;
+    if (x->last_used_seen) return ERR_NET_BAD_REPLY;
     x->last_used_seen = true;
     r->used_at_ms = time_parse(text);
     return 0;
@@ -209,6 +232,7 @@ int aws_iam_parse(enum aws_op op, const char *user, const char *body, size_t len
     if (rc < 0) {
         secret_free(r->created_secret);
         r->created_secret = NULL;
+        r->used = AWS_USED_UNKNOWN;
     }
     return rc;
 }

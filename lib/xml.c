@@ -211,7 +211,9 @@ int xml_read(const char *data, size_t len, const struct xml_handler *h)
     struct reader r = {.h = h, .parser = XML_ParserCreate_MM(NULL, own_arena ? &in_arena : &in_heap, NULL)};
     int rc = ERR_NOMEM;
     if (r.parser) {
-        buf_init_secret(&r.text, len); /* without entities a text is never longer than its document */
+        /* Without entities a text has no more characters than its document; in UTF-8 one takes at most twice the bytes
+         * that it takes in those that expat reads (Latin-1). */
+        buf_init_secret(&r.text, 2 * len);
         rc = parse(&r, data, len);
         XML_ParserFree(r.parser);
         buf_done(&r.text);

@@ -150,6 +150,14 @@ static int on_enter(void *arg, const char *path)
     return 0;
 }
 
+/* A word that is not understood must not make half a list the whole one. */
+static int read_truncated(struct discover *d, const char *text)
+{
+    if (d->truncated || (strcmp(text, "true") != 0 && strcmp(text, "false") != 0)) return ERR_NET_BAD_REPLY;
+    d->truncated = strcmp(text, "true") == 0;
+    return 0;
+}
+
 static int on_leaf(void *arg, const char *path, const char *text, size_t len)
 {
     struct discover *d = arg;
@@ -163,7 +171,7 @@ static int on_leaf(void *arg, const char *path, const char *text, size_t len)
     else if (xml_path_ends(path, "Tags/member/Value"))
         snprintf(u->tag, sizeof u->tag, "%s", text);
     else if (xml_path_ends(path, "IsTruncated"))
-        d->truncated = strcmp(text, "true") == 0;
+        return read_truncated(d, text);
     else if (xml_path_ends(path, "Marker") && len >= sizeof d->marker)
         return ERR_TOO_LARGE;
     else if (xml_path_ends(path, "Marker"))

@@ -383,6 +383,12 @@ static struct saga_verdict create_got(struct saga *s, const void *result)
         return saga_again(100); /* it never left: the account's rate queue was longer than the lease */
     if (step_aws_error(r, a)) return saga_fail(a->err);
     struct journal *j = &r->journal;
+    if (step_listed(r, a->keys[0].id) || record_find(&r->record, a->keys[0].id)) {
+        /* Not new: it would be taken back like a new one. What was made is found as after a lost reply. */
+        rotation_note(r, ERR_NET_BAD_REPLY, true, "the answer to CreateAccessKey names %s, which is an older key",
+                      a->keys[0].id);
+        return saga_fail(ERR_NET_BAD_REPLY);
+    }
     secret_free(r->secret);
     r->secret = secret_copy(a->created_secret);
     text_copy(j->key_new, sizeof(j->key_new), a->keys[0].id);

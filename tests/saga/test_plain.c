@@ -970,6 +970,27 @@ static void a_newcomer_made_active_again_asks(void **state)
     sim_world_free(w);
 }
 
+/* ---- an answer that lies ------------------------------------------------------------------------------------------
+ */
+
+/* The answer to a create names the key that the instance uses. It is never taken back as a new one (I1, I3): what was
+ * made is found as after a lost reply. */
+static void a_create_that_names_an_older_key(void **state)
+{
+    (void)state;
+    for (int can_read = 0; can_read < 2; can_read++) {
+        struct sim_options o = plain_options(1);
+        o.can.can_read = o.can.can_test = can_read;
+        struct sim_world *w = sim_world_new(&o);
+        const struct sim_key *k = sim_start_plain(w);
+        sim_aws_misname(w->aws, k->id);
+        sim_schedule(w);
+        assert_becomes_current(w);
+        assert_int_equal(w->truth.creates, 2);
+        sim_world_free(w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1017,6 +1038,7 @@ int main(void)
         cmocka_unit_test(a_deleted_key_is_drift),
         cmocka_unit_test(blind_doubt_asks),
         cmocka_unit_test(a_newcomer_made_active_again_asks),
+        cmocka_unit_test(a_create_that_names_an_older_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,7 @@ struct sim_aws {
     struct port ports[CLIENTS_MAX];
     size_t n_ports;
     bool blind, deny_probe;
+    char misname[AWS_KEY_ID_MAX]; /* "" does not */
 };
 struct aws_op_sim {
     struct sim_op op;
@@ -120,7 +121,8 @@ static void create(struct aws_op_sim *o)
     struct aws_result *r = &o->result;
     r->err = sim_truth_create(o->aws->o.truth, SIM_BY_KEYROLL, &k);
     if (r->err) return;
-    copy_key(&r->keys[0], k->id, k->status, k->created_wall_ms);
+    copy_key(&r->keys[0], o->aws->misname[0] ? o->aws->misname : k->id, k->status, k->created_wall_ms);
+    o->aws->misname[0] = '\0';
     r->n_keys = 1;
     r->created_secret = secret_from_string(k->secret);
 }
@@ -251,6 +253,11 @@ struct aws_port sim_aws_port(struct sim_aws *a, struct sim_client *c)
 void sim_aws_deny_probe(struct sim_aws *a)
 {
     a->deny_probe = true;
+}
+
+void sim_aws_misname(struct sim_aws *a, const char *id)
+{
+    snprintf(a->misname, sizeof(a->misname), "%s", id);
 }
 
 void sim_aws_blind(struct sim_aws *a, bool blind)

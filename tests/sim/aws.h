@@ -20,9 +20,11 @@ struct sim_aws_options {
 struct sim_aws *sim_aws_new(const struct sim_aws_options *o);
 void sim_aws_free(struct sim_aws *a);
 struct aws_port sim_aws_port(struct sim_aws *a, struct sim_client *c);
-/* GetAccessKeyLastUsed cannot tell from now on. */
 /* The next probe at STS is refused for good. */
 void sim_aws_deny_probe(struct sim_aws *a);
+/* The next create is answered with this key's id and the new one's secret. */
+void sim_aws_misname(struct sim_aws *a, const char *id);
+/* GetAccessKeyLastUsed cannot tell from now on. */
 void sim_aws_blind(struct sim_aws *a, bool blind);
 
 #endif

@@ -206,6 +206,17 @@ static void a_failed_page_is_no_empty_page(void **state)
         "",
         "not xml", /* no list at all */
         "<!DOCTYPE x [<!ENTITY a \"b\">]>" PAGE("", ""),
+        /* no key of another user is no word about ours */
+        IAM("ListAccessKeys",
+            "<ListAccessKeysResult><UserName>Somebody-else</UserName><AccessKeyMetadata/></ListAccessKeysResult>"),
+        /* nobody knows whether that was the last page */
+        PAGE(MEMBER(USER, KEY, "Active"), "<IsTruncated>TRUE</IsTruncated><Marker>m</Marker>"),
+        PAGE(MEMBER(USER, KEY, "Active"), "<IsTruncated>true</IsTruncated><IsTruncated>false</IsTruncated>"),
+        PAGE("", "<IsTruncated>true</IsTruncated><Marker>a</Marker><Marker>b</Marker>"),
+        /* one of two keys, with the other's status */
+        PAGE("<member><AccessKeyId>" KEY "</AccessKeyId><AccessKeyId>AKIAIOSFODNN7EXAMPL2</AccessKeyId></member>", ""),
+        PAGE("<member><AccessKeyId>" KEY "</AccessKeyId><Status>Inactive</Status><Status>Active</Status></member>", ""),
+        PAGE("<member><AccessKeyId>AKIA\tOSFODNN7EXAMPLE</AccessKeyId></member>", ""),
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         start((struct aws_request){.op = AWS_LIST_ACCESS_KEYS, .user = USER});
@@ -256,9 +267,18 @@ static void a_mutation_is_dated_when_it_was_asked_for(void **state)
     }
 }
 
+#define PAIR(id)                                                                                                       \
+    IAM("CreateAccessKey", "<CreateAccessKeyResult><AccessKey><UserName>" USER "</UserName>" id                        \
+                           "<SecretAccessKey>s</SecretAccessKey></AccessKey></CreateAccessKeyResult>")
+
 static void an_unclear_create_is_unknown_and_not_repeated(void **state)
 {
     (void)state;
+    AUTO_BUF struct buf latin1; /* each letter takes two bytes once it is read */
+    buf_init(&latin1, 1 << 20);
+    (void)buf_adds(&latin1, "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><CreateAccessKeyResponse><Note>");
+    for (int i = 0; i < 4000; i++) (void)buf_addc(&latin1, '\xe9');
+    assert_int_equal(buf_adds(&latin1, "</Note></CreateAccessKeyResponse>"), 0);
     const struct {
         int status;
         const char *body;
@@ -278,6 +298,13 @@ static void an_unclear_create_is_unknown_and_not_repeated(void **state)
              "</AccessKeyId><SecretAccessKey>s</SecretAccessKey></AccessKey></CreateAccessKeyResult>"),
          ERR_NET_BAD_REPLY},
         {404, "not here", ERR_NET_BAD_REPLY},
+        {200, PAIR("<AccessKeyId>" KEY "</AccessKeyId><AccessKeyId>AKIAIOSFODNN7EXAMPL2</AccessKeyId>"),
+         ERR_NET_BAD_REPLY},
+        {200, PAIR("<AccessKeyId>AKIA&#10;OSFODNN7EXAMPLE</AccessKeyId>"), ERR_NET_BAD_REPLY},
+        {200, PAIR("<AccessKeyId>" KEY "</AccessKeyId><SecretAccessKey>another</SecretAccessKey>"), ERR_NET_BAD_REPLY},
+        {201, REFUSAL("AccessDenied", "at the wrong status"), ERR_NET_BAD_REPLY},
+        {302, REFUSAL("AccessDenied", "at the wrong status"), ERR_NET_BAD_REPLY},
+        {200, latin1.data, ERR_NET_BAD_REPLY},
         {0, "", ERR_NET_LOST},
         {0, "", ERR_TIMEOUT_SENT},
     };
@@ -392,7 +419,20 @@ static void other_answers(void **state)
         {USED("<ServiceName>s3</ServiceName>"), AWS_USED_UNKNOWN}, /* no date, but somebody used it */
         {USED(""), AWS_USED_UNKNOWN},
         {USED("<LastUsedDate>yesterday</LastUsedDate>"), AWS_USED_UNKNOWN},
+        {USED("<LastUsedDate>2026-11-01T00:00:00Z</LastUsedDate><ServiceName>N/A</ServiceName>"), AWS_USED_AT},
     };
+    const char *const unclear[] = {USED("<ServiceName>s3</ServiceName><ServiceName>N/A</ServiceName>"),
+                                   USED("<LastUsedDate>2026-11-01T00:00:00Z</LastUsedDate><LastUsedDate>x</"
+                                        "LastUsedDate>")};
+    for (size_t i = 0; i < ARRAY_LEN(unclear); i++) {
+        start((struct aws_request){.op = AWS_ACCESS_KEY_LAST_USED, .user = USER, .key_id = KEY});
+        reply(oldest(), 200, unclear[i]);
+        assert_int_equal(got.err, ERR_NET_BAD_REPLY);
+        assert_int_equal(got.used, AWS_USED_UNKNOWN);
+    }
+    start((struct aws_request){.op = AWS_ACCESS_KEY_LAST_USED, .user = "Somebody-else", .key_id = KEY});
+    reply(oldest(), 200, USED("<ServiceName>N/A</ServiceName>"));
+    assert_int_equal(got.err, ERR_NET_BAD_REPLY); /* it is not the key that was asked about */
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         start((struct aws_request){.op = AWS_ACCESS_KEY_LAST_USED, .key_id = KEY});
         reply(oldest(), 200, cases[i].body);

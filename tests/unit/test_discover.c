@@ -173,6 +173,8 @@ static void half_a_list_is_not_believed(void **state)
         {ERR_AWS_FAILURE, NULL, ERR_AWS_FAILURE},
         {ERR_AWS_DENIED, NULL, ERR_AWS_DENIED}, /* the slow way would list some twice */
         {0, DETAILS("", "<IsTruncated>true</IsTruncated>"), ERR_NET_BAD_REPLY},
+        {0, DETAILS("", "<IsTruncated>TRUE</IsTruncated><Marker>m</Marker>"), ERR_NET_BAD_REPLY},
+        {0, DETAILS("", "<IsTruncated>true</IsTruncated><IsTruncated>false</IsTruncated>"), ERR_NET_BAD_REPLY},
         {0, DETAILS("", TRUNCATED("m")), ERR_NET_BAD_REPLY}, /* the same page again, for ever */
         {0, "<html>fine</html>", ERR_NET_BAD_REPLY},
         {0, "<ListUsersResponse><ListUsersResult><Users/></ListUsersResult></ListUsersResponse>", ERR_NET_BAD_REPLY},

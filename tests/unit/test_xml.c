@@ -126,6 +126,28 @@ static void big_text(void **state)
     assert_int_equal(b.len, n);
 }
 
+/* A text may take more bytes in UTF-8 than in its document. */
+static void other_encodings(void **state)
+{
+    (void)state;
+    AUTO_BUF struct buf b, text;
+    buf_init(&b, 1 << 20);
+    buf_init(&text, 1 << 20);
+    (void)buf_adds(&b, "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><a>");
+    for (int i = 0; i < 1000; i++) (void)buf_addc(&b, '\xe9');
+    assert_int_equal(buf_adds(&b, "</a>"), 0);
+    assert_int_equal(xml_find(b.data, b.len, "a", &text), 0);
+    assert_int_equal(text.len, 2000);
+
+    buf_reset(&b);
+    buf_reset(&text);
+    (void)buf_add(&b, "\xff\xfe<\0a\0>\0", 8);
+    for (int i = 0; i < 1000; i++) (void)buf_add(&b, "\x2d\x4e", 2); /* U+4E2D: three bytes */
+    assert_int_equal(buf_add(&b, "<\0/\0a\0>\0", 8), 0);
+    assert_int_equal(xml_find(b.data, b.len, "a", &text), 0);
+    assert_int_equal(text.len, 3000);
+}
+
 static int nested(void *arg, const char *path, const char *text, size_t len)
 {
     (void)path;
@@ -179,7 +201,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(elements_in_order), cmocka_unit_test(first_by_path),
         cmocka_unit_test(refusals),          cmocka_unit_test(limits),
-        cmocka_unit_test(big_text),          cmocka_unit_test(callbacks),
+        cmocka_unit_test(big_text),          cmocka_unit_test(other_encodings),
+        cmocka_unit_test(callbacks),
     };
     return cmocka_run_group_tests(tests, open_seen, close_seen);
 }
