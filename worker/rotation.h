@@ -121,10 +121,14 @@ struct rotation {
     int error;                    /* err.h code, 0 fine */
     char step[RECORD_STEP_MAX];   /* row that failed */
     char reason[RECORD_TEXT_MAX]; /* for a person */
-    bool counted;                 /* the failure counts as an attempt */
-    enum record_state end_state;  /* state to record with the failure */
-    int64_t next_ms;              /* when to try again, TIME_NONE: by the attempts */
-    int64_t retry_after_ms;       /* the other side asked for it, -1 none */
+    struct {
+        int error; /* 0: none, or not known any more */
+        char step[RECORD_STEP_MAX], reason[RECORD_TEXT_MAX];
+    } cause;      /* the failure for which the new key is taken back; what is looked at meanwhile does not clear it */
+    bool counted; /* the failure counts as an attempt */
+    enum record_state end_state; /* state to record with the failure */
+    int64_t next_ms;             /* when to try again, TIME_NONE: by the attempts */
+    int64_t retry_after_ms;      /* the other side asked for it, -1 none */
     char target[AWS_KEY_ID_MAX]; /* retire, reap: the key; rotate: the job's key to be replaced, "" = the current one */
     bool closing;                /* the journal ends with the next record write: the published state has none */
     bool drop_journal;           /* the failure leaves nothing open: end the journal with it */

@@ -8,6 +8,21 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Looks at keys and instance follow, of which each that goes well clears what failed before it. */
+static void note_cause(struct rotation *r)
+{
+    r->cause.error = r->error;
+    text_copy(r->cause.step, sizeof(r->cause.step), r->step);
+    text_copy(r->cause.reason, sizeof(r->cause.reason), r->reason);
+}
+
+static void tell_cause(struct rotation *r)
+{
+    if (r->error || !r->cause.error) return;
+    rotation_note(r, r->cause.error, true, "%s", r->cause.reason);
+    text_copy(r->step, sizeof(r->step), r->cause.step);
+}
+
 /* ---- withdraw: the instance refused a key that it was offered (R1) ---- */
 
 struct saga_verdict withdraw(struct saga *s)
@@ -15,6 +30,7 @@ struct saga_verdict withdraw(struct saga *s)
     struct rotation *r = ROTATION(s);
     if (r->journal.repair) return saga_jump(ABSENT); /* nothing new was offered: the journal ends, decide anew */
     if (s->attempt == 0) {
+        note_cause(r);
         r->journal.written_ms = step_latest_ms(r); /* all writes were begun before now */
         if (r->journal.offered_ms == TIME_NONE)
             r->journal.offered_ms = step_now_ms(r); /* from undo(): it may have been */
@@ -34,8 +50,10 @@ struct saga_verdict withdraw_wait(struct saga *s)
     int64_t left = step_left_ms(r, r->journal.written_ms + 2 * r->can.write_life_ms);
     if (!left || MUTANT(UNDO_OFFERED)) return saga_next();
     if (left <= WAIT_IN_PLACE_MS) return saga_again(left + 1);
-    return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY,
-                             "the instance refused the new key: waiting until no late write can land");
+    char text[RECORD_TEXT_MAX];
+    snprintf(text, sizeof(text), "%.140s: waiting until no late write can land",
+             r->cause.error ? r->cause.reason : "the instance refused the new key");
+    return rotate_wait_until(r, step_now_ms(r) + left + 1, RECORD_RETRY, text);
 }
 
 /* A person looks which key the instance uses. Names each listed one: one may be nobody's, where Redis lost what it was
@@ -106,6 +124,7 @@ struct saga_verdict withdraw_prepare(struct saga *s)
         k->next = KEY_NEXT_REAP;
         k->next_ms = step_quarantine_end_ms(r);
     }
+    tell_cause(r);
     if (!r->secret && !r->error)
         rotation_note(r, ERR_SEAL_KEY, true,
                       "the sealed secret of %s was lost, and the key may have been offered: it was withdrawn",
@@ -115,11 +134,12 @@ struct saga_verdict withdraw_prepare(struct saga *s)
     r->record.state = dead ? RECORD_FAILED : RECORD_RETRY;
     r->record.asked = !dead && (r->record.asked || r->job->reason == JOB_OPERATOR);
     if (r->record.first_failed_ms == TIME_NONE) r->record.first_failed_ms = now;
-    r->record.error = r->error ? r->error : ERR_INSTANCE_REFUSED;
-    if (r->reason[0]) text_copy(r->record.reason, sizeof(r->record.reason), r->reason);
+    if (!r->error) /* resumed: the record tells of the wait */
+        rotation_note(r, ERR_INSTANCE_REFUSED, true, "the instance refused the new key; it was withdrawn");
+    r->record.error = r->error;
+    text_copy(r->record.reason, sizeof(r->record.reason), r->reason);
     snprintf(r->record.step, sizeof(r->record.step), "set");
     r->record.next_ms = now + (dead ? r->env->policy.retry_cap_ms : r->env->policy.retry_delays_ms[0]);
-    if (!r->error) rotation_note(r, ERR_INSTANCE_REFUSED, true, "the instance refused the new key; it was withdrawn");
     r->closing = true;
     r->end_outcome = dead ? OUTCOME_DEAD : OUTCOME_DONE;
     return saga_next();
@@ -160,6 +180,7 @@ struct saga_verdict undo(struct saga *s)
     /* It shows another one: a write may be under way, or was taken back by a restore that others may follow (R1). A
      * journal without its pair was put back from what was told, which knows of each offer, unless it was told anew. */
     if (r->went_back && (r->secret || r->told_anew) && !MUTANT(UNDO_BLIND)) return saga_jump(WITHDRAW);
+    if (s->attempt == 0) note_cause(r);
     r->journal.direction = DIRECTION_UNDO;
     r->journal.secret_lost = r->secret == NULL;
     return step_put_journal(r, JOURNAL_UNDO);
@@ -187,6 +208,7 @@ struct saga_verdict undo_prepare(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     struct record *rec = &r->record;
+    tell_cause(r);
     bool lost = r->journal.secret_lost && !r->error;
     if (lost)
         rotation_note(r, ERR_SEAL_KEY, true, "the sealed secret of %s could not be opened: the key was deleted unused",

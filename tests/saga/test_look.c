@@ -150,6 +150,40 @@ static void an_undone_key_that_is_held_stays(void **state)
         (struct sim_rule){SIM_ANY, .step = "undo delete", .times = 60, .fault = {SIM_UNSENT, 0}, .act = give_newest});
 }
 
+static bool is_taken_back(struct sim_world *w)
+{
+    struct record r;
+    return sim_record(w, &r) && r.attempts && !sim_leased(w);
+}
+
+/* Why a key was taken back is told, also where that took a second look, or a wait. */
+static void tells_why(struct sim_rule cause, struct sim_rule held, int error, const char *why)
+{
+    struct sim_rule rules[] = {cause, held};
+    struct record r;
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
+    assert_true(sim_run_until(w, is_taken_back, DAY_MS));
+    assert_true(rules[0].hit && rules[1].hit);
+    assert_true(sim_record(w, &r));
+    assert_int_equal(r.error, error);
+    if (!strstr(r.reason, why)) fail_msg("'%s' does not tell: %s", r.reason, why);
+    sim_run_quiet(w, DAYS);
+    assert_well(sim_check_end(w));
+    sim_world_free(w);
+}
+
+static void the_reason_outlives_the_looks(void **state)
+{
+    (void)state;
+    const struct sim_rule unsettled = {SIM_ANY, .step = "settle", .fault = {SIM_PERMANENT, 0}};
+    const struct sim_rule refused = {SIM_ANY, .table = "rotate", .step = "set", .fault = {SIM_PERMANENT, 0}};
+    const struct sim_rule busy = {SIM_ANY, .step = "withdraw key", .times = 60, .fault = {SIM_UNSENT, 0}};
+    tells_why(unsettled, (struct sim_rule){SIM_ANY, .step = "undo event", .times = 10, .fault = {SIM_LATE_ANSWER, 0}},
+              ERR_AWS_DENIED, err_text(ERR_AWS_DENIED));
+    tells_why(refused, (struct sim_rule){SIM_ANY, .step = "withdraw key"}, ERR_INSTANCE_REFUSED, "it was withdrawn");
+    tells_why(refused, busy, ERR_INSTANCE_REFUSED, "it was withdrawn");
+}
+
 /* ---- looks without an end -----------------------------------------------------------------------------------------
  */
 
@@ -198,6 +232,7 @@ int main(void)
         cmocka_unit_test(a_doubted_key_that_was_used_meanwhile_stays),
         cmocka_unit_test(a_withdrawn_key_that_is_held_stays),
         cmocka_unit_test(an_undone_key_that_is_held_stays),
+        cmocka_unit_test(the_reason_outlives_the_looks),
         cmocka_unit_test(looks_that_take_too_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

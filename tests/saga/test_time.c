@@ -49,7 +49,7 @@ static void a_takeover_waits(void)
     struct sim_rule rules[] = {
         {SIM_ANY, .table = "retire", .step = "journal", .act = note_call},
         {SIM_ANY, .table = "retire", .step = "deactivate", .fault = {SIM_CRASH_BEFORE, 0}, .act = jump},
-        {SIM_ANY, .table = "retire", .step = "deactivate", .skip = 1, .act = note_call}};
+        {SIM_ANY, .table = "retire", .step = "deactivate", .act = note_call}};
     struct sim_world *w = make(rules, ARRAY_LEN(rules));
     sim_start_plain(w);
     sim_schedule(w);
@@ -96,6 +96,43 @@ static void a_quarantine_begins_after_late_calls(void **state)
     struct sim_world *w = make(rules, ARRAY_LEN(rules));
     live(w);
     assert_true(rules[0].hit && rules[1].hit);
+    sim_world_free(w);
+}
+
+static void drain_all(void *world)
+{
+    struct sim_world *w = world;
+    for (unsigned i = 0; i < w->o.workers; i++) sim_worker_drain(&w->workers[i]);
+}
+
+static void drain_soon(struct sim_world *w)
+{
+    sim_after(&w->sim, 1000, drain_all, w, w);
+}
+
+/* R7: whoever takes over is told to end while it waits for its predecessor, and gives the lease back: the next one
+ * waits all the same until the frozen one's call can no longer land. */
+static void a_drain_keeps_the_patience(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {
+        {SIM_ANY, .table = "retire", .step = "journal", .act = note_call},
+        {SIM_ANY, .table = "retire", .step = "deactivate", .fault = {SIM_CRASH_BEFORE, 0}},
+        {SIM_ANY, .op = "lease_acquire", .table = "retire", .skip = 1, .times = 8, .fault = {SIM_RETRIABLE, 0}},
+        {SIM_ANY, .op = "lease_acquire", .table = "retire", .skip = 1, .act = drain_soon},
+        {SIM_ANY, .table = "retire", .step = "deactivate", .act = note_call}};
+    struct sim_options o = plain_options(3);
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    sim_start_plain(w);
+    sim_schedule(w);
+    while (!rules[0].hit && sim_step(&w->sim)) continue;
+    const int64_t journalled_ms = w->sim.mono_ms;
+    while (!rules[4].hit && sim_step(&w->sim)) continue;
+    assert_true(rules[3].hit);
+    assert_true(w->sim.mono_ms - journalled_ms >= w->o.rotation.skew_limit_ms);
+    assert_becomes_current(w);
     sim_world_free(w);
 }
 
@@ -184,8 +221,8 @@ static void a_slow_redis_asks_nobody(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_jump_forwards), cmocka_unit_test(a_jump_back),
-                                       cmocka_unit_test(a_slow_redis_asks_nobody),
-                                       cmocka_unit_test(a_quarantine_begins_after_late_calls)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_jump_forwards), cmocka_unit_test(a_jump_back), cmocka_unit_test(a_slow_redis_asks_nobody),
+        cmocka_unit_test(a_quarantine_begins_after_late_calls), cmocka_unit_test(a_drain_keeps_the_patience)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
