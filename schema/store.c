@@ -255,7 +255,8 @@ static void read_peek(const struct redis_value *v, struct store_peek *u)
     }
     u->record_version = number_of(redis_item(v, 3));
     u->kept = text_of(redis_item(v, 5)) != NULL;
-    u->n_exposed = read_ids(redis_item(v, 6), u->exposed_ids);
+    u->now_ms = number_of(redis_item(v, 6));
+    u->n_exposed = read_ids(redis_item(v, 7), u->exposed_ids);
     u->exposed = u->n_exposed > 0;
 }
 

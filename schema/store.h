@@ -64,6 +64,7 @@ struct store_reply {
 /* store_peek: const struct store_peek_reply *, one entry per user asked, in order. Borrowed. */
 struct store_peek {
     int64_t lease_ms; /* time left, < 0 none */
+    int64_t now_ms;   /* the server's time; 0 not known */
     int err;          /* a document of this user cannot be read */
     bool has_journal, has_record, kept;
     int64_t record_version; /* 0 = not there */
