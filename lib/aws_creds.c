@@ -181,6 +181,17 @@ static void drain_soon(struct aws_creds *c)
     if (!c->closing) loop_timer_start(c->drain, 0);
 }
 
+/* The key id and the token become parts of headers, which libcurl or we would refuse at each call. */
+static bool fits_header(const struct aws_identity *i)
+{
+    for (const char *p = i->access_key_id; *p; p++)
+        if (*p <= ' ' || *p > '~' || *p == '/' || *p == ',') return false;
+    const char *token = i->session_token ? secret_bytes(i->session_token) : "";
+    for (size_t n = i->session_token ? secret_len(i->session_token) : 0; n > 0; n--)
+        if (token[n - 1] <= ' ' || token[n - 1] > '~') return false;
+    return true;
+}
+
 /* A fetch ended. Takes identity over (err 0). */
 static void settle(struct slot *s, int err, const char *message, struct aws_identity *identity)
 {
@@ -190,6 +201,10 @@ static void settle(struct slot *s, int err, const char *message, struct aws_iden
         aws_identity_unref(identity);
         err = ERR_AWS_CREDENTIALS;
         message = "the credentials had expired when they were fetched";
+    } else if (!err && !fits_header(identity)) {
+        aws_identity_unref(identity);
+        err = ERR_AWS_CREDENTIALS;
+        message = "the credentials hold characters that no header can carry";
     }
     s->last_err = err;
     aws_text_copy(s->last_message, sizeof(s->last_message), message, strlen(message));

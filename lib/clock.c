@@ -31,10 +31,11 @@ static int64_t system_wall_ms(void *self)
     return read_clock(CLOCK_REALTIME);
 }
 
+/* Not CLOCK_MONOTONIC: that one stands still while the host is suspended, and leases do not. */
 static int64_t system_mono_ms(void *self)
 {
     (void)self;
-    return read_clock(CLOCK_MONOTONIC);
+    return read_clock(CLOCK_BOOTTIME);
 }
 
 const struct clock clock_system = {.wall_ms = system_wall_ms, .mono_ms = system_mono_ms};

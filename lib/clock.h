@@ -20,7 +20,7 @@ static inline int64_t clock_mono_ms(const struct clock *c)
 {
     return c->mono_ms(c->self);
 }
-/* CLOCK_REALTIME and CLOCK_MONOTONIC. */
+/* CLOCK_REALTIME and CLOCK_BOOTTIME, which goes on while the host is suspended. */
 extern const struct clock clock_system;
 
 /* Random bytes. The real one is the kernel's (getrandom); a failure there is fatal (abort), it has no fallback. */

@@ -14,6 +14,7 @@
  * the whole process, because OpenSSL writes to sockets without MSG_NOSIGNAL. */
 #include "lib/loop.h"
 
+#include "lib/clock.h"
 #include "lib/err.h"
 
 #include <assert.h>
@@ -132,7 +133,7 @@ static void measure_turn(struct loop *l)
     }
     l->turn_began_ns = now;
     l->asleep_ns = asleep;
-    atomic_store_explicit(&l->heartbeat_mono_ms, (int64_t)(now / 1000000), memory_order_relaxed);
+    atomic_store_explicit(&l->heartbeat_mono_ms, clock_mono_ms(&clock_system), memory_order_relaxed);
 }
 
 static double percentile(const uint64_t *buckets, uint64_t count, double part)
@@ -407,7 +408,7 @@ struct loop *loop_new(void)
     uv_unref((uv_handle_t *)&l->prepare);
     uv_unref((uv_handle_t *)&l->check);
     uv_unref((uv_handle_t *)&l->heartbeat);
-    atomic_store(&l->heartbeat_mono_ms, (int64_t)(uv_hrtime() / 1000000));
+    atomic_store(&l->heartbeat_mono_ms, clock_mono_ms(&clock_system));
     (void)signal(SIGPIPE, SIG_IGN);
     return l;
 }

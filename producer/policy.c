@@ -172,12 +172,22 @@ static int64_t later(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* When a worker was there last, by our clock: it stamps the record by Redis's, which may be behind. Else such a journal
+ * would be looked at at every tick. What is later than Redis's time is no stamp of a worker's, but of an operator's
+ * command. */
+static int64_t looked_ms(const struct store_peek *u, int64_t now_ms)
+{
+    int64_t at = u->has_record ? u->record.updated_ms : TIME_NONE;
+    const bool behind = u->now_ms > 0 && u->now_ms < now_ms;
+    return behind && at != TIME_NONE && at <= u->now_ms ? at + now_ms - u->now_ms : at;
+}
+
 static void judge_journal(const struct policy *p, const struct store_peek *u, int64_t now_ms, struct policy_verdict *v)
 {
     const struct journal *j = &u->journal;
     bool poll;
     int64_t rest = journal_rest_ms(p, u, &poll);
-    int64_t touched = later(j->updated_ms, u->has_record ? u->record.updated_ms : TIME_NONE);
+    int64_t touched = later(j->updated_ms, looked_ms(u, now_ms));
     int64_t at = u->has_record ? ready_ms(p, &u->record) : TIME_NONE;
     if (poll && touched != TIME_NONE) at = later(at, touched + rest);
     int64_t rotation = j->rotation > 0 ? j->rotation : 1; /* a message needs one; the worker goes by the journal */

@@ -68,6 +68,19 @@ static int64_t number_of(const struct redis_value *v)
     return s ? strtoll(s, NULL, 10) : 0;
 }
 
+/* A field of a hash: text, or nil when it is not there. */
+static bool is_field(const struct redis_value *v)
+{
+    return v && (v->type == REDIS_NIL || text_of(v));
+}
+
+static bool are_fields(const struct redis_value *v, size_t n)
+{
+    bool fine = v && v->type == REDIS_ARRAY && v->count >= n;
+    for (size_t i = 0; fine && i < n; i++) fine = is_field(redis_item(v, i));
+    return fine;
+}
+
 static bool is_word(const struct redis_value *v, const char *word)
 {
     const char *s = text_of(redis_item(v, 0));
@@ -117,6 +130,15 @@ static size_t read_ids(const struct redis_value *v, char ids[RECORD_KEYS_MAX][AW
     return n;
 }
 
+/* What lease_acquire.lua grants. Half of it must not be taken for "nothing is open": a second key would be made. */
+static bool is_grant(const struct redis_value *v)
+{
+    const struct redis_value *exposed = redis_item(v, 6);
+    return is_word(v, "OK") && text_of(redis_item(v, 1)) && text_of(redis_item(v, 2)) &&
+           are_fields(redis_item(v, 3), 5) && are_fields(redis_item(v, 4), 4) && text_of(redis_item(v, 5)) && exposed &&
+           exposed->type == REDIS_ARRAY;
+}
+
 static void complete_acquire(struct call *c, const struct redis_reply *reply)
 {
     struct store_lease l;
@@ -127,7 +149,7 @@ static void complete_acquire(struct call *c, const struct redis_reply *reply)
     } else if (is_word(v, "HELD") || is_word(v, "HOLD")) {
         l.err = is_word(v, "HELD") ? ERR_LEASE_HELD : ERR_LEASE_HOLD_OFF;
         l.wait_ms = number_of(redis_item(v, 1));
-    } else if (is_word(v, "OK")) {
+    } else if (is_grant(v)) {
         l.number = number_of(redis_item(v, 1));
         l.now_ms = number_of(redis_item(v, 2));
         l.err = read_lease_journal(redis_item(v, 3), &l);
@@ -233,8 +255,9 @@ static void read_peek(const struct redis_value *v, struct store_peek *u)
     }
     u->record_version = number_of(redis_item(v, 3));
     u->kept = text_of(redis_item(v, 5)) != NULL;
-    u->n_exposed = read_ids(redis_item(v, 6), u->exposed_ids);
+    u->now_ms = number_of(redis_item(v, 6));
     u->lease_number = number_of(redis_item(v, 7));
+    u->n_exposed = read_ids(redis_item(v, 8), u->exposed_ids);
     u->exposed = u->n_exposed > 0;
 }
 

@@ -65,6 +65,7 @@ struct store_reply {
 struct store_peek {
     int64_t lease_ms;     /* time left, < 0 none */
     int64_t lease_number; /* its fencing number, 0 none */
+    int64_t now_ms;       /* the server's time; 0 not known */
     int err;              /* a document of this user cannot be read */
     bool has_journal, has_record, kept;
     int64_t record_version; /* 0 = not there */

@@ -39,6 +39,7 @@ enum row {
 };
 enum rotate_row { ROTATE_LIST = 1 }; /* rotate_table's survey */
 
+#define DATE_GRAIN_MS  2000 /* two dates of whole seconds */
 #define WATCH_POLL_MS  5000
 #define WATCH_FAILURES 3
 
@@ -100,14 +101,16 @@ static struct saga_verdict new_last_used(struct saga *s)
     return step_aws(r, AWS_ACCESS_KEY_LAST_USED, record_current(&r->record)->id, AWS_KEY_ACTIVE);
 }
 
-/* R11: where nothing can be read, AWS's last-used has to show it: the new key used since it was offered ... */
+/* R11: where nothing can be read, AWS's last-used has to show it: the new key used since it was offered, and not by our
+ * own proof of a moment before ... */
 static struct saga_verdict new_last_used_got(struct saga *s, const void *result)
 {
     struct rotation *r = ROTATION(s);
     const struct aws_result *a = result;
     const struct record_key *current = record_current(&r->record);
     if (step_aws_error(r, a)) return a->err == ERR_TIMEOUT ? saga_again(100) : saga_fail(a->err);
-    if (a->used == AWS_USED_AT && current->offered_ms != TIME_NONE && a->used_at_ms + 1000 >= current->offered_ms)
+    if (a->used == AWS_USED_AT && current->offered_ms != TIME_NONE &&
+        a->used_at_ms > current->offered_ms + step_behind_aws_ms(r) + DATE_GRAIN_MS)
         return saga_next();
     rotation_note(r, ERR_INSTANCE_UNPROVEN, true, "AWS has not seen %s in use since it was given to the instance",
                   current->id);

@@ -585,6 +585,15 @@ static struct saga_verdict check_got(struct saga *s, const void *result)
 
 /* ---- finish ---- */
 
+/* When the pair was offered last: directly before that keyroll proved it, which AWS counts as its use, too (R11). Not
+ * by a worker's clock that is ahead. */
+static int64_t last_offer_ms(const struct rotation *r)
+{
+    const struct journal *j = &r->journal;
+    const int64_t now = step_now_ms(r), written = j->written_ms < now ? j->written_ms : now;
+    return written > j->offered_ms ? written : j->offered_ms;
+}
+
 /* What becomes of the key that was replaced. */
 static void plan_predecessor(struct rotation *r, struct record_key *k)
 {
@@ -627,7 +636,7 @@ static void make_current(struct rotation *r)
     k->next = KEY_NEXT_NONE;
     k->next_ms = TIME_NONE;
     if (j->key_new_created_ms != TIME_NONE) k->created_ms = j->key_new_created_ms;
-    k->offered_ms = j->offered_ms;
+    k->offered_ms = last_offer_ms(r);
     k->seen_ms = r->seen == INSTANCE_SEEN_ID ? step_now_ms(r) : k->seen_ms;
     if (!j->repair) k->rotation = j->rotation;
 }

@@ -412,6 +412,28 @@ static void a_lease_evicted_during_a_revival(void **state)
     sim_world_free(w);
 }
 
+/* R11: an instance that can neither be read nor tested, and that nobody works with for days, says yes to a pair and
+ * does not take it. AWS saw the new key in use since it was first offered: by keyroll, which proved it anew before the
+ * write. That is no use by the instance, and its key stays Active. */
+static void our_own_proof_is_no_use(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .step = "offered event", .times = 34, .fault = {SIM_LATE_ANSWER, 0}},
+                               {SIM_ANY, .step = "set", .op = "write key", .fault = {SIM_IGNORED, 0}}};
+    struct sim_options o = plain_options(1);
+    o.can.can_read = o.can.can_test = false;
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    const struct sim_key *old = sim_start_plain(w);
+    w->truth.idle = true;
+    sim_schedule(w);
+    assert_becomes(w, RECORD_STUCK);
+    assert_true(rules[1].hit);
+    assert_int_equal(old->status, AWS_KEY_ACTIVE);
+    sim_world_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +452,7 @@ int main(void)
         cmocka_unit_test(a_create_that_queues_burns_no_try),
         cmocka_unit_test(a_write_that_outlives_its_life),
         cmocka_unit_test(a_lease_evicted_during_a_revival),
+        cmocka_unit_test(our_own_proof_is_no_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

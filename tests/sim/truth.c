@@ -157,11 +157,11 @@ void sim_truth_touch(struct sim_truth *t, const char *id)
     k->last_used_wall_ms = sim_wall_ms(t->sim);
 }
 
-/* The instance uses its key all the time. */
+/* The instance uses its key all the time, unless it is idle. */
 static void instance_uses(struct sim_truth *t)
 {
     if (!sim_truth_works(t)) return;
-    sim_truth_touch(t, t->instance.id);
+    if (!t->idle) sim_truth_touch(t, t->instance.id);
     sim_truth_find(t, t->instance.id)->was_held = true;
     t->held_accepted = true;
 }

@@ -50,6 +50,7 @@ struct sim_truth {
     int64_t listed_change_ms; /* when they changed last */
     int64_t propagate_least_ms, propagate_most_ms;
     bool ghost;            /* a list showed a key that keyroll had deleted */
+    bool idle;             /* the instance has a key and does not use it for days */
     bool unreadable;       /* the instance shows nothing: the user's only Active key counts as its key (R11) */
     int64_t quarantine_ms; /* a key that was offered lives so long as Inactive (R5) */
     int64_t rest_ms;       /* and one that may be a stranger's so long (R4) */

@@ -342,6 +342,32 @@ static void container_endpoint(void **state)
     assert_non_null(strstr(got.message, "line break"));
 }
 
+/* Parts of a set become headers: one that cannot is no set, so that no job is given up for it. */
+static void a_set_that_no_header_can_carry(void **state)
+{
+    (void)state;
+    (void)setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials", 1);
+    open_creds(NULL, NULL);
+    static const struct {
+        const char *id, *token;
+    } bad[] = {
+        {"ASIACONTAINER\\r\\n000", "t"}, {"ASIA CONTAINER", "t"}, {"ASIA/CONTAINER", "t"}, {"ASIA", "t\\nX-Evil: 1"}};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char text[300], expires[TIME_TEXT_MAX];
+        time_format(fake_wall + HOUR_MS, expires);
+        (void)snprintf(text, sizeof(text),
+                       "{\"AccessKeyId\":\"%s\",\"SecretAccessKey\":\"s\",\"Token\":\"%s\",\"Expiration\":\"%s\"}",
+                       bad[i].id, bad[i].token, expires);
+        turn(2000);
+        ask(NULL);
+        reply_plain(oldest(), 200, text);
+        turn(0);
+        if (got.err != ERR_AWS_CREDENTIALS) fail_msg("%zu: %s", i, err_name(got.err));
+        assert_non_null(strstr(got.message, "header"));
+        assert_null(strstr(got.message, "Evil"));
+    }
+}
+
 static void container_addresses(void **state)
 {
     (void)state;
@@ -350,6 +376,7 @@ static void container_addresses(void **state)
         "http://169.254.170.2/v2", "http://169.254.170.23/v1", "http://[fd00:ec2::23]/v1", "http://127.1.2.3"};
     static const char *const bad[] = {"http://example.com/x",
                                       "http://127.0.0.1@example.com/",
+                                      "http://localhost:80@example.com/",
                                       "http://127.0.0.1.example.com/",
                                       "http://169.254.170.2.x/",
                                       "http://localhost.x/",
@@ -585,6 +612,7 @@ int main(void)
         T(profiles_that_cannot_be_used),
         T(web_identity),
         T(container_endpoint),
+        T(a_set_that_no_header_can_carry),
         T(container_addresses),
         T(instance_metadata_comes_last),
         T(a_role_per_account_is_shared),

@@ -3,10 +3,14 @@
 
 #include "lib/cleanup.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -133,12 +137,39 @@ static void system_clocks(void **state)
     assert_true(clock_wall_ms(&clock_system) / 1000 - (int64_t)time(NULL) <= 1);
 }
 
+/* In a time namespace whose time since boot is an hour ahead, as after a suspend of an hour. */
+static int an_hour_asleep(void)
+{
+    const int64_t before = clock_mono_ms(&clock_system);
+    FILE *f = unshare(CLONE_NEWTIME) == 0 ? fopen("/proc/self/timens_offsets", "w") : NULL;
+    if (!f) return 2; /* not allowed here */
+    int rc = fprintf(f, "boottime 3600 0\n") < 0;
+    if (fclose(f) || rc) return 2;
+    const pid_t child = fork(); /* it is in the namespace */
+    if (child == 0) _exit(clock_mono_ms(&clock_system) - before >= 3600000 ? 0 : 1);
+    return child > 0 && waitpid(child, &rc, 0) == child && WIFEXITED(rc) ? WEXITSTATUS(rc) : 2;
+}
+
+/* Leases end while the host sleeps: whoever wakes must not believe that it holds one still (I4). */
+static void a_suspended_host_grows_older(void **state)
+{
+    (void)state;
+    int rc;
+    const pid_t child = fork();
+    if (child == 0) _exit(an_hour_asleep());
+    assert_int_equal(waitpid(child, &rc, 0), child);
+    assert_true(WIFEXITED(rc));
+    if (WEXITSTATUS(rc) == 2) skip();
+    assert_int_equal(WEXITSTATUS(rc), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(formats),       cmocka_unit_test(there_and_back), cmocka_unit_test(parses),
-        cmocka_unit_test(http_dates),    cmocka_unit_test(random_numbers), cmocka_unit_test(backoff),
-        cmocka_unit_test(system_clocks),
+        cmocka_unit_test(formats),        cmocka_unit_test(there_and_back),
+        cmocka_unit_test(parses),         cmocka_unit_test(http_dates),
+        cmocka_unit_test(random_numbers), cmocka_unit_test(backoff),
+        cmocka_unit_test(system_clocks),  cmocka_unit_test(a_suspended_host_grows_older),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,7 +70,7 @@ static int64_t held_us; /* 0: it runs */
 
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
-    if (!held_us || id != CLOCK_MONOTONIC) return (int)syscall(SYS_clock_gettime, id, ts);
+    if (!held_us || (id != CLOCK_MONOTONIC && id != CLOCK_BOOTTIME)) return (int)syscall(SYS_clock_gettime, id, ts);
     *ts = (struct timespec){.tv_sec = held_us / 1000000, .tv_nsec = held_us % 1000000 * 1000};
     return 0;
 }

@@ -280,6 +280,77 @@ static void many_leases(void **state)
 
 #define LEASE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- what Redis grants ---- */
+
+static int eval_acquire(void *self, const struct redis_script *script, size_t n_keys, size_t n_args,
+                        const struct redis_arg *args, struct ticket t)
+{
+    (void)self, (void)n_keys, (void)n_args, (void)args;
+    assert_string_equal(script->name, "lease_acquire");
+    edge.asked[0] = t;
+    return 0;
+}
+
+static void on_lease(void *self, uint64_t id, const void *result)
+{
+    (void)id;
+    *(int *)self = ((const struct store_lease *)result)->err;
+}
+
+#define TEXT_VALUE(s)                                                                                                  \
+    {                                                                                                                  \
+        .type = REDIS_STRING, .str = (s), .len = sizeof(s) - 1                                                         \
+    }
+#define LIST_VALUE(v)                                                                                                  \
+    {                                                                                                                  \
+        .type = REDIS_ARRAY, .count = ARRAY_LEN(v), .items = (v)                                                       \
+    }
+
+/* A grant that is not whole says nothing of what is open: without its journal a second key would be made (I2). Each
+ * part in turn is of another type, or is the first that is missing. */
+static void half_a_grant_is_none(void **state)
+{
+    struct fixture *f = *state;
+    static const struct redis_value ok = TEXT_VALUE("OK"), number = TEXT_VALUE("7"), now = TEXT_VALUE("1000"),
+                                    hold = TEXT_VALUE("1"), nil = {.type = REDIS_NIL}, strange = {.type = REDIS_ARRAY};
+    const struct redis_value *journal[] = {&nil, &nil, &nil, &nil, &hold}, *record[] = {&nil, &nil, &nil, &nil};
+    struct redis_value j = LIST_VALUE(journal), r = LIST_VALUE(record);
+    const struct redis_value *parts[] = {&ok, &number, &now, &j, &r, &hold, &strange};
+    struct redis_value grant = LIST_VALUE(parts);
+    const struct redis_reply reply = {0, &grant};
+    struct store store;
+    struct store_user u;
+    int err = 1;
+    store_init(&store, (struct redis_port){.eval = eval_acquire}, &rng_system, "kr:", TTL);
+    store_user_init(&store, &u, f->lease.user.key);
+    const struct ticket t = {on_lease, &err, 0};
+#define GRANT() (assert_int_equal(store_acquire(&store, &u, t), 0), ticket_complete(edge.asked[0], &reply), err)
+    assert_int_equal(GRANT(), 0);
+    for (size_t n = 1; n < ARRAY_LEN(parts); n++) {
+        grant.count = n;
+        if (GRANT() != ERR_NET_BAD_REPLY) fail_msg("%zu parts: %s", n, err_name(err));
+    }
+    grant.count = ARRAY_LEN(parts);
+    for (size_t i = 1; i < ARRAY_LEN(parts); i++) {
+        const struct redis_value *kept = parts[i], wrong = {.type = i == 5 ? REDIS_ARRAY : REDIS_INTEGER};
+        parts[i] = &wrong;
+        if (GRANT() != ERR_NET_BAD_REPLY) fail_msg("part %zu: %s", i, err_name(err));
+        parts[i] = kept;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(journal) + ARRAY_LEN(record); i++) {
+        const struct redis_value **at = i < ARRAY_LEN(journal) ? &journal[i] : &record[i - ARRAY_LEN(journal)],
+                                 *kept = *at;
+        *at = &strange;
+        if (GRANT() != ERR_NET_BAD_REPLY) fail_msg("field %zu: %s", i, err_name(err));
+        *at = kept;
+    }
+    j.count = 2;
+    assert_int_equal(GRANT(), ERR_NET_BAD_REPLY);
+    j.count = ARRAY_LEN(journal);
+    r.count = 1;
+    assert_int_equal(GRANT(), ERR_NET_BAD_REPLY);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +365,7 @@ int main(void)
         LEASE_TEST(late_answer_of_a_dropped_lease),
         LEASE_TEST(redis_down_is_asked_again),
         LEASE_TEST(many_leases),
+        LEASE_TEST(half_a_grant_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

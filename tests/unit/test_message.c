@@ -157,7 +157,10 @@ static void test_bad_job_headers(void **state)
         if (cases[i].rc) assert_non_null(strstr(fault.text, cases[i].name));
     }
     struct kafka_header none = {"keyroll-attempt", NULL, 0};
+    static const char two[] = "0123456789abcdef0123456789abcdef\0and more";
+    struct kafka_header nul = {"keyroll-job-id", two, sizeof two - 1};
     struct job_headers back;
+    assert_int_equal(job_headers_decode(&nul, 1, &back, NULL), ERR_INVALID);
     assert_int_equal(job_headers_decode(&none, 1, &back, NULL), ERR_INVALID);
 }
 

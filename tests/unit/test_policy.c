@@ -153,6 +153,32 @@ static void journals_that_wait_for_a_person(void **state)
     expect(POLICY_RESUME, JOB_ROTATE, JOB_POLL);
 }
 
+/* Redis's clock, by which a worker stamps its looks, is ten minutes behind: five minutes after each is when the next
+ * one comes, not at every tick. */
+static void a_slow_redis_makes_no_more_looks(void **state)
+{
+    (void)state;
+    well(100 * DAY);
+    open_journal(JOURNAL_ROTATE, JOURNAL_SET);
+    u.journal.assisted = true;
+    u.journal.updated_ms = NOW - HOUR;
+    u.record.state = RECORD_AWAITING;
+    u.now_ms = NOW - 600000;
+    u.record.updated_ms = u.now_ms - 60000; /* a minute ago */
+    expect_nothing();
+    assert_int_equal(v.at_ms, NOW + 240000);
+    u.record.updated_ms = u.now_ms - 300000;
+    expect(POLICY_RESUME, JOB_ROTATE, JOB_POLL);
+    u.now_ms = NOW - 365 * DAY;
+    u.record.updated_ms = NOW - 60000; /* stamped by a command, which goes by its own clock */
+    expect_nothing();
+    assert_int_equal(v.at_ms, NOW + 240000);
+    u.record.updated_ms = NOW - 300000;
+    expect(POLICY_RESUME, JOB_ROTATE, JOB_POLL);
+    u.now_ms = NOW + 600000; /* ahead */
+    expect(POLICY_RESUME, JOB_ROTATE, JOB_POLL);
+}
+
 static void states_that_wait_for_a_person(void **state)
 {
     static const enum record_state states[] = {RECORD_DRIFTED, RECORD_EXCLUDED, RECORD_AWAITING};
@@ -448,6 +474,7 @@ int main(void)
         cmocka_unit_test(first_look),
         cmocka_unit_test(open_journals),
         cmocka_unit_test(journals_that_wait_for_a_person),
+        cmocka_unit_test(a_slow_redis_makes_no_more_looks),
         cmocka_unit_test(states_that_wait_for_a_person),
         cmocka_unit_test(planned_keys),
         cmocka_unit_test(exposed_keys),

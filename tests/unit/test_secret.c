@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -86,26 +87,37 @@ static void wiped_when_freed(void **state)
     secret_wipe(NULL, 0);
 }
 
-/* The kernel's own flags of the page a secret lies on: dd = do not dump, wf = wipe on fork. */
+/* The kernel's own flags of the page at an address, "" when they cannot be read. */
+static void flags_at(uintptr_t at, char flags[512])
+{
+    char line[512];
+    bool inside = false;
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    flags[0] = '\0';
+    while (maps && fgets(line, sizeof(line), maps)) {
+        unsigned long from, to;
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) inside = from <= at && at < to;
+        if (inside && strncmp(line, "VmFlags:", 8) == 0) memcpy(flags, line, sizeof(line));
+    }
+    if (maps) (void)fclose(maps);
+}
+
+/* dd = do not dump, wf = wipe on fork, lo = locked, where this process may lock at all. */
 static void flags_of_its_page(void **state)
 {
     (void)state;
     AUTO_SECRET struct secret *s = secret_from_string("x");
-    uintptr_t at = (uintptr_t)secret_bytes(s);
-    FILE *maps = fopen("/proc/self/smaps", "r");
-    if (!maps) skip();
-    char line[512];
-    bool inside = false, found = false;
-    while (fgets(line, sizeof(line), maps)) {
-        unsigned long from, to;
-        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) inside = from <= at && at < to;
-        if (!inside || strncmp(line, "VmFlags:", 8) != 0) continue;
-        found = true;
-        assert_non_null(strstr(line, " dd"));
-        assert_non_null(strstr(line, " wf"));
-    }
-    (void)fclose(maps);
-    assert_true(found);
+    char flags[512], probe[512];
+    flags_at((uintptr_t)secret_bytes(s), flags);
+    if (!flags[0]) skip();
+    assert_non_null(strstr(flags, " dd"));
+    assert_non_null(strstr(flags, " wf"));
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(page != MAP_FAILED);
+    (void)mlock(page, 4096); /* the sanitizers make nothing of it */
+    flags_at((uintptr_t)page, probe);
+    assert_int_equal(munmap(page, 4096), 0);
+    if (strstr(probe, " lo")) assert_non_null(strstr(flags, " lo"));
 }
 
 static int read_into(const char *path, size_t max, size_t *ret_len, struct stat *ret_state)

@@ -38,7 +38,7 @@ static void answer_peek(void)
 {
     static const struct redis_value gone = {.type = REDIS_INTEGER, .integer = -2}, nil = {.type = REDIS_NIL},
                                     none = {.type = REDIS_ARRAY};
-    static const struct redis_value *const user[] = {&gone, &nil, &nil, &nil, &nil, &nil, &none};
+    static const struct redis_value *const user[] = {&gone, &nil, &nil, &nil, &nil, &nil, &nil, &nil, &none};
     static const struct redis_value one = {.type = REDIS_ARRAY, .count = ARRAY_LEN(user), .items = user};
     static const struct redis_value *const users[] = {&one};
     static const struct redis_value all = {.type = REDIS_ARRAY, .count = 1, .items = users};
