@@ -261,11 +261,11 @@ static struct saga_verdict reactivate_got(struct saga *s, const void *result)
         k->status = AWS_KEY_ACTIVE;
         k->inactive_ms = k->inactive_aws_ms = TIME_NONE;
         k->next = KEY_NEXT_RETIRE;
-        k->next_ms = step_now_ms(r) + r->env->policy.overlap_ms;
+        k->next_ms = step_overlap_end_ms(r);
     }
     r->record.state = RECORD_STUCK;
     r->record.error = ERR_INSTANCE_TEST;
-    r->record.next_ms = step_now_ms(r) + r->env->policy.overlap_ms;
+    r->record.next_ms = step_overlap_end_ms(r);
     snprintf(r->record.step, sizeof(r->record.step), "watch");
     snprintf(r->record.reason, sizeof(r->record.reason),
              "the instance failed after %s was set Inactive: it is Active again; run: keyroll audit %s", r->target,

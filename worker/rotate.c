@@ -205,9 +205,9 @@ static struct saga_verdict begin_fall_back(struct rotation *r)
     lost->replaced_ms = now;
     lost->unseen = false;
     lost->next = lost->status == AWS_KEY_INACTIVE ? KEY_NEXT_REAP : KEY_NEXT_RETIRE;
-    lost->next_ms = now + (lost->status == AWS_KEY_INACTIVE ? r->env->policy.quarantine_ms
-                           : lost->exposed                  ? 0
-                                                            : r->env->policy.overlap_ms);
+    lost->next_ms = lost->status == AWS_KEY_INACTIVE ? now + r->env->policy.quarantine_ms
+                    : lost->exposed                  ? now
+                                                     : step_overlap_end_ms(r);
     text_copy(lost->replaced_by, sizeof(lost->replaced_by), back->id);
     back->role = KEY_CURRENT;
     back->next = KEY_NEXT_NONE;
@@ -613,7 +613,7 @@ static void plan_predecessor(struct rotation *r, struct record_key *k)
         k->next_ms = now + p->quarantine_ms;
     } else {
         k->next = KEY_NEXT_RETIRE;
-        k->next_ms = k->exposed && !MUTANT(EXPOSED_WAITS) ? now : now + p->overlap_ms;
+        k->next_ms = k->exposed && !MUTANT(EXPOSED_WAITS) ? now : step_overlap_end_ms(r);
     }
 }
 
@@ -660,8 +660,8 @@ static struct saga_verdict finish_prepare(struct saga *s)
     /* the instance may have gone back to it: whichever the predecessor, it signed links up to now */
     for (size_t i = 0; i < rec->n_keys; i++)
         if (rec->keys[i].next == KEY_NEXT_RETIRE && !rec->keys[i].exposed &&
-            rec->keys[i].next_ms < now + r->env->policy.overlap_ms)
-            rec->keys[i].next_ms = now + r->env->policy.overlap_ms;
+            rec->keys[i].next_ms < step_overlap_end_ms(r))
+            rec->keys[i].next_ms = step_overlap_end_ms(r);
     if (!r->journal.repair) {
         rec->rotation = r->journal.rotation;
         rec->rotated_ms = now;

@@ -695,6 +695,11 @@ int64_t step_quarantine_end_ms(const struct rotation *r)
     return step_now_ms(r) + r->env->policy.quarantine_ms + step_may_land_ms(r);
 }
 
+int64_t step_overlap_end_ms(const struct rotation *r)
+{
+    return step_now_ms(r) + r->env->policy.overlap_ms + step_behind_aws_ms(r);
+}
+
 int64_t step_offer_patience_ms(const struct rotation *r)
 {
     return r->offer_ms == TIME_NONE ? 0 : step_left_ms(r, r->offer_ms);

@@ -89,6 +89,9 @@ struct saga_verdict step_take_key(struct rotation *r, enum aws_op op, const char
 int64_t step_may_land_ms(const struct rotation *r);
 /* When the quarantine ends of a key that this run set Inactive, by step_now_ms(). */
 int64_t step_quarantine_end_ms(const struct rotation *r);
+/* When the overlap ends that begins now, by step_now_ms(). Should that clock be slow and be set right meanwhile, the
+ * key stays Active for as long all the same (R6): it does not end before its time by AWS's clock. */
+int64_t step_overlap_end_ms(const struct rotation *r);
 /* Milliseconds that the key of an open journal may not be offered yet, since Redis may have lost that it was to be
  * deleted, and the call may still land (tests/model, PATIENT_SET); 0 = may go. */
 int64_t step_offer_patience_ms(const struct rotation *r);

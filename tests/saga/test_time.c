@@ -219,10 +219,34 @@ static void a_slow_redis_asks_nobody(void **state)
     sim_world_free(w);
 }
 
+static void redis_goes_far_back(struct sim_world *w)
+{
+    redis_ahead(w, -3 * HOUR_MS);
+}
+
+/* A key is replaced while the clock of Redis is three hours slow, and that is mended then: links that the key signed
+ * live for a day all the same (R6). */
+static void an_overlap_lasts(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "rotate", .step = "lease", .act = redis_goes_far_back}};
+    struct sim_world *w = make(rules, ARRAY_LEN(rules));
+    sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_for(w, 12 * HOUR_MS);
+    assert_true(rules[0].hit);
+    redis_is_right(w);
+    assert_becomes_current(w);
+    sim_world_free(w);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_jump_forwards), cmocka_unit_test(a_jump_back), cmocka_unit_test(a_slow_redis_asks_nobody),
-        cmocka_unit_test(a_quarantine_begins_after_late_calls), cmocka_unit_test(a_drain_keeps_the_patience)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_jump_forwards),
+                                       cmocka_unit_test(a_jump_back),
+                                       cmocka_unit_test(a_slow_redis_asks_nobody),
+                                       cmocka_unit_test(a_quarantine_begins_after_late_calls),
+                                       cmocka_unit_test(a_drain_keeps_the_patience),
+                                       cmocka_unit_test(an_overlap_lasts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
