@@ -34,8 +34,9 @@ def full():
 
 
 @pytest.fixture
-def dice():
-    seed = int(os.environ.get("KEYROLL_CHAOS_SEED") or random.randrange(10**6))
+def dice(request):
+    """A test may bring a seed of its own (parametrize, indirect)."""
+    seed = int(os.environ.get("KEYROLL_CHAOS_SEED") or getattr(request, "param", random.randrange(10**6)))
     print(f"seed {seed} (KEYROLL_CHAOS_SEED repeats it)")
     return random.Random(seed)
 

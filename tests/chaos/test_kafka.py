@@ -42,7 +42,7 @@ def test_topics_deleted_and_recreated(chaos, kafka, full):
     if full:
         hurt.wait_rotated(0.6)
         recreate(hurt, kafka, "jobs", "events", "keys")
-    hurt.end(events=not full)
+    hurt.end(events=not full, made_anew=True)
 
 
 class Stall:

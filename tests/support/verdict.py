@@ -168,17 +168,17 @@ def about_redis(installed, rest):
         time.sleep(0.2)
 
 
-def complaints(installed, rest, lag=True, dead_letters=False, events=True):
+def complaints(installed, rest, lag=True, dead_letters=False, events=True, made_anew=False):
     """Stops the schedulers, checks everything, drains the workers. Returns what is wrong; call it once.
 
     lag: the group must have committed everything. dead_letters: the scenario may have cost some. events: all of them are still
-    on their topic.
+    on their topic. made_anew: topics were deleted and made again.
     """
     installed.keep_metrics()
     ended = [(one.name, one.drain()) for one in installed.schedulers if one.running()]
     found = about_redis(installed, rest)
     if lag:
-        found += ledger.check_lag(installed.kafka, installed.group, 60)
+        found += ledger.check_lag(installed.kafka, installed.group, 60, made_anew)
     ended += [(one.name, one.drain()) for one in installed.workers if one.running()]
     found += [f"{name}: exit status {status} on SIGTERM" for name, status in ended if status != 0]
     held = books(installed.fleet)
