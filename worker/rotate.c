@@ -15,6 +15,7 @@
 #define PROOF_FRESH_MS 2000
 #define LAG_AGAIN_MS   30000
 #define GATE_LOOK_MS   60000
+#define FIRST_LOOK_MS  5000
 #define SET_ROUNDS     3
 #define INTENTS        5 /* of one run that came too late */
 
@@ -285,10 +286,19 @@ static void forget_guess(struct rotation *r)
     record_remove(&r->record, id);
 }
 
+/* A first look has no record to hold the list against. The key that the instance shows may have been made a moment ago
+ * and not be listed yet: one list is no absence (R12). */
+static bool first_list_lags(struct rotation *r)
+{
+    return !r->has_journal && r->record.n_keys == 0 && r->seen == INSTANCE_SEEN_ID && !step_listed(r, r->seen_id) &&
+           !r->first_looks++;
+}
+
 static struct saga_verdict decide(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
     char drift[RECORD_TEXT_MAX];
+    if (first_list_lags(r)) return saga_jump_in(LIST, FIRST_LOOK_MS);
     const enum keyslots_lag lag = list_lag(r);
     if (lag == KEYSLOTS_BEHIND) return saga_jump_in(LIST, LAG_LOOK_MS);
     if (lag == KEYSLOTS_GONE_LISTED)

@@ -85,6 +85,7 @@ struct rotation {
     size_t n_keys, max_keys; /* owned; listed, with room for one more. NULL before the first list */
     bool was_listed;
     int64_t listed_mono_ms;      /* when */
+    unsigned first_looks;        /* how often a first list did not show the key in use */
     unsigned old_looks;          /* how often that was too long ago for what was decided by it (step_take_key) */
     int64_t aws_ms, aws_mono_ms; /* AWS's time in its last reply, and when that came; TIME_NONE none yet */
     enum instance_seen seen;
