@@ -25,7 +25,8 @@
 #define KAFKA_DOWN_AGAIN_MS 500
 #define LOOK_MOST_MS        240000 /* the promise is five minutes (SAFETY.md): the list was a while on its way */
 #define OLD_LOOKS           2 /* in one run: each may take 15 minutes, and a lease is renewed for 30 (lease_max_age) */
-#define PARKED_AGAIN_MS     60000 /* should nobody say that it is back */
+#define PARKED_AGAIN_MS     60000   /* should nobody say that it is back */
+#define OVERLAP_SPARE_MS    3600000 /* of an overlap, by default: 25 h for links that live 24 h */
 
 /* Times in journal and record are compared by whatever worker comes next. So they are not this host's wall clock but
  * Redis's, which all workers share, carried on by the monotonic clock: a wall clock that jumps, or two that disagree,
@@ -697,7 +698,8 @@ int64_t step_quarantine_end_ms(const struct rotation *r)
 
 int64_t step_overlap_end_ms(const struct rotation *r)
 {
-    return step_now_ms(r) + r->env->policy.overlap_ms + step_behind_aws_ms(r);
+    const int64_t behind_ms = step_behind_aws_ms(r);
+    return step_now_ms(r) + r->env->policy.overlap_ms + (behind_ms > OVERLAP_SPARE_MS ? behind_ms : 0);
 }
 
 int64_t step_offer_patience_ms(const struct rotation *r)

@@ -90,7 +90,9 @@ int64_t step_may_land_ms(const struct rotation *r);
 /* When the quarantine ends of a key that this run set Inactive, by step_now_ms(). */
 int64_t step_quarantine_end_ms(const struct rotation *r);
 /* When the overlap ends that begins now, by step_now_ms(). Should that clock be slow and be set right meanwhile, the
- * key stays Active for as long all the same (R6): it does not end before its time by AWS's clock. */
+ * key stays Active for as long all the same (R6): it does not end before its time by AWS's clock. Where the two differ
+ * by less than what the overlap has to spare (25 h for links that live 24 h), either may be the wrong one, and it is
+ * left. */
 int64_t step_overlap_end_ms(const struct rotation *r);
 /* Milliseconds that the key of an open journal may not be offered yet, since Redis may have lost that it was to be
  * deleted, and the call may still land (tests/model, PATIENT_SET); 0 = may go. */
