@@ -668,10 +668,10 @@ static struct saga_verdict finish_prepare(struct saga *s)
     forget_gone(r);
     int64_t now = step_now_ms(r);
     /* the instance may have gone back to it: whichever the predecessor, it signed links up to now */
+    const int64_t overlap_end_ms = step_overlap_end_ms(r);
     for (size_t i = 0; i < rec->n_keys; i++)
-        if (rec->keys[i].next == KEY_NEXT_RETIRE && !rec->keys[i].exposed &&
-            rec->keys[i].next_ms < step_overlap_end_ms(r))
-            rec->keys[i].next_ms = step_overlap_end_ms(r);
+        if (rec->keys[i].next == KEY_NEXT_RETIRE && !rec->keys[i].exposed && rec->keys[i].next_ms < overlap_end_ms)
+            rec->keys[i].next_ms = overlap_end_ms;
     if (!r->journal.repair) {
         rec->rotation = r->journal.rotation;
         rec->rotated_ms = now;

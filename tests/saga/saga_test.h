@@ -38,13 +38,19 @@ static inline struct sim_world *make_world(void (*change)(struct sim_options *o)
     return sim_world_new(&o);
 }
 
-/* A plain start that the scheduler begins to look at, with these rules; borrowed, they may change while it runs. */
-static inline struct sim_world *begin_plain(struct sim_rule *rules, size_t n)
+/* One with these rules; borrowed, they may change while it runs. */
+static inline struct sim_world *make_ruled(struct sim_rule *rules, size_t n)
 {
     struct sim_options o = plain_options(1);
     o.rules = rules;
     o.n_rules = n;
-    struct sim_world *w = sim_world_new(&o);
+    return sim_world_new(&o);
+}
+
+/* A plain start that the scheduler begins to look at, with these rules. */
+static inline struct sim_world *begin_plain(struct sim_rule *rules, size_t n)
+{
+    struct sim_world *w = make_ruled(rules, n);
     sim_start_plain(w);
     sim_schedule(w);
     return w;

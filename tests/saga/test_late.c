@@ -445,10 +445,7 @@ static void a_lagging_first_list(int kind)
 {
     struct sim_rule rules[] = {
         {SIM_ANY, .table = job_kind_name(kind), .step = "survey", .fault = {SIM_STALE, 0}, .act = make_first}};
-    struct sim_options o = plain_options(1);
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
-    struct sim_world *w = sim_world_new(&o);
+    struct sim_world *w = make_ruled(rules, ARRAY_LEN(rules));
     sim_publish(w, kind, JOB_OPERATOR, "", 0);
     sim_run_for(w, HOUR_MS);
     assert_true(rules[0].hit);

@@ -769,13 +769,8 @@ static void a_lost_pivot_a_restore_and_no_pair(void **state)
     (void)state;
     struct sim_rule rules[] = {{SIM_ANY, .step = "offered event", .act = lose_pivot_then_restore},
                                {SIM_ANY, .table = "rotate", .step = "settle", .skip = 1000, .act = lose_the_rest}};
-    struct sim_options o = plain_options(1);
     refuse_later = &rules[1];
-    o.rules = rules;
-    o.n_rules = ARRAY_LEN(rules);
-    struct sim_world *w = sim_world_new(&o);
-    sim_start_plain(w);
-    sim_schedule(w);
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
     sim_run_quiet(w, DAYS);
     assert_true(rules[1].hit);
     assert_well(sim_check_end(w));
