@@ -22,6 +22,7 @@ static void note_person(struct record *rec, enum record_state state, const char 
     }
     if (rec->state != RECORD_EXCLUDED) rec->state = state;
     rec->next_ms = TIME_NONE;
+    rec->parked[0] = '\0';
 }
 
 static bool settled_state(enum record_state s)
@@ -38,15 +39,15 @@ static bool asked_by_a_step(const struct record *rec, int64_t now_ms)
 }
 
 /* Policy asks for an audit only when nothing else is due: the state of a failure that is still there after its time was
- * left by an audit, and this one got through. So is that of an audit which became a dead letter. That the instance's
- * own test fails is told below. done: the key that something was planned with is gone, so that nothing is left to fail.
- */
+ * left by an audit, and this one got through; so is that of one that was parked, which need not wait for its time. So
+ * is that of an audit which became a dead letter. That the instance's own test fails is told below. done: the key that
+ * something was planned with is gone, so that nothing is left to fail. */
 static bool is_over(const struct rotation *r, bool done)
 {
     const struct record *rec = &r->record;
     if (r->has_journal || rec->repair) return false;
     if (rec->state == RECORD_FAILED) return rec->looked || done;
-    return rec->state == RECORD_RETRY && !rec->asked && rec->next_ms <= step_now_ms(r);
+    return rec->state == RECORD_RETRY && !rec->asked && (rec->parked[0] || rec->next_ms <= step_now_ms(r));
 }
 
 /* Keys that died before keyroll ever saw the instance use another: stay as they are, policy makes them due at once. */
@@ -97,7 +98,9 @@ static struct saga_verdict judge(struct saga *s)
     struct record *rec = &r->record;
     char drift[RECORD_TEXT_MAX];
     int64_t now = step_now_ms(r);
-    if (!r->error && step_list_lag(r) != KEYSLOTS_IN_STEP) return saga_jump_in(LIST, LAG_LOOK_MS);
+    const enum keyslots_lag lag = step_list_lag(r);
+    /* the instance's own test failed: that a key of ours is gone or dead is what it says, too; that one is back, not */
+    if (lag == KEYSLOTS_GONE_LISTED || (lag == KEYSLOTS_BEHIND && !r->error)) return saga_jump_in(LIST, LAG_LOOK_MS);
     if (step_shows_old(r)) return saga_jump_in(LIST, LAG_LOOK_MS);
     const bool planned = record_next_key(rec) != NULL;
     bool drifted = keyslots_observe(rec, r->keys, r->n_keys, r->seen, r->seen_id, now, drift);

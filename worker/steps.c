@@ -368,8 +368,9 @@ struct saga_verdict step_lease_got(struct saga *s, const void *result)
     char name[BREAKER_NAME_MAX];
     const struct breaker_port *b = &r->env->breakers;
     if (b->blocked && b->blocked(b->self, r->job, name)) return saga_fail(ERR_BREAKER_OPEN);
-    r->record.parked[0] = '\0';
-    if (r->no_profile) { /* under the lease, so that the record tells it */
+    if (s->table != &audit_table || r->has_journal)
+        r->record.parked[0] = '\0'; /* an audit only looks: see its judge() */
+    if (r->no_profile) {            /* under the lease, so that the record tells it */
         rotation_note(r, ERR_INVALID, true,
                       "no profile \"%s\" in profiles_dir of the worker: add it there, or mend the inventory",
                       r->job->profile);
@@ -850,6 +851,7 @@ static void judge_failure(struct rotation *r)
     text_copy(rec->reason, sizeof(rec->reason), r->reason);
     text_copy(rec->step, sizeof(rec->step), r->step);
     rec->error = r->error;
+    rec->parked[0] = '\0'; /* whatever it waited for: now it waits for this, by the time that is set below */
     if (r->job->kind == JOB_ROTATE && r->job->reason == JOB_OPERATOR) rec->asked = true;
     if (!r->error) { /* a wait: nothing failed */
         if (r->end_state != RECORD_NEW) rec->state = r->end_state;

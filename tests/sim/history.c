@@ -304,12 +304,12 @@ static bool heals(struct sim_world *w, const struct sim_plan *p, enum start star
 {
     const struct sim_truth *t = &w->truth;
     const struct sim_key *held = sim_truth_find(&w->truth, t->instance.id);
-    const bool restored = t->instance_outside_ms >= SIM_START_MONO_MS + START_MS;
+    const bool restored = w->restored_once;
     bool exposed = false;
     for (size_t i = 0; i < t->n; i++) exposed = exposed || t->keys[i].exposed;
     if (start == START_TWO_KEYS || t->ghost || t->blinded) return false;
-    /* no way back, no way forward; what was just being deleted is a key that AWS does not know */
-    if (restored && (start == START_DEAD || (held && held->exposed) || (t->instance.any && !held))) return false;
+    if (restored && (start == START_DEAD || sim_has_no_way_back(w))) return false; /* nor forward */
+    if (w->no_way_back && sim_state(w) == RECORD_DRIFTED) return false;
     return !unread_asks(w, p, start, restored) && !stranger_asks(w, p, restored, exposed) &&
            !loss_asks(w, held, start, restored) && !asked_in_vain(w, p);
 }

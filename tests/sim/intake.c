@@ -186,7 +186,8 @@ static void ended_hook(void *arg, struct saga *s, int outcome)
     struct sim_worker *k = worker_of(i);
     struct sim_world *w = k->world;
     struct rotation *r = ROTATION(s);
-    struct sim_entry *e = outcome == OUTCOME_DONE ? entry_of(i, r) : NULL;
+    /* waiting: the record tells for what */
+    struct sim_entry *e = outcome == OUTCOME_DONE || outcome == OUTCOME_WAITING ? entry_of(i, r) : NULL;
     sim_say(&w->sim, "%s ends %s: %s, %s%s%s", k->name, job_kind_name(r->job->kind), outcomes[outcome],
             record_state_name(r->record.state), r->reason[0] ? ", " : "", r->reason);
     sim_world_outcome(w, r, outcome);

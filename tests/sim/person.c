@@ -166,8 +166,17 @@ void sim_pause(struct sim_world *w, const char *reason)
     if (wait_for(w, &a, store_pause(&w->person_store, NULL, reason, (struct ticket){on_reply, &a, 0}))) abort();
 }
 
+bool sim_has_no_way_back(struct sim_world *w)
+{
+    const struct sim_truth *t = &w->truth;
+    const struct sim_key *held = sim_truth_find(&w->truth, t->instance.id);
+    return w->restored_once && t->instance.any && (!held || held->exposed);
+}
+
 void sim_restore_instance(struct sim_world *w, const struct sim_key *k)
 {
+    if (sim_state(w) == RECORD_DRIFTED && sim_has_no_way_back(w)) w->no_way_back = true; /* until it is adopted */
+    w->restored_once = true;
     sim_say(&w->sim, "the instance is restored from an older copy");
     sim_truth_write(&w->truth, k->id, k->secret, SIM_BY_STRANGER, w->sim.mono_ms);
 }

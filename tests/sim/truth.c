@@ -187,6 +187,13 @@ static bool could_be_seen(const struct sim_truth *t, const struct sim_key *k)
     return k && k->status == AWS_KEY_ACTIVE && !k->exposed && t->asked_ms - t->instance_change_ms > UNSEEN_MS;
 }
 
+/* A call that was sent lands, whatever is seen meanwhile: the instance was restored to this key since, from another. */
+static bool restored_since_sent(const struct sim_truth *t, const char *id)
+{
+    return t->instance.any && !strcmp(t->instance.id, id) && strcmp(t->instance_before.id, id) != 0 &&
+           t->instance_change_ms == t->instance_outside_ms && t->instance_outside_ms >= t->asked_ms;
+}
+
 static void judge_outage(struct sim_truth *t, bool worked, enum sim_by by, const char *what, const char *id)
 {
     if (sim_truth_works(t)) {
@@ -195,6 +202,7 @@ static void judge_outage(struct sim_truth *t, bool worked, enum sim_by by, const
     }
     if (!worked || by == SIM_BY_STRANGER) return;
     if (!could_be_seen(t, sim_truth_find(t, id))) return; /* changed behind its back since the last look */
+    if (restored_since_sent(t, id)) return;
     sim_violate(t, "I1: %s %s takes the instance's last accepted key away", what, id);
 }
 
@@ -242,7 +250,9 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
 {
     const char *verb = deletes ? "deleted" : "set Inactive";
     bool held = t->instance.any && !strcmp(t->instance.id, k->id);
-    if (held && (could_be_seen(t, k) || (!t->unreadable && is_old(t, t->instance_read_ms))))
+    const bool outrun = held && restored_since_sent(t, k->id);
+    t->outrun = t->outrun || outrun;
+    if (held && !outrun && (could_be_seen(t, k) || (!t->unreadable && is_old(t, t->instance_read_ms))))
         sim_violate(t, "I3: %s is %s while the instance holds it", k->id, verb);
     if (k->made_by == SIM_BY_STRANGER && !k->was_shown && !passes_for_ours(t, k))
         sim_violate(t, "I3: %s is %s, though keyroll neither made it nor saw it in use", k->id, verb);

@@ -55,6 +55,7 @@ struct sim_truth {
     int64_t quarantine_ms; /* a key that was offered lives so long as Inactive (R5) */
     int64_t rest_ms;       /* and one that may be a stranger's so long (R4) */
     bool create_open;      /* an intent was journalled, and no journal since tells what became of its create */
+    bool outrun;           /* a call of keyroll's landed on a key that the instance was restored to since it was sent */
     bool revived_late;     /* keyroll's own call made a key Active long after it was given up */
     bool blinded;          /* a look-up of a key that was never in use told nothing */
     struct sim_pair instance, instance_before;

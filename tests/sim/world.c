@@ -772,6 +772,8 @@ const char *sim_check_end(struct sim_world *w)
     }
     check_keys(w, &r, has_journal ? &j : NULL);
     check_exposed(w, &r);
+    if (w->truth.outrun && !sim_truth_works(&w->truth) && !is_named_state(r.state))
+        sim_violate(&w->truth, "I8: the instance was restored to a key while that was taken, and nobody is told");
     if (sim_leased(w)) sim_violate(&w->truth, "a lease is left");
     if (has_journal && !is_named_state(r.state))
         sim_violate(&w->truth, "I8: a journal is left open in state %s", record_state_name(r.state));

@@ -166,6 +166,8 @@ struct sim_world {
     bool stranger_hurts;   /* a stranger made a key, or changed one that is in use, newest or put away */
     bool went_back;        /* a failover or an eviction took record or journal back and left the rest (a flush: R8) */
     uint64_t state_before; /* hash of both when Redis went down */
+    bool restored_once;    /* the instance was restored to an older key */
+    bool no_way_back;      /* to one that leaked or is gone, and drifted so, before it was restored once more */
     bool dead_pair_lost;   /* the instance went back to an Inactive key, and the kept pair cannot be opened */
     char unsealable[24];   /* the key whose sealed pair cannot be opened; "" none */
     bool old_first_look;   /* a job from before the first record began when Redis had lost it */
@@ -238,6 +240,8 @@ void sim_mark_exposed(struct sim_world *w, const char *key_id);
 void sim_pause(struct sim_world *w, const char *reason); /* NULL: resume */
 /* The instance goes back to an older key, as a restored copy does. */
 void sim_restore_instance(struct sim_world *w, const struct sim_key *k);
+/* It was restored to a key that leaked or that AWS does not know: only a person can end that. */
+bool sim_has_no_way_back(struct sim_world *w);
 
 /* Internal seams between the files of this folder. */
 void sim_workers_start(struct sim_world *w);
