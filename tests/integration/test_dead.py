@@ -131,6 +131,11 @@ def test_a_later_try_that_fails_alike_writes_no_other_letter(tmp_path, kafka, re
         fleet.fault({"match": {"service": "instance", "action": "TestAws", "licence": stuck}, "effect": "refuse:404600:200"})
         refuse_create(fleet, failed)
         workers = installed.worker(), installed.worker()
+        # A job under way whose partition moves comes once more, and so does its letter (at least once).
+        def settled():
+            members = [places for _, places in kafka.assignments(installed.group)]
+            return len(members) == 4 and all(members) and sum(map(len, members)) == 96  # two consumers each; four topics of 24
+        wait_for("both workers to have their partitions", settled, 60, poll_s=0.5)
         scheduler = installed.scheduler()
         found = {one["licence"]: one for one in wait_letters(installed, 2)}
         assert set(found) == {stuck, failed}
