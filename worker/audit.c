@@ -98,7 +98,9 @@ static struct saga_verdict judge(struct saga *s)
     struct record *rec = &r->record;
     char drift[RECORD_TEXT_MAX];
     int64_t now = step_now_ms(r);
-    if (!r->error && step_list_lag(r) != KEYSLOTS_IN_STEP) return saga_jump_in(LIST, LAG_LOOK_MS);
+    const enum keyslots_lag lag = step_list_lag(r);
+    /* the instance's own test failed: that a key of ours is gone or dead is what it says, too; that one is back, not */
+    if (lag == KEYSLOTS_GONE_LISTED || (lag == KEYSLOTS_BEHIND && !r->error)) return saga_jump_in(LIST, LAG_LOOK_MS);
     if (step_shows_old(r)) return saga_jump_in(LIST, LAG_LOOK_MS);
     const bool planned = record_next_key(rec) != NULL;
     bool drifted = keyslots_observe(rec, r->keys, r->n_keys, r->seen, r->seen_id, now, drift);

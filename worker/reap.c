@@ -16,6 +16,7 @@ enum row {
     LAST_USED,
     READ_AGAIN,
     JUDGE,
+    PROVE,
     JOURNAL,
     DELETE,
     UNMARK,
@@ -127,7 +128,7 @@ static struct saga_verdict judge(struct saga *s)
     const struct record_key *k = target(r);
     step_weigh_reads(r, current ? current->id : "");
     bool seen_other = r->seen != INSTANCE_SEEN_UNKNOWN && strcmp(r->seen_id, r->target);
-    if (k && k->role == KEY_UNUSED && seen_other) return saga_next(); /* we made it and the instance does not use it */
+    if (k && k->role == KEY_UNUSED && seen_other) return saga_jump(JOURNAL); /* ours, which the instance does not use */
     bool shown = newest && (r->seen == INSTANCE_SEEN_UNKNOWN || !strcmp(r->seen_id, newest->id));
     if (newest && newest->status == AWS_KEY_ACTIVE && shown && strcmp(newest->id, r->target)) return saga_next();
     if (step_shows_old(r)) return saga_jump_in(READ_FIRST, LAG_LOOK_MS);
@@ -223,6 +224,7 @@ static const struct saga_step rows[ROWS] = {
     [LAST_USED] =        {"last used",        last_used,          last_used_got,        900000,   4,  READS},
     [READ_AGAIN] =       {"read again",       step_read,          step_read_got,        900000,   4,  READS | SAGA_LAST_CALL},
     [JUDGE] =            {"judge",            judge,              NULL,                      0,   1,  SAGA_LEASED},
+    [PROVE] =            {"prove",            step_prove_kept,    step_prove_kept_got,  900000,   4,  READS},
     [JOURNAL] =          {"journal",          put_journal,        step_journal_got,      20000,   5,  READS},
     [DELETE] =           {"delete",           delete,             delete_got,            60000,   4,  BY_ID},
     [UNMARK] =           {"unmark",           unmark,             unmark_got,            20000,   8,  READS},

@@ -19,6 +19,7 @@ enum row {
     NEW_LAST_USED,
     OLD_LAST_USED,
     BASELINE,
+    PROVE,
     JOURNAL,
     DEACTIVATE,
     WATCH,
@@ -140,6 +141,13 @@ static struct saga_verdict old_last_used_got(struct saga *s, const void *result)
     r->end_state = RECORD_STUCK;
     r->next_ms = step_now_ms(r) + r->env->policy.retry_cap_ms;
     return saga_jump(FAIL_RECORD);
+}
+
+/* Where the instance cannot test its key, its pair is tried as it was before it was offered. That comes after AWS's
+ * last-used was asked for: it counts as a use. */
+static struct saga_verdict prove(struct saga *s)
+{
+    return ROTATION(s)->can.can_test ? saga_next() : step_prove_kept(s);
 }
 
 static struct saga_verdict put_journal(struct saga *s)
@@ -304,6 +312,7 @@ static const struct saga_step rows[ROWS] = {
     [NEW_LAST_USED] =    {"last used",        new_last_used,      new_last_used_got,    900000,   4,  READS},
     [OLD_LAST_USED] =    {"last used",        old_last_used,      old_last_used_got,    900000,   4,  READS},
     [BASELINE] =         {"test",             step_test,          step_test_got,        900000,   4,  READS | SAGA_BOUNDARY},
+    [PROVE] =            {"prove",            prove,              step_prove_kept_got,  900000,   4,  READS},
     [JOURNAL] =          {"journal",          put_journal,        step_journal_got,      20000,   5,  READS},
     [DEACTIVATE] =       {"deactivate",       deactivate,         deactivate_got,        60000,   4,  BY_ID},
     [WATCH] =            {"watch",            watch,              watch_got,            900000,   1,  READS},

@@ -448,9 +448,14 @@ static struct saga_verdict unsettled(struct rotation *r, const struct aws_result
     return soon ? saga_jump_in(SETTLE_STS, p->settle_interval_ms) : saga_fail(a->err);
 }
 
+static struct saga_verdict probe_new(struct rotation *r, enum aws_op op)
+{
+    return step_probe(r, op, r->journal.key_new, r->secret);
+}
+
 static struct saga_verdict settle_sts(struct saga *s)
 {
-    return step_probe(ROTATION(s), AWS_CALLER_IDENTITY);
+    return probe_new(ROTATION(s), AWS_CALLER_IDENTITY);
 }
 
 static struct saga_verdict settle_sts_got(struct saga *s, const void *result)
@@ -461,7 +466,7 @@ static struct saga_verdict settle_sts_got(struct saga *s, const void *result)
 
 static struct saga_verdict settle_bucket(struct saga *s)
 {
-    return step_probe(ROTATION(s), AWS_LIST_BUCKET);
+    return probe_new(ROTATION(s), AWS_LIST_BUCKET);
 }
 
 static struct saga_verdict settle_bucket_got(struct saga *s, const void *result)

@@ -77,6 +77,7 @@ struct rotation {
     bool secret_sealed;         /* it lies in the journal */
     bool kept;                  /* the record has the kept pair of the current key */
     struct secret *kept_secret; /* opened; NULL: cannot be opened */
+    char kept_id[AWS_KEY_ID_MAX];
     char (*exposed)[AWS_KEY_ID_MAX];
     size_t n_exposed; /* owned; NULL when there are none */
 

@@ -213,6 +213,7 @@ static int load_pairs(struct rotation *r, const struct store_lease *l)
     secret_free(TAKE(r->kept_secret));
     r->secret_sealed = l->sealed != NULL;
     r->kept = l->kept != NULL;
+    text_copy(r->kept_id, sizeof(r->kept_id), l->kept ? l->kept_id : "");
     if (l->sealed && r->journal.key_new[0]) rc = open_pair(r, r->journal.key_new, l->sealed, l->sealed_len, &r->secret);
     if (!rc && l->kept) rc = open_pair(r, l->kept_id, l->kept, l->kept_len, &r->kept_secret);
     if (rc < 0) return rc;
@@ -578,13 +579,13 @@ struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key
     return rc < 0 ? saga_fail(rc) : saga_wait();
 }
 
-struct saga_verdict step_probe(struct rotation *r, enum aws_op op)
+struct saga_verdict step_probe(struct rotation *r, enum aws_op op, const char *key_id, const struct secret *secret)
 {
     struct aws_request q = {.op = op,
                             .account = r->job->account,
                             .user = r->job->user,
-                            .key_id = r->journal.key_new,
-                            .probe_secret = r->secret,
+                            .key_id = key_id,
+                            .probe_secret = secret,
                             .bucket = r->job->bucket,
                             .region = r->job->region,
                             .urgent = goes_first(r),
@@ -652,6 +653,30 @@ struct saga_verdict step_list_got(struct saga *s, const void *result)
     r->error = 0;
     r->reason[0] = '\0';
     return saga_next();
+}
+
+struct saga_verdict step_prove_kept(struct saga *s)
+{
+    struct rotation *r = ROTATION(s);
+    const struct record_key *current = record_current(&r->record);
+    if (!current || !r->kept_secret || strcmp(r->kept_id, current->id)) return saga_next();
+    return step_probe(r, AWS_CALLER_IDENTITY, r->kept_id, r->kept_secret);
+}
+
+struct saga_verdict step_prove_kept_got(struct saga *s, const void *result)
+{
+    struct rotation *r = ROTATION(s);
+    const struct aws_result *a = result;
+    if (!step_aws_error(r, a) || a->err == ERR_AWS_DENIED) { /* who is denied was known */
+        r->error = 0;
+        r->reason[0] = '\0';
+        return saga_next();
+    }
+    if (a->err == ERR_TIMEOUT) return saga_again(UNSENT_AGAIN_MS);
+    if (a->err == ERR_KEY_TOO_NEW)
+        rotation_note(r, a->err, true, "AWS lists %s as Active and does not accept it: %s stays", r->kept_id,
+                      r->target);
+    return saga_fail(a->err);
 }
 
 /* Milliseconds until no call of the worker that was taken over from can land any more (R7). */

@@ -25,6 +25,10 @@ step_got_fn step_read_first_got; /* the same, of two reads around a survey the f
 /* The instance exercises its key. */
 step_start_fn step_test;
 step_got_fn step_test_got; /* failure: the row's retries, then `failed` */
+/* STS accepts the current key, whose pair is kept: a list that shows it may be of before somebody else deleted it, and
+ * its predecessor is about to be taken away. Goes on where that pair is not at hand. */
+step_start_fn step_prove_kept;
+step_got_fn step_prove_kept_got;
 /* Which keys are marked as exposed: read again before a key is made Active, a mark may have come since the lease. */
 step_start_fn step_marks;
 step_got_fn step_marks_got;
@@ -61,8 +65,8 @@ struct saga_verdict step_put_event(struct rotation *r, enum event_type type);
 /* One AWS call on this user; key_id and status as the operation needs them. Mutating ones carry the lease's deadline.
  */
 struct saga_verdict step_aws(struct rotation *r, enum aws_op op, const char *key_id, enum aws_key_status status);
-/* STS or bucket probe with the pair at hand. */
-struct saga_verdict step_probe(struct rotation *r, enum aws_op op);
+/* STS or bucket probe with this pair. */
+struct saga_verdict step_probe(struct rotation *r, enum aws_op op, const char *key_id, const struct secret *secret);
 /* last: the connection is closed after it. */
 struct saga_verdict step_instance(struct rotation *r, enum instance_op op, bool last);
 /* Takes in how long a failed call's instance wants to be left alone: by itself binding, by its profile for the record.

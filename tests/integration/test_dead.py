@@ -175,7 +175,7 @@ def test_a_later_try_that_fails_alike_writes_no_other_letter(tmp_path, kafka, re
         wait_tries(1, stuck)
         assert letters(installed) == [] and len(installed.dead_letters()) == 3
         fleet.control("DELETE", "faults")
-        installed.keyroll.run("rotate", stuck, failed, "--wait")
+        installed.keyroll.run("rotate", stuck, failed, "--wait", check=False)  # says so where the scheduler's own try came first
         installed.wait_stage("overlap", 60)
         assert installed.finish("overlap", dead_letters=3) == []
 

@@ -12,6 +12,11 @@ static void deactivate_newest(struct sim_world *w)
     sim_truth_update(&w->truth, newest(w)->id, AWS_KEY_INACTIVE, SIM_BY_STRANGER);
 }
 
+static void delete_newest(struct sim_world *w)
+{
+    if (newest(w)->exists) sim_truth_delete(&w->truth, newest(w)->id, SIM_BY_STRANGER);
+}
+
 static void activate_newest(struct sim_world *w)
 {
     sim_truth_update(&w->truth, newest(w)->id, AWS_KEY_ACTIVE, SIM_BY_STRANGER);
@@ -61,6 +66,37 @@ static void an_old_list_takes_no_key_away(void **state)
     an_old_list("retire", "read again", true);
     an_old_list("reap", "last used", false);
     an_old_list("reap", "last used", true);
+}
+
+/* A stranger deletes the key in use, and the survey after it still lists it: its predecessor, the only way back, is not
+ * taken away, whether or not the instance can test its key. */
+static void a_list_of_before(const char *table, bool can_read, bool can_test)
+{
+    struct sim_rule rules[] = {
+        {SIM_ANY, .table = table, .step = "survey", .fault = {SIM_STALE, 0}, .act = delete_newest}};
+    struct sim_options o = plain_options(1);
+    o.can.can_read = can_read;
+    o.can.can_test = can_test;
+    o.rules = rules;
+    o.n_rules = ARRAY_LEN(rules);
+    struct sim_world *w = sim_world_new(&o);
+    const struct sim_key *old = sim_start_plain(w);
+    sim_schedule(w);
+    sim_run_quiet(w, DAYS);
+    assert_true(rules[0].hit);
+    assert_well(w->truth.violation);
+    assert_well(sim_check_end(w));
+    assert_true(old->exists);
+    if (!strcmp(table, "retire")) assert_int_equal(old->status, AWS_KEY_ACTIVE);
+    sim_world_free(w);
+}
+
+static void a_list_of_before_takes_no_key_away(void **state)
+{
+    (void)state;
+    static const char *const tables[] = {"retire", "reap"};
+    for (size_t i = 0; i < ARRAY_LEN(tables); i++)
+        for (int can = 0; can < 4; can++) a_list_of_before(tables[i], can & 1, can & 2);
 }
 
 /* ---- doubt --------------------------------------------------------------------------------------------------------
@@ -228,6 +264,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_old_list_takes_no_key_away),
+        cmocka_unit_test(a_list_of_before_takes_no_key_away),
         cmocka_unit_test(a_doubted_key_that_is_somebodys_stays),
         cmocka_unit_test(a_doubted_key_that_was_used_meanwhile_stays),
         cmocka_unit_test(a_withdrawn_key_that_is_held_stays),

@@ -50,7 +50,7 @@ SUITES = {
     "sim":         (        5,  120, "build",                 "tests/support/sim_suite.py"),
     "sandbox":     (        3,    5, "build venv",            "tests/support/build release && $PYTEST tests/sandbox"),
     "integration": (       14,   60, "build venv redis kafka",
-                    "tests/support/build release && $PYTEST tests/integration -n 5 --dist loadfile --ignore=tests/integration/test_budget.py"),
+                    "tests/support/build release && $PYTEST tests/integration -n 6 --dist loadfile --ignore=tests/integration/test_budget.py"),
     "budget":      (        4,   10, "build venv redis kafka",  # alone: it measures rates
                     "tests/support/build release && $PYTEST tests/integration/test_budget.py"),
     "chaos":       (        8,   60, "build venv redis kafka clock",
