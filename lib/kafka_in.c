@@ -478,10 +478,11 @@ static bool is_joining(const struct kafka_in *k)
 
 /* Of one that is joining: a leave is read by the broker behind the join only, and the group would keep the member for a
  * session timeout. librdkafka below 2.3 cannot even be destroyed then: it asserts a state that the first assignment
- * makes (its issue 4312). */
+ * makes (its issue 4312). Also of one that has no id yet: the answer to its first join may bring that at any moment,
+ * and librdkafka joins again with it at once. */
 static void await_assignment(struct kafka_in *k, int64_t end_mono_ms)
 {
-    while (is_joining(k) && clock_mono_ms(k->clock) < end_mono_ms) {
+    while (!k->was_assigned && !k->is_fatal && clock_mono_ms(k->clock) < end_mono_ms) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(k->rk, 20);
         if (m) rd_kafka_message_destroy(m);
     }

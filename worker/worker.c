@@ -32,7 +32,8 @@
 #define PARK_HEAD_MS     120000
 #define SEEN_AGAIN_MS    500
 #define COMMIT_WAIT_MS   3000
-#define LEAVE_WAIT_MS    1500 /* each of the two consumers */
+#define LEAVE_WAIT_MS    1500 /* each of the two consumers, */
+#define LEAVE_PATIENT_MS 5000 /* and where the drain left time: the broker may be busy */
 #define LINGER_MS        5    /* each transition waits so long: a tenth less CPU for 2 % more time (tests/bench) */
 
 struct worker {
@@ -62,6 +63,7 @@ struct worker {
     struct loop_timer *drain_timer, *others_timer, *seen_timer;
     struct rotation_env env;
     bool redis_ready, draining, drained, failed;
+    int64_t drain_end_mono_ms;
 };
 
 static char *reason(const char *what, const char *why)
@@ -260,6 +262,7 @@ static void on_sigterm(void *arg)
         return;
     }
     w->draining = true;
+    w->drain_end_mono_ms = clock_mono_ms(&clock_system) + w->o->drain_timeout_ms;
     LOG(LOG_LEVEL_INFO, "drain", "stopping: no new jobs", LOG_I("keyroll.jobs", intake_in_flight(w->intake)));
     loop_timer_start(w->drain_timer, w->o->drain_timeout_ms);
     intake_drain(w->intake);
@@ -588,6 +591,13 @@ int worker_new(struct loop *l, const struct options *o, struct worker **ret_work
     return 0;
 }
 
+/* A member that has not left holds the group up for a session. */
+static int64_t leave_wait_ms(const struct worker *w)
+{
+    int64_t left = w->drained && !w->failed ? w->drain_end_mono_ms - clock_mono_ms(&clock_system) : 0;
+    return left < LEAVE_WAIT_MS ? LEAVE_WAIT_MS : left < LEAVE_PATIENT_MS ? left : LEAVE_PATIENT_MS;
+}
+
 int worker_run(struct worker *w)
 {
     LOG(LOG_LEVEL_INFO, "start", "keyroll-worker is starting", LOG_S("service.version", KEYROLL_VERSION),
@@ -596,8 +606,8 @@ int worker_run(struct worker *w)
     loop_run(w->loop);
     if (w->draining && !w->failed) intake_commit_now(w->intake, COMMIT_WAIT_MS);
     intake_bind(w->intake, NULL, NULL);
-    kafka_in_free(TAKE(w->in), LEAVE_WAIT_MS);
-    kafka_in_free(TAKE(w->others), LEAVE_WAIT_MS);
+    kafka_in_free(TAKE(w->in), leave_wait_ms(w));
+    kafka_in_free(TAKE(w->others), leave_wait_ms(w));
     LOG0(LOG_LEVEL_INFO, "stop", w->drained ? "drained" : "stopped");
     return w->drained && !w->failed ? 0 : 1;
 }

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from support import deployment, sandbox
+from support import deployment, sandbox, servers, tcp_proxy
 from support.processes import wait_for
 
 GRACE_S = 60 - 10  # the chart's terminationGracePeriodSeconds, less what the kubelet may need
@@ -61,13 +61,33 @@ def test_the_group_forgets_who_leaves_as_soon_as_it_is_ready(tmp_path, kafka, re
             assert kafka.members(made.group) == 0
 
 
+def test_the_group_forgets_who_leaves_at_any_moment_of_joining(tmp_path, redis_server, full):
+    """The same with a broker that is slow, each answer takes 0.6 s: SIGTERM comes while the second member asks for an id, joins
+    with it, waits for its place."""
+    slow = servers.KafkaServer(tmp_path, "slow")
+    with tcp_proxy.TcpProxy(slow.port) as proxy:
+        slow.settings["advertised.listeners"] = f"PLAINTEXT://127.0.0.1:{proxy.port}"
+        with slow, sandbox.SandboxFleet(tmp_path, 1) as fleet, \
+                deployment.Deployment(tmp_path, slow, redis_server, fleet, **REAL) as made:
+            made.topics_apply()
+            for after_ms in range(0, 1500, 50 if full else 300):
+                proxy.latency_s = 0.3
+                worker = made.worker()
+                time.sleep(after_ms / 1000)  # the moment is the point
+                begun = time.monotonic()
+                assert worker.drain() == 0
+                print(f"SIGTERM {after_ms} ms after it was ready: ended after {time.monotonic() - begun:.1f} s")
+                proxy.latency_s = 0
+                assert slow.members(made.group) == 0
+
+
 def test_sigterm_under_load(busy, size):
     count, latency_ms = size
     worker, = busy.workers
     under_way = worker.metrics()["keyroll_jobs_in_flight"]
     begun = time.monotonic()
     worker.sigterm()
-    wait_for("it not to be ready", lambda: not worker.ready(), 5, poll_s=0.01)
+    wait_for("it not to be ready", lambda: not worker.ready(), 30, poll_s=0.01)
     unready_s = time.monotonic() - begun
     status = worker.wait(GRACE_S + 10)
     used_s = time.monotonic() - begun
@@ -89,9 +109,9 @@ def test_leaving_at_once(busy, size):
     begun = time.monotonic()
     worker.sigterm()
     if worker.settings.get("drain_timeout") is None:
-        wait_for("it to drain", lambda: not worker.ready(), 5, poll_s=0.01)
+        wait_for("it to drain", lambda: not worker.ready(), 30, poll_s=0.01)
         worker.sigterm()
-    status = worker.wait(10)
+    status = worker.wait(30)  # less than the drain's deadline
     left = next(line["keyroll.jobs"] for line in worker.logged() if line.get("event.action") == "drain-deadline")
     print(f"ended after {time.monotonic() - begun:.1f} s with {left} jobs under way")
     assert status == 1 and left > 0

@@ -21,7 +21,7 @@ static void on_tick(void *arg);
 
 static void tick_in(struct sim_scheduler *s, int64_t delay_ms)
 {
-    if (!s->world->quiet) sim_after(&s->world->sim, delay_ms > 0 ? delay_ms : TICK_MS, on_tick, s, s->world);
+    if (!s->world->quiet) sim_after(&s->world->sim, delay_ms > 0 ? delay_ms : TICK_MS, on_tick, s, s);
 }
 
 static void on_restored(void *self, uint64_t id, const void *result)
@@ -177,8 +177,10 @@ void sim_scheduler_start(struct sim_world *w)
     w->same = 0;
     w->last_digest = 0;
     for (int i = 0; i < (w->o.two_schedulers ? 2 : 1); i++) {
-        w->schedulers[i].idle = 0;
-        sim_after(&w->sim, 1 + i * 2500, on_tick, &w->schedulers[i], w);
+        struct sim_scheduler *s = &w->schedulers[i];
+        s->idle = 0;
+        sim_client_dropped(&s->client); /* its looks of before would go on beside the new ones */
+        sim_after(&w->sim, 1 + i * 2500, on_tick, s, s);
     }
 }
 

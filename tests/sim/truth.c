@@ -25,7 +25,7 @@
  * begun and the 10 s that it may take, AWS's skew limit, and half a minute for an intent that was repeated. */
 #define CREATE_LIFE_MS  (16 * 60000)
 #define CREATE_SLACK_MS 5000
-#define LATE_MS         60000        /* no call is waited for so long */
+#define LATE_MS         15000        /* its lease has ended: somebody else may have gone on since */
 #define LOOK_MOST_MS    300000       /* a retry or two of what comes between a look and its call */
 #define UNSEEN_MS       (40 * 60000) /* what the instance has held for so long shows in last-used (R11) */
 #define USE_GRAIN_MS    (15 * 60000) /* facts/aws, section 11: the first use in each 15 minutes is kept */

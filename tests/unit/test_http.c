@@ -488,12 +488,12 @@ static void timeouts_tell_sent_from_unsent(void **state)
 {
     struct fixture *f = *state;
     struct http_request req = get(f, "/silent");
-    req.timeout_ms = 100;
+    req.timeout_ms = 500;
     const struct answer *a = ask(f, &req);
     assert_int_equal(a->err, ERR_TIMEOUT_SENT);
     assert_true(a->detail[0] != '\0');
     req = get(f, "/slow"); /* a byte every 20 ms is no reason to go on */
-    req.timeout_ms = 200;
+    req.timeout_ms = 500;
     assert_int_equal(ask(f, &req)->err, ERR_TIMEOUT_SENT);
 
     /* A listener whose backlog is full answers no SYN: nothing was sent. */
@@ -715,7 +715,7 @@ static void what_goes_ahead_keeps_its_order_too(void **state)
 
     struct http_request req = get(f, "/silent");
     f->completions = f->awaited = 0;
-    req.timeout_ms = 300;
+    req.timeout_ms = 1500;
     send_as(f, &req, 0);
     turn_once(f);
     req = get(f, "/ok");
@@ -739,7 +739,7 @@ static void classes_do_not_wait_for_each_other(void **state)
     struct fixture *f = *state;
     struct http_request req = get(f, "/silent");
     req.class = HTTP_S3;
-    req.timeout_ms = 300;
+    req.timeout_ms = 1500;
     send_as(f, &req, 0);
     req = get(f, "/ok");
     req.class = HTTP_STS;
@@ -915,6 +915,7 @@ static void session_keys_are_never_logged(void **state)
 static void many_handshakes_leave_the_loop_responsive(void **state)
 {
     struct fixture *f = *state;
+    const int64_t start_us = now_us();
     for (unsigned i = 0; i < 200; i++) {
         struct http_request req = get(f, "/ok");
         req.class = HTTP_INSTANCE;
@@ -926,8 +927,8 @@ static void many_handshakes_leave_the_loop_responsive(void **state)
     for (unsigned i = 0; i < 200; i++) assert_int_equal(f->a[i].err, 0);
     struct loop_stats st;
     loop_stats(f->l, &st);
-    assert_true(st.turns > 20); /* spread, not done in a few long turns */
-    assert_true(st.p50_us < 100000);
+    assert_true(st.turns > 20);                          /* spread, not done in a few long turns */
+    assert_true(st.p50_us < (now_us() - start_us) / 20); /* of what all took: a machine may be slow */
 }
 
 #define WITH(set, name) cmocka_unit_test_setup_teardown(name, set, teardown)

@@ -227,7 +227,7 @@ static void burn(void *arg)
     int64_t until = now_us() + 30000;
     while (now_us() < until) {
     }
-    loop_timer_start(f->timer, 50); /* asleep time must not count */
+    loop_timer_start(f->timer, 1000); /* asleep time must not count */
 }
 
 static void busy_time_counts_descriptor_callbacks_and_not_sleep(void **state)
@@ -245,7 +245,7 @@ static void busy_time_counts_descriptor_callbacks_and_not_sleep(void **state)
     loop_stats(f->l, &s);
     assert_true(s.turns >= 2);
     assert_true(s.max_us >= 29000);
-    assert_true(s.p50_us < 29000); /* the turn that slept 50 ms was short */
+    assert_true(s.p50_us < 500000); /* the turn that slept 1 s was short */
     assert_true(s.p99_us <= s.max_us);
 }
 
