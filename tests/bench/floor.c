@@ -3,7 +3,7 @@
  *
  *   rotate   list, read, create, identity, bucket, write, read, test
  *   retire   read, list, read, test, deactivate, test
- *   reap     read, list, last used, read, delete
+ *   reap     read, list, last used, read, identity, delete
  *
  * Plan: CreateAccessKey on a fresh connection (closed when 32 are open to IAM), the last request to a bucket or an
  * instance closes its connection, IAM and STS stay open. --in-flight slots have one easy handle each, driven by epoll
@@ -60,8 +60,13 @@ static const struct plan plans[] = {
       {CALL_DEACTIVATE, false},
       {CALL_TEST, true}}},
     {"reap",
-     5,
-     {{CALL_READ, false}, {CALL_LIST, false}, {CALL_LAST_USED, false}, {CALL_READ, true}, {CALL_DELETE, false}}},
+     6,
+     {{CALL_READ, false},
+      {CALL_LIST, false},
+      {CALL_LAST_USED, false},
+      {CALL_READ, true},
+      {CALL_IDENTITY, false},
+      {CALL_DELETE, false}}},
 };
 
 struct slot {
