@@ -29,6 +29,7 @@ struct aws_op_sim {
     char key_id[AWS_KEY_ID_MAX], secret[SIM_SECRET_MAX];
     enum aws_key_status status;
     int64_t sent_wall_ms, listed_ms;
+    bool is_unproven;
     /* its list */
     unsigned pages;           /* so far */
     size_t n_first, n_passed; /* keys there were at the first page, and those that were passed on the way */
@@ -104,10 +105,12 @@ static void list(struct aws_op_sim *o)
     struct aws_result *r = &o->result;
     const bool first = !o->pages;
     note_alone(t);
+    const bool stale = o->op.fault.kind == SIM_STALE && t->sim->mono_ms - t->listed_change_ms < STALE_MS;
     if (first) t->listed_ms = r->listed_mono_ms = t->sim->mono_ms;
+    if (first) t->listed_before_outside = stale && t->outside_ms == t->listed_change_ms;
     if (o->op.fault.kind == SIM_PAGED)
         list_page(o);
-    else if (o->op.fault.kind == SIM_STALE && t->sim->mono_ms - t->listed_change_ms < STALE_MS)
+    else if (stale)
         list_before(o);
     else
         for (size_t i = 0; i < t->n; i++)
@@ -159,6 +162,7 @@ static void op_effect(struct sim_op *op)
     }
     t->asked_ms = op->begun_ms;
     t->asked_listed_ms = o->listed_ms;
+    t->asked_unproven = o->is_unproven;
     switch (o->what) {
     case AWS_LIST_ACCESS_KEYS:
         list(o);
@@ -223,6 +227,7 @@ static int port_call(void *self, const struct aws_request *q, struct ticket t)
     const char *what =
         q->op == AWS_UPDATE_ACCESS_KEY && q->status == AWS_KEY_ACTIVE ? SIM_MAKES_ACTIVE : aws_op_name(q->op);
     if (is_mutation(q->op) && p->aws->o.acts) p->aws->o.acts(p->aws->o.arg, p->client, what, o->key_id);
+    o->is_unproven = p->aws->o.truth->unproven && p->aws->o.truth->listed_before_outside;
     sim_op_begin(p->aws->o.net, p->client, &o->op, &aws_class, aws_op_name(q->op), is_mutation(q->op), q->timeout_ms,
                  t);
     return 0;

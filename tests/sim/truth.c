@@ -259,8 +259,8 @@ static void judge_against(struct sim_truth *t, const struct sim_key *k, bool del
     /* a stranger came in between: after the call was sent, or after a look that is no older than it has to be */
     bool unforeseen =
         t->outside_ms >= t->asked_ms || (t->outside_ms > t->asked_listed_ms && !is_old(t, t->asked_listed_ms));
-    if (k->made_by == SIM_BY_STRANGER && k->was_held && !unforeseen && !held && !sim_truth_works(t) &&
-        could_be_seen(t, k))
+    if (k->made_by == SIM_BY_STRANGER && k->was_held && !unforeseen && !t->asked_unproven && !held &&
+        !sim_truth_works(t) && could_be_seen(t, k))
         sim_violate(t, "I3: %s is %s while the instance has no other accepted key", k->id, verb);
     if (!deletes) return;
     judge_rest(t, k);

@@ -67,6 +67,9 @@ struct sim_truth {
     int64_t outside_ms;          /* last time a stranger touched any key */
     int64_t asked_ms;            /* when the call whose effect comes now was begun: it was decided before */
     int64_t asked_listed_ms;     /* listed_ms of then: a call may land after another worker's look */
+    bool listed_before_outside;  /* that list was of before a stranger's change */
+    bool unproven;               /* keyroll acts, and has nothing to try the instance's key with: no pair, no test */
+    bool asked_unproven;         /* both, when the call was begun */
     int64_t intent_ms;           /* when keyroll meant to send its last CreateAccessKey; -1 never */
     int64_t intent_first_ms;     /* when it meant to for the first time since it was let through the gate */
     bool at_gate;                /* it was there since the last intent: the next one is a new one */

@@ -472,12 +472,23 @@ static void note_doubt(struct sim_world *w, const struct sim_worker *k, const ch
     if (x->was_doubted) x->doubted_ms = w->sim.mono_ms;
 }
 
+/* Whether the pair that the instance holds is kept and can be opened. */
+static bool has_pair(struct sim_world *w)
+{
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, "record", key);
+    const char *id = sim_redis_peek(w->redis, key, "sealed_id", NULL);
+    return id && !strcmp(id, w->truth.instance.id) && strcmp(id, w->unsealable) != 0 && !w->dead_pair_lost;
+}
+
 static void on_acts(void *arg, struct sim_client *c, const char *what, const char *key_id)
 {
     struct sim_world *w = arg;
     const struct sim_worker *k = (const struct sim_worker *)c;
     if (!k->calling) return;
     judge_lease(w, k, what);
+    const bool tests = w->o.can.can_test && strcmp(what, aws_op_name(AWS_DELETE_ACCESS_KEY)) != 0; /* retire does */
+    w->truth.unproven = !tests && !has_pair(w);
     if (strcmp(what, instance_op_name(INSTANCE_WRITE_KEY)) != 0) note_doubt(w, k, key_id);
     if (!strcmp(what, instance_op_name(INSTANCE_WRITE_KEY))) judge_sealed(w, k, key_id);
     if (!strcmp(what, SIM_MAKES_ACTIVE)) judge_revival(w, k, key_id);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """ctest_suite.py PREFIX PRESET...: builds each preset, then runs the ctest programs named PREFIX.* of all presets at once, one
-JUnit file each. A job more than there are processors in each: the longest programs wait most of their time. KEYROLL_AGAIN=1: only those that failed the last time."""
+JUnit file each. A job more than there are processors in each: the longest programs wait most of their time. KEYROLL_AGAIN=1: only
+those that failed the last time."""
 import os
 import subprocess
 import sys
