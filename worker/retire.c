@@ -74,6 +74,13 @@ static struct saga_verdict hand_over(struct rotation *r)
     return saga_jump(ROTATE_LIST);
 }
 
+static struct saga_verdict begin_watch(struct rotation *r)
+{
+    r->watch_began_mono_ms = clock_mono_ms(r->env->clock);
+    r->polls = 0;
+    return saga_jump(r->can.can_test || r->can.can_read ? WATCH : PREPARE);
+}
+
 static struct saga_verdict judge(struct saga *s)
 {
     struct rotation *r = ROTATION(s);
@@ -84,7 +91,9 @@ static struct saga_verdict judge(struct saga *s)
     step_weigh_reads(r, newest->id);
     if (r->seen != INSTANCE_SEEN_UNKNOWN && strcmp(r->seen_id, current->id) && !MUTANT(RETIRE_BLIND))
         return step_shows_old(r) ? saga_jump_in(READ_FIRST, LAG_LOOK_MS) : hand_over(r);
-    if (!old || old->status == AWS_KEY_INACTIVE) return saga_jump(PREPARE);
+    if (!old) return saga_jump(PREPARE);
+    if (old->status == AWS_KEY_INACTIVE) /* by whom this is taken over from, who may not have watched to the end */
+        return r->has_journal ? begin_watch(r) : saga_jump(PREPARE);
     if (old->status != AWS_KEY_ACTIVE && old->status != AWS_KEY_EXPIRED) {
         rotation_note(r, ERR_NEEDS_PERSON, false, "key %s has a status that keyroll does not know: look at it in AWS",
                       r->target);
@@ -176,9 +185,7 @@ static struct saga_verdict deactivate_got(struct saga *s, const void *result)
     const struct aws_result *a = result;
     if (a->err == ERR_TIMEOUT) return saga_again(100);
     if (a->err != ERR_AWS_NO_ENTITY && step_aws_error(r, a)) return saga_fail(a->err);
-    r->watch_began_mono_ms = clock_mono_ms(r->env->clock);
-    r->polls = 0;
-    return r->can.can_test || r->can.can_read ? saga_next() : saga_jump(PREPARE);
+    return begin_watch(r);
 }
 
 static struct saga_verdict watch(struct saga *s)

@@ -225,6 +225,19 @@ static void no_way_back_is_left(void **state)
     sim_world_free(w);
 }
 
+/* I1: who watched the instance after its predecessor went Inactive crashed. The next one watches it anew. */
+static void a_watch_is_taken_over(void **state)
+{
+    (void)state;
+    struct sim_rule rules[] = {{SIM_ANY, .table = "retire", .step = "deactivate", .act = fail_tests_for_an_hour},
+                               {SIM_ANY, .table = "retire", .step = "watch", .fault = {SIM_CRASH_AFTER, 0}},
+                               {SIM_ANY, .table = "retire", .step = "reactivate"}};
+    struct sim_world *w = begin_plain(rules, ARRAY_LEN(rules));
+    assert_becomes_current(w);
+    assert_true(rules[1].hit && rules[2].hit);
+    sim_world_free(w);
+}
+
 /* I5: a copy of what was answered already, which cannot even look, is no failure. */
 static void a_copy_that_cannot_look(void **state)
 {
@@ -1001,6 +1014,7 @@ int main(void)
         cmocka_unit_test(without_a_read_back),
         cmocka_unit_test(first_key_undone_where_nothing_is_read),
         cmocka_unit_test(no_way_back_is_left),
+        cmocka_unit_test(a_watch_is_taken_over),
         cmocka_unit_test(a_lost_pivot_where_nothing_is_read),
         cmocka_unit_test(a_lost_pivot_and_a_restore),
         cmocka_unit_test(a_lost_pivot_a_restore_and_no_pair),

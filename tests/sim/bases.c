@@ -30,7 +30,8 @@ static void deactivate_newest(struct sim_world *w)
 
 static void restore_original(struct sim_world *w)
 {
-    if (w->truth.keys[0].exists) sim_restore_instance(w, &w->truth.keys[0]);
+    const struct sim_key *k = &w->truth.keys[0]; /* a copy has only what the instance once had */
+    if (k->exists && k->was_shown) sim_restore_instance(w, k);
 }
 
 /* The record's sealed pair cannot be opened any more, so that it cannot be written again. */

@@ -310,7 +310,9 @@ static void choose(void *arg, const struct sim_call *c, struct sim_fault *f)
     if (c->edge == SIM_REDIS && c->client->step && !strcmp(c->client->step, "gate")) sim_truth_gate(&w->truth);
     if (c->edge == SIM_REDIS && c->client->step && !strcmp(c->client->step, "intent")) sim_truth_intend(&w->truth);
     choose_fault(w, c, f);
-    if (f->kind == SIM_PERMANENT) w->refused = true;
+    const bool refuses_key = c->edge == SIM_INSTANCE && c->client->step && !strcmp(c->client->step, "set") &&
+                             (f->kind == SIM_LOGIN || f->kind == SIM_REFUSED_LATER);
+    if (f->kind == SIM_PERMANENT || refuses_key) w->refused = true;
     if (f->kind != SIM_FINE && c->edge == SIM_INSTANCE) w->instance_hurt = true;
     if (f->kind != SIM_FINE) w->same = 0; /* it is not at rest */
     if (w->o.cover) w->o.cover(w->o.cover_arg, c, f->kind);
@@ -783,7 +785,8 @@ const char *sim_check_end(struct sim_world *w)
     }
     check_keys(w, &r, has_journal ? &j : NULL);
     check_exposed(w, &r);
-    if (w->truth.outrun && !sim_truth_works(&w->truth) && !is_named_state(r.state))
+    const bool can_look = w->o.can.can_read || w->o.can.can_test;
+    if (w->truth.outrun && can_look && !sim_truth_works(&w->truth) && !is_named_state(r.state) && !r.reason[0])
         sim_violate(&w->truth, "I8: the instance was restored to a key while that was taken, and nobody is told");
     if (sim_leased(w)) sim_violate(&w->truth, "a lease is left");
     if (has_journal && !is_named_state(r.state))
