@@ -57,7 +57,7 @@ SUITES = {
                     "tests/support/build release && $PYTEST tests/chaos -n 4 --maxschedchunk=1 -rP"),
     "quickstart":  (        5,    8, "build redis",           "python3 tests/support/quickstart_suite.py"),
     "chart":       (        5,    5, "build venv redis kafka chart prometheus",
-                      "tests/support/build release && $PYTEST tests/chart"),
+                      "tests/support/build release && $PYTEST tests/chart -n 2"),
     "observability": (      5,    6, "build venv redis kafka prometheus asyncapi",
                       "tests/support/build release && $PYTEST tests/observability"),
     "image":       (        8,   60, "build venv redis kafka image",
