@@ -52,6 +52,15 @@ static void audit(struct sim_world *w, struct record *ret)
     assert_true(sim_record(w, ret));
 }
 
+/* Nobody is told that the host is back: the record's time brings it. */
+static void assert_rotates_once(struct sim_world *w)
+{
+    sim_schedule(w);
+    assert_becomes_current(w);
+    assert_int_equal(w->truth.creates, 1);
+    sim_world_free(w);
+}
+
 /* What the scheduler publishes when it hears that the host is back. */
 static struct policy_verdict judge_recovered(struct sim_world *w, const struct record *r)
 {
@@ -87,7 +96,6 @@ static void an_audit_leaves_the_rotation_parked(void **state)
     sim_world_free(w);
 }
 
-/* Nobody is told that it is back: the record's time brings it. */
 static void what_is_parked_has_its_time(void **state)
 {
     (void)state;
@@ -95,10 +103,7 @@ static void what_is_parked_has_its_time(void **state)
     struct sim_world *w = make_parked(NULL, 0, JOB_ROTATE, JOB_OPERATOR, &r);
     is_away = false;
     audit(w, &r);
-    sim_schedule(w);
-    assert_becomes_current(w);
-    assert_int_equal(w->truth.creates, 1);
-    sim_world_free(w);
+    assert_rotates_once(w);
 }
 
 /* The audit itself was parked: the next one that gets through ends that, at once. Else it would be due at every tick
@@ -131,10 +136,7 @@ static void an_audit_parks_it_again(void **state)
     assert_string_equal(r.parked, HOST);
     assert_true(r.asked);
     is_away = false;
-    sim_schedule(w);
-    assert_becomes_current(w);
-    assert_int_equal(w->truth.creates, 1);
-    sim_world_free(w);
+    assert_rotates_once(w);
 }
 
 /* The audit fails by itself: then the record waits for that, by its time, and the host's return does not hurry it. */

@@ -384,6 +384,14 @@ static void judge_lease(struct sim_world *w, const struct sim_worker *k, const c
     if (!token && whole) sim_violate(&w->truth, "I4: %s begins %s without a lease", k->name, what);
 }
 
+static bool record_keeps_pair(struct sim_world *w, const char *key_id)
+{
+    char key[STORE_KEY_MAX];
+    store_key(&w->scheduler_store, SIM_USER_KEY, "record", key);
+    const char *id = sim_redis_peek(w->redis, key, "sealed_id", NULL);
+    return id && !strcmp(id, key_id);
+}
+
 static void judge_sealed(struct sim_world *w, const struct sim_worker *k, const char *key_id)
 {
     char key[STORE_KEY_MAX];
@@ -391,9 +399,7 @@ static void judge_sealed(struct sim_world *w, const struct sim_worker *k, const 
     if (sim_redis_losses(w->redis)) return;
     store_key(&w->scheduler_store, SIM_USER_KEY, "journal", key);
     if (sim_redis_peek(w->redis, key, "sealed", NULL) && sim_journal(w, &j) && !strcmp(j.key_new, key_id)) return;
-    store_key(&w->scheduler_store, SIM_USER_KEY, "record", key);
-    const char *id = sim_redis_peek(w->redis, key, "sealed_id", NULL);
-    if (id && !strcmp(id, key_id)) return;
+    if (record_keeps_pair(w, key_id)) return;
     sim_violate(&w->truth, "I2: %s offers %s, whose secret lies sealed nowhere", k->name, key_id);
 }
 
@@ -477,10 +483,8 @@ static void note_doubt(struct sim_world *w, const struct sim_worker *k, const ch
 /* Whether the pair that the instance holds is kept and can be opened. */
 static bool has_pair(struct sim_world *w)
 {
-    char key[STORE_KEY_MAX];
-    store_key(&w->scheduler_store, SIM_USER_KEY, "record", key);
-    const char *id = sim_redis_peek(w->redis, key, "sealed_id", NULL);
-    return id && !strcmp(id, w->truth.instance.id) && strcmp(id, w->unsealable) != 0 && !w->dead_pair_lost;
+    const char *id = w->truth.instance.id;
+    return record_keeps_pair(w, id) && strcmp(id, w->unsealable) != 0 && !w->dead_pair_lost;
 }
 
 static void on_acts(void *arg, struct sim_client *c, const char *what, const char *key_id)
